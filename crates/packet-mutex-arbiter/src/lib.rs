@@ -1,0 +1,1 @@
+//! The pure decision core of PacketMutex: who goes next, when, and why.

@@ -1,0 +1,1 @@
+//! Scenario runner, naive oracle and virtual time for PacketMutex.

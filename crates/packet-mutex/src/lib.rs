@@ -1,0 +1,1 @@
+//! Strict-priority mutex for one shared action channel, with handover delays and timeouts.

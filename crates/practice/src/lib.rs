@@ -1,0 +1,1 @@
+//! A practice game server and six modules that share one character.

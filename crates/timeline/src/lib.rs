@@ -1,0 +1,1 @@
+//! Renders an event log as a self-contained HTML timeline.

@@ -1,0 +1,129 @@
+//! Names of modules, groups and mutexes (S14).
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The longest name, in bytes.
+pub const NAME_MAX: usize = 64;
+
+/// Why a text is no name.
+///
+/// Its message never holds the raw text: bad input must not reach a log as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidName {
+    /// The text is empty.
+    Empty,
+    /// The text is longer than [`NAME_MAX`] bytes.
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A character that is not one of ASCII `a-z 0-9 _ . -` (upper case is folded).
+    BadCharacter {
+        /// The offending character, printed escaped.
+        character: char,
+        /// Its place, counted in characters from 1.
+        position: usize,
+    },
+    /// The name differs from a roster name only in `-`, `_` and `.`.
+    NearMiss {
+        /// The folded name that was asked for.
+        name: String,
+        /// The roster's name that was probably meant.
+        meant: String,
+    },
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InvalidName::Empty => f.write_str("a name must not be empty"),
+            InvalidName::TooLong { length } => {
+                write!(f, "a name has at most {NAME_MAX} characters, this one {length} bytes")
+            }
+            InvalidName::BadCharacter { character, position } => write!(
+                f,
+                "character {position} of the name is {:?}; allowed are a-z 0-9 _ . -",
+                character.escape_default().to_string()
+            ),
+            InvalidName::NearMiss { name, meant } => {
+                write!(f, "no module `{name}`; the roster has `{meant}`: did you mean that?")
+            }
+        }
+    }
+}
+
+impl core::error::Error for InvalidName {}
+
+/// Checks a text and folds ASCII upper case.
+///
+/// # Errors
+///
+/// [`InvalidName`] if it is empty, longer than [`NAME_MAX`] or has any character but ASCII letters, digits and `_ . -`.
+///
+/// ```
+/// use packet_mutex_arbiter::fold_name;
+/// assert_eq!(fold_name("Auto_Loot").unwrap(), "auto_loot");
+/// assert!(fold_name("auto loot").is_err());
+/// ```
+pub fn fold_name(text: &str) -> Result<String, InvalidName> {
+    check_name(text)?;
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The checks of [`fold_name`] without making a new string.
+pub(crate) fn check_name(text: &str) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if text.len() > NAME_MAX {
+        return Err(InvalidName::TooLong { length: text.len() });
+    }
+    let bad = |c: &(usize, char)| !(c.1.is_ascii_alphanumeric() || "_.-".contains(c.1));
+    match text.chars().enumerate().find(bad) {
+        None => Ok(()),
+        Some((at, character)) => Err(InvalidName::BadCharacter { character, position: at + 1 }),
+    }
+}
+
+/// What is left of a name without `- _ .`: two names with one skeleton are too alike to tell apart.
+pub(crate) fn skeleton(name: &str) -> String {
+    name.chars().filter(|c| !"_.-".contains(*c)).collect()
+}
+
+/// The known name nearest to `name`, if one is near enough to be a slip of the fingers.
+///
+/// ```
+/// use packet_mutex_arbiter::nearest_name;
+/// assert_eq!(nearest_name("fihser", ["fisher", "eater"]), Some("fisher"));
+/// assert_eq!(nearest_name("cavebot", ["fisher", "eater"]), None);
+/// ```
+pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = 1 + name.chars().count() / 4;
+    let with_distance = known.into_iter().map(|k| (edit_distance(name, k), k));
+    with_distance.filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
+}
+
+/// Damerau's optimal string alignment distance: insert, delete, replace, swap neighbours.
+/// (F. J. Damerau, "A technique for computer detection and correction of spelling errors", 1964.)
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = Vec::with_capacity(b.len() + 1);
+        row.push(i);
+        for j in 1..=b.len() {
+            let replaced = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                let before: &Vec<usize> = &before;
+                best = best.min(before[j - 2] + 1);
+            }
+            row.push(best);
+        }
+        before = core::mem::replace(&mut above, row);
+    }
+    above[b.len()]
+}

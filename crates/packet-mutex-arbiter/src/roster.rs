@@ -1,0 +1,427 @@
+//! The roster: the modules of one mutex with their settings (S19).
+
+use crate::name::{InvalidName, check_name, fold_name, skeleton};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::fmt;
+use core::time::Duration;
+
+/// No timeout, delay or lease may be longer: none is infinite (S4).
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The priority of a module that the roster does not name.
+pub const DEFAULT_PRIORITY: u8 = 50;
+
+/// How far the mutex governs a module (S15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// The module takes turns like the others.
+    #[default]
+    Enforced,
+    /// The module gets a pass at once; it is recorded, and excludes nobody.
+    Observed,
+    /// The module gets a pass at once, and nothing is recorded.
+    Off,
+}
+
+impl Mode {
+    /// The mode's name in rosters and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Enforced => "enforced",
+            Mode::Observed => "observed",
+            Mode::Off => "off",
+        }
+    }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Mode> {
+        [Mode::Enforced, Mode::Observed, Mode::Off].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// The limits of S14. Each has an error of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Most waiting requests, and most open passes.
+    pub waiters: usize,
+    /// Most distinct modules, those that the roster does not name included (at most 65,535).
+    pub modules: usize,
+    /// Most events kept for readers that have not yet read them.
+    pub events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { waiters: 4096, modules: 256, events: 8192 }
+    }
+}
+
+/// One module's settings as they were written; `None` means the mutex's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSpec {
+    /// The module's name.
+    pub name: String,
+    /// 0 to 255; the higher goes first.
+    pub priority: u8,
+    /// Modules of one group hand over without delay and may nest. Default: a group of its own name.
+    pub group: Option<String>,
+    /// How long its requests wait if the call does not say.
+    pub timeout: Option<Duration>,
+    /// The delay after its turns.
+    pub handover_delay: Option<Duration>,
+    /// Turns longer than this are overruns (S8).
+    pub longest_turn: Option<Duration>,
+    /// May it ask urgently (S10)?
+    pub urgent: bool,
+    /// How far the mutex governs it.
+    pub mode: Mode,
+}
+
+impl ModuleSpec {
+    /// A module with this name and priority and the mutex's settings for all else.
+    #[must_use]
+    pub fn new(name: &str, priority: u8) -> Self {
+        ModuleSpec {
+            name: name.to_string(),
+            priority,
+            group: None,
+            timeout: None,
+            handover_delay: None,
+            longest_turn: None,
+            urgent: true,
+            mode: Mode::Enforced,
+        }
+    }
+
+    /// Puts the module into a group.
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        self.group = Some(group.to_string());
+        self
+    }
+}
+
+/// A delay for handovers from one group to another; `*` stands for every other group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelaySpec {
+    /// The group whose turn ended, or `*`.
+    pub from: String,
+    /// The group that is to be granted, or `*`.
+    pub to: String,
+    /// The least time between.
+    pub delay: Duration,
+}
+
+/// A roster as it was written, not yet checked. [`Roster::new`] checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterSpec {
+    /// The least time between turns of different groups (S3).
+    pub handover_delay: Duration,
+    /// How long a request waits (S4).
+    pub timeout: Duration,
+    /// The waiting time that is worth one step of priority (S13); `None`: strict priorities.
+    pub aging: Option<Duration>,
+    /// Are modules that the roster does not name refused?
+    pub strict: bool,
+    /// A waiter past this raises a `starving` event (S13); `None`: never.
+    pub starving_after: Option<Duration>,
+    /// A grant that nobody claims within this is declined. It concerns only askers that can be granted without
+    /// noticing, such as a future that is never polled again (S12).
+    pub claim_within: Duration,
+    /// The limits of S14.
+    pub limits: Limits,
+    /// The modules.
+    pub modules: Vec<ModuleSpec>,
+    /// Delays of particular pairs of groups. The most specific counts; between `a`→`*` and `*`→`b`, the longer.
+    pub delays: Vec<DelaySpec>,
+}
+
+/// The mutex's settings without any module.
+impl Default for RosterSpec {
+    fn default() -> Self {
+        RosterSpec {
+            handover_delay: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+            aging: None,
+            strict: false,
+            starving_after: Some(Duration::from_secs(15)),
+            claim_within: Duration::from_secs(5),
+            limits: Limits::default(),
+            modules: Vec::new(),
+            delays: Vec::new(),
+        }
+    }
+}
+
+/// One thing that is wrong with a roster, and the field it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterError {
+    /// The field's path, such as `modules.fisher.timeout` or `delays[0].from`.
+    pub field: String,
+    /// What is wrong.
+    pub problem: RosterProblem,
+}
+
+/// What can be wrong with a roster's field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RosterProblem {
+    /// The name is none.
+    Name(InvalidName),
+    /// Two modules have one name after folding, or two delays one pair.
+    Duplicate,
+    /// A module's name differs from another's only in `- _ .`.
+    TooAlike {
+        /// The other module.
+        other: String,
+    },
+    /// A duration is longer than [`DURATION_MAX`].
+    TooLong,
+    /// A duration or limit that must not be zero is zero.
+    Zero,
+    /// There are more modules than the limit.
+    TooManyModules {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for RosterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.problem)
+    }
+}
+
+impl fmt::Display for RosterProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RosterProblem::Name(why) => write!(f, "{why}"),
+            RosterProblem::Duplicate => f.write_str("stands here a second time"),
+            RosterProblem::TooAlike { other } => {
+                write!(f, "differs from `{other}` only in `- _ .`, too little to tell them apart")
+            }
+            RosterProblem::TooLong => {
+                write!(f, "is longer than {} h, the longest duration", DURATION_MAX.as_secs() / 3600)
+            }
+            RosterProblem::Zero => f.write_str("must be more than zero"),
+            RosterProblem::TooManyModules { limit } => {
+                write!(f, "more than {limit} modules (raise `limits.modules`)")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RosterError {}
+
+/// All that is wrong with a roster, at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterErrors(pub Vec<RosterError>);
+
+impl fmt::Display for RosterErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for RosterErrors {}
+
+/// A checked roster.
+///
+/// [`Roster::default`] holds the six modules that PacketMutex was made for.
+///
+/// ```
+/// use packet_mutex_arbiter::{ModuleSpec, Roster, RosterSpec};
+/// use core::time::Duration;
+///
+/// let roster = Roster::new(RosterSpec {
+///     handover_delay: Duration::from_millis(600),
+///     modules: vec![ModuleSpec::new("arm", 90), ModuleSpec::new("camera", 10)],
+///     ..RosterSpec::default()
+/// })
+/// .unwrap();
+/// assert_eq!(roster.spec().modules.len(), 2);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roster {
+    spec: RosterSpec,
+}
+
+impl Roster {
+    /// Checks a roster; names come out folded.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, each with its field.
+    pub fn new(mut spec: RosterSpec) -> Result<Roster, RosterErrors> {
+        let mut errors = Vec::new();
+        check_mutex(&spec, &mut errors);
+        check_modules(&mut spec, &mut errors);
+        check_delays(&mut spec, &mut errors);
+        if errors.is_empty() { Ok(Roster { spec }) } else { Err(RosterErrors(errors)) }
+    }
+
+    /// The settings, names folded.
+    #[must_use]
+    pub fn spec(&self) -> &RosterSpec {
+        &self.spec
+    }
+
+    /// The settings, to change and check again with [`Roster::new`].
+    #[must_use]
+    pub fn into_spec(self) -> RosterSpec {
+        self.spec
+    }
+
+    /// The settings of a module that the roster names.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<&ModuleSpec> {
+        self.spec.modules.iter().find(|module| module.name == name)
+    }
+
+    /// Where two rosters differ: the paths of the fields (S19).
+    #[must_use]
+    pub fn differences(&self, other: &Roster) -> Vec<String> {
+        let (mine, theirs) = (self.fields(), other.fields());
+        let paths: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+        let differing = paths.into_iter().filter(|path| mine.get(*path) != theirs.get(*path));
+        differing.cloned().collect()
+    }
+
+    fn fields(&self) -> BTreeMap<String, String> {
+        let spec = &self.spec;
+        let mut fields = BTreeMap::new();
+        let mut put = |path: String, value: &dyn fmt::Debug| {
+            fields.insert(path, format!("{value:?}"));
+        };
+        put("handover_delay".into(), &spec.handover_delay);
+        put("timeout".into(), &spec.timeout);
+        put("aging".into(), &spec.aging);
+        put("strict".into(), &spec.strict);
+        put("starving_after".into(), &spec.starving_after);
+        put("claim_within".into(), &spec.claim_within);
+        put("limits".into(), &spec.limits);
+        for m in &spec.modules {
+            let path = |key: &str| format!("modules.{}.{key}", m.name);
+            put(path("priority"), &m.priority);
+            put(path("group"), &m.group.as_ref().unwrap_or(&m.name));
+            put(path("timeout"), &m.timeout);
+            put(path("handover_delay"), &m.handover_delay);
+            put(path("longest_turn"), &m.longest_turn);
+            put(path("urgent"), &m.urgent);
+            put(path("mode"), &m.mode);
+        }
+        for d in &spec.delays {
+            put(format!("delays.{}->{}", d.from, d.to), &d.delay);
+        }
+        fields
+    }
+}
+
+/// Runemaker, trainer, fisher, auto_loot, stacker and eater, with the groups {fisher, stacker} and {auto_loot, eater}.
+impl Default for Roster {
+    fn default() -> Self {
+        let modules = vec![
+            ModuleSpec::new("runemaker", 100),
+            ModuleSpec::new("trainer", 80),
+            ModuleSpec::new("fisher", 60).group("fishing"),
+            ModuleSpec::new("auto_loot", 40).group("looting"),
+            ModuleSpec::new("stacker", 30).group("fishing"),
+            ModuleSpec::new("eater", 20).group("looting"),
+        ];
+        Roster { spec: RosterSpec { modules, ..RosterSpec::default() } }
+    }
+}
+
+fn check_mutex(spec: &RosterSpec, errors: &mut Vec<RosterError>) {
+    check_duration("handover_delay".into(), Some(spec.handover_delay), true, errors);
+    check_duration("timeout".into(), Some(spec.timeout), true, errors);
+    check_duration("aging".into(), spec.aging, false, errors);
+    check_duration("starving_after".into(), spec.starving_after, false, errors);
+    check_duration("claim_within".into(), Some(spec.claim_within), false, errors);
+    let Limits { waiters, modules, events } = spec.limits;
+    for (key, value) in [("waiters", waiters), ("modules", modules), ("events", events)] {
+        if value == 0 {
+            errors.push(error(format!("limits.{key}"), RosterProblem::Zero));
+        }
+    }
+    let limit = modules.min(usize::from(u16::MAX));
+    if spec.modules.len() > limit {
+        errors.push(error("modules".into(), RosterProblem::TooManyModules { limit }));
+    }
+}
+
+fn check_modules(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
+    let mut skeletons: BTreeMap<String, String> = BTreeMap::new();
+    for module in &mut spec.modules {
+        // The path shows the name only if it may be shown.
+        let shown = if check_name(&module.name).is_ok() { module.name.as_str() } else { "?" };
+        let path = format!("modules.{shown}");
+        match fold_name(&module.name) {
+            Err(why) => errors.push(error(path.clone(), RosterProblem::Name(why))),
+            Ok(name) => {
+                if let Some(other) = skeletons.insert(skeleton(&name), name.clone()) {
+                    let problem = if other == name {
+                        RosterProblem::Duplicate
+                    } else {
+                        RosterProblem::TooAlike { other }
+                    };
+                    errors.push(error(path.clone(), problem));
+                }
+                module.name = name;
+            }
+        }
+        if let Some(group) = &mut module.group {
+            match fold_name(group) {
+                Err(why) => errors.push(error(format!("{path}.group"), RosterProblem::Name(why))),
+                Ok(name) => *group = name,
+            }
+        }
+        check_duration(format!("{path}.timeout"), module.timeout, true, errors);
+        check_duration(format!("{path}.handover_delay"), module.handover_delay, true, errors);
+        check_duration(format!("{path}.longest_turn"), module.longest_turn, false, errors);
+    }
+}
+
+fn check_delays(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
+    let mut pairs = BTreeSet::new();
+    for (at, delay) in spec.delays.iter_mut().enumerate() {
+        for (key, group) in [("from", &mut delay.from), ("to", &mut delay.to)] {
+            if group == "*" {
+                continue;
+            }
+            match fold_name(group) {
+                Err(why) => {
+                    errors.push(error(format!("delays[{at}].{key}"), RosterProblem::Name(why)));
+                }
+                Ok(name) => *group = name,
+            }
+        }
+        check_duration(format!("delays[{at}].delay"), Some(delay.delay), true, errors);
+        if !pairs.insert((delay.from.clone(), delay.to.clone())) {
+            errors.push(error(format!("delays[{at}]"), RosterProblem::Duplicate));
+        }
+    }
+}
+
+fn check_duration(
+    field: String,
+    value: Option<Duration>,
+    zero: bool,
+    errors: &mut Vec<RosterError>,
+) {
+    match value {
+        Some(value) if value > DURATION_MAX => errors.push(error(field, RosterProblem::TooLong)),
+        Some(value) if value.is_zero() && !zero => errors.push(error(field, RosterProblem::Zero)),
+        _ => {}
+    }
+}
+
+fn error(field: String, problem: RosterProblem) -> RosterError {
+    RosterError { field, problem }
+}

@@ -1,0 +1,387 @@
+//! The page. Everything in it is inline, and its own policy forbids loading anything else.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::log::{self, Log, LogRun};
+use crate::turns::{self, Kind};
+use crate::{Action, Report, Run};
+
+/// From events to things to draw; needs no document. For a live page that serves its parts.
+pub const MODEL_SCRIPT: &str = include_str!("model.js");
+/// Draws the charts; comes after [`MODEL_SCRIPT`] and defines `timeline`, whose
+/// `timeline.push(event)` adds an event while the page is open.
+pub const VIEW_SCRIPT: &str = include_str!("view.js");
+/// The page's style sheet.
+pub const STYLE: &str = include_str!("style.css");
+
+const MAX_ROWS: usize = 500;
+
+/// Renders a report as one HTML document that needs nothing beside it: no network, no file.
+pub fn render(report: &Report) -> String {
+    let log = log::read(report);
+    let title = if report.title.is_empty() {
+        "Timeline"
+    } else {
+        &report.title
+    };
+    let mut page = String::new();
+    let _ = write!(
+        page,
+        r##"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<header>
+<div>
+<h1>{title}</h1>
+{subtitle}</div>
+<button type="button" id="theme" hidden></button>
+</header>
+<main>
+"##,
+        title = escape(title),
+        subtitle = paragraph("subtitle", &report.subtitle),
+    );
+    page.push_str(&summary(&report.runs));
+    page.push_str(TOOLS);
+    if log.runs.is_empty() {
+        page.push_str("<p class=\"note\">Nothing was recorded.</p>\n");
+    }
+    for (i, run) in log.runs.iter().enumerate() {
+        page.push_str(&section(run, i));
+    }
+    for run in &log.runs {
+        page.push_str(&table(run, &log));
+    }
+    let _ = write!(
+        page,
+        r#"</main>
+<div id="tip" role="tooltip" hidden></div>
+<div id="said" class="unseen" aria-live="polite"></div>
+<script type="application/json" id="timeline-data">{data}</script>
+<script>
+{MODEL_SCRIPT}</script>
+<script>
+{VIEW_SCRIPT}</script>
+</body>
+</html>
+"#,
+        data = embed(&data(&log)),
+    );
+    page
+}
+
+/// Shown by the script, since without it there is nothing to zoom.
+const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript; the tables of turns do not.</p></noscript>
+<div class="tools" id="tools" role="toolbar" aria-label="Timeline" hidden>
+<span class="joined"><button type="button" id="zoom-out" aria-label="Zoom out">−</button><button type="button" id="zoom-in" aria-label="Zoom in">+</button><button type="button" id="zoom-fit">Fit</button></span>
+<span class="joined" id="troubles" hidden><button type="button" id="trouble-back" aria-label="Previous trouble">‹</button><button type="button" id="trouble-next">Next trouble ›</button></span>
+<label id="linked-label" hidden><input type="checkbox" id="linked" checked> Zoom together</label>
+<details class="help"><summary>Keys</summary>
+<dl>
+<dt>drag, <kbd>←</kbd> <kbd>→</kbd></dt><dd>move</dd>
+<dt><kbd>Ctrl</kbd> + wheel, pinch, <kbd>+</kbd> <kbd>−</kbd></dt><dd>zoom; once a chart has the focus, the bare wheel too</dd>
+<dt><kbd>0</kbd></dt><dd>show all</dd>
+<dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>choose a lane</dd>
+<dt><kbd>n</kbd> <kbd>p</kbd></dt><dd>next, previous in the lane</dd>
+<dt><kbd>t</kbd></dt><dd>next trouble (<kbd>Shift</kbd>: previous)</dd>
+<dt><kbd>Esc</kbd></dt><dd>let go</dd>
+</dl>
+</details>
+</div>
+<ul id="legend" aria-label="Legend" hidden></ul>
+"#;
+
+/// Several runs become columns of one table, so that they can be compared.
+fn summary(runs: &[Run]) -> String {
+    let mut labels: Vec<&str> = Vec::new();
+    for count in runs.iter().flat_map(|run| &run.summary) {
+        if !labels.contains(&count.label.as_str()) {
+            labels.push(&count.label);
+        }
+    }
+    if labels.is_empty() {
+        return String::new();
+    }
+    let compared: Vec<&Run> = runs.iter().filter(|run| !run.summary.is_empty()).collect();
+    let mut out = String::from(
+        "<div class=\"scroll\"><table class=\"summary\">\n<caption class=\"unseen\">Summary</caption>\n",
+    );
+    if runs.len() > 1 {
+        out.push_str("<thead><tr><td></td>");
+        for run in &compared {
+            let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&run.title));
+        }
+        out.push_str("</tr></thead>\n");
+    }
+    out.push_str("<tbody>\n");
+    for label in labels {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(label));
+        for run in &compared {
+            let _ = match run.summary.iter().find(|count| count.label == label) {
+                Some(count) if count.bad => write!(
+                    out,
+                    "<td class=\"bad\"><span aria-hidden=\"true\">✕ </span>{}<span class=\"unseen\"> (bad)</span></td>",
+                    escape(&count.value)
+                ),
+                Some(count) => write!(out, "<td>{}</td>", escape(&count.value)),
+                None => write!(out, "<td class=\"none\">–</td>"),
+            };
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody>\n</table></div>\n");
+    out
+}
+
+fn section(run: &LogRun<'_>, i: usize) -> String {
+    let mut out = format!(
+        "<section aria-labelledby=\"run-{i}\">\n<h2 id=\"run-{i}\">{}</h2>\n",
+        escape(&run.title)
+    );
+    if run.first {
+        out.push_str(&paragraph("about", &run.run.note));
+    }
+    for note in &run.notes {
+        out.push_str(&paragraph("note", note));
+    }
+    let _ = write!(
+        out,
+        "<div class=\"chart\" data-run=\"{i}\"></div>\n</section>\n"
+    );
+    out
+}
+
+/// Every request with what came of it, for whoever cannot use the picture.
+fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
+    let turns = turns::read(run, &log.lanes);
+    let ended_waits: std::collections::HashMap<_, _> = turns
+        .spans
+        .iter()
+        .filter(|span| span.kind == Kind::Wait && span.outcome.as_deref() == Some("granted"))
+        .map(|span| (span.request.as_deref(), span.end - span.start))
+        .collect();
+    // A granted wait is told in the row of its turn.
+    let is_row = |kind, outcome: Option<&str>| match kind {
+        Kind::Handover => false,
+        Kind::Wait => outcome != Some("granted"),
+        _ => true,
+    };
+    let rows: Vec<_> = turns
+        .spans
+        .iter()
+        .filter(|span| is_row(span.kind, span.outcome.as_deref()))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = format!(
+        "<details class=\"turns\"><summary>Turns as a table: {}</summary>\n",
+        escape(&run.title)
+    );
+    if rows.len() > MAX_ROWS {
+        let text = format!(
+            "The first {MAX_ROWS} rows; {} more are left out.",
+            rows.len() - MAX_ROWS
+        );
+        out.push_str(&paragraph("note", &text));
+    }
+    out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">module</th><th scope=\"col\">what</th><th scope=\"col\">from, s</th><th scope=\"col\">waited, s</th><th scope=\"col\">held, s</th><th scope=\"col\">ended</th><th scope=\"col\">token</th></tr></thead>\n<tbody>\n");
+    for span in rows.into_iter().take(MAX_ROWS) {
+        let lasted = span.end - span.start;
+        let seconds = |s: f64| format!("{s:.3}");
+        let (what, waited, held) = match span.kind {
+            Kind::Wait => ("wait", seconds(lasted), String::new()),
+            Kind::Nested => ("nested", String::new(), seconds(lasted)),
+            kind => {
+                let waited = ended_waits
+                    .get(&span.request.as_deref())
+                    .copied()
+                    .unwrap_or(0.0);
+                (
+                    if kind == Kind::Pass { "pass" } else { "turn" },
+                    seconds(waited),
+                    seconds(lasted),
+                )
+            }
+        };
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{what}</td><td>{:.3}</td><td>{waited}</td><td>{held}</td><td>{}</td><td>{}</td></tr>",
+            escape(&span.module),
+            span.start,
+            escape(span.outcome.as_deref().unwrap_or("still open")),
+            escape(span.token.as_deref().unwrap_or("")),
+        );
+    }
+    out.push_str("</tbody>\n</table></div>\n</details>\n");
+    out
+}
+
+fn data(log: &Log<'_>) -> Value {
+    let action = |a: &&Action| {
+        let token = a.token.as_deref().map(log::clip);
+        json!({"t": a.t, "module": log::clip(&a.module), "cycle": a.cycle, "token": token,
+            "verdict": log::clip(&a.verdict), "interleaved": a.interleaved})
+    };
+    let lane = |lane: &crate::Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
+    let run = |run: &LogRun<'_>| {
+        json!({
+            "title": run.title,
+            "start": run.start,
+            "end": run.end,
+            "whole": run.whole,
+            "events": run.events.iter().map(|event| &event.fields).collect::<Vec<_>>(),
+            "actions": run.actions.iter().map(action).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "lanes": log.lanes.iter().map(lane).collect::<Vec<_>>(),
+        "runs": log.runs.iter().map(run).collect::<Vec<_>>(),
+    })
+}
+
+/// JSON that may stand in a script element: nothing in it can end the element or, where it is
+/// read as a script, a line. These characters occur only inside strings.
+fn embed(data: &Value) -> String {
+    let mut out = String::new();
+    for c in data.to_string().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+fn paragraph(class: &str, text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"{class}\">{}</p>\n", escape(text))
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Count, Lane};
+
+    #[test]
+    fn nothing_of_the_input_becomes_markup() {
+        let evil = "</script><script>alert(1)</script>\u{2028}\u{2029}<img src=x>&\"'";
+        let mut run = Run::new(evil);
+        run.note = evil.into();
+        run.summary.push(Count {
+            label: evil.into(),
+            value: evil.into(),
+            bad: true,
+        });
+        run.events
+            .push(json!({"t": 0, "event": "granted", "module": evil, "token": evil, evil: evil}));
+        run.events
+            .push(json!({"t": 1, "event": evil, "module": evil, "token": evil}));
+        let action = Action {
+            module: evil.into(),
+            verdict: evil.into(),
+            ..Action::default()
+        };
+        run.actions.push(action);
+        let report = Report {
+            title: evil.into(),
+            subtitle: evil.into(),
+            lanes: vec![Lane::new(evil, evil, 1)],
+            runs: vec![run.clone(), run],
+        };
+        let page = render(&report);
+        assert!(!page.contains("<script>alert") && !page.contains("<img"));
+        assert_eq!(page.matches("</script>").count(), 3);
+        // In text the separators are harmless; in the data they are escaped.
+        let data = page
+            .split("id=\"timeline-data\">")
+            .nth(1)
+            .unwrap()
+            .split("</script>")
+            .next()
+            .unwrap();
+        assert!(!data.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
+        let back: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(back["lanes"][0]["module"], evil);
+    }
+
+    #[test]
+    fn an_empty_report_is_a_page() {
+        let page = render(&Report::default());
+        assert!(page.contains("Nothing was recorded.") && page.ends_with("</html>\n"));
+        let page = render(&Report {
+            runs: vec![Run::new("r")],
+            ..Report::default()
+        });
+        assert!(page.contains("data-run=\"0\""));
+    }
+
+    #[test]
+    fn runs_are_compared_by_label() {
+        let mut a = Run::new("a");
+        a.summary = vec![Count::should_be_zero("refusals", 3), Count::new("fish", 7)];
+        let mut b = Run::new("b");
+        b.summary = vec![Count::should_be_zero("refusals", 0)];
+        let table = summary(&[a, b]);
+        assert!(table.contains("✕ </span>3"), "{table}");
+        assert!(table.contains("<td>0</td></tr>"), "{table}");
+        assert!(
+            table.contains("<td>7</td><td class=\"none\">–</td>"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn a_long_table_says_what_is_left_out() {
+        let mut run = Run::new("r");
+        for i in 0..MAX_ROWS + 2 {
+            run.events
+                .push(json!({"t": i, "event": "timed_out", "module": "a", "request": i}));
+        }
+        let page = render(&Report {
+            runs: vec![run],
+            ..Report::default()
+        });
+        assert!(page.contains("The first 500 rows; 2 more are left out."));
+    }
+
+    #[test]
+    fn loads_nothing_from_elsewhere() {
+        let page = render(&Report::default());
+        for word in ["http:", "https:", "src=", "@import", "url("] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+"use strict";
+// From events to things to draw. Needs no document; turns.rs does the same for text.
+//
+// A thing is {kind, module, from, to, open, outcome, facts, tone}: `kind` is wait, hold, nested,
+// pass, handover, cycle, action or mark; `facts` are the events (or the action) it came from;
+// `tone` is "bad", "warn" or nothing. Times count from the start of the run.
+
+const ENDS = new Set(["released", "panicked", "yielded", "declined", "abandoned", "revoked"]);
+const GIVEN_UP = new Set(["refused", "timed_out", "cancelled", "withdrawn", "closed", "lost"]);
+// Other events that are drawn where they happen.
+const MARKED = new Set(["overrun", "starving", "conflict", "short_gap", "paused", "resumed",
+  "disabled", "enabled", "mode", "requeued", "dropped", "panicked", "yielded", "declined",
+  "abandoned", "revoked", ...GIVEN_UP]);
+const BAD = new Set(["conflict", "short_gap", "abandoned", "revoked", "panicked", "lost",
+  "wrong_item", "interleaved"]);
+const WARN = new Set(["timed_out", "overrun", "starving", "act_refused"]);
+
+class RunModel {
+  // `groupOf` gives a module's group; `start` is the time that becomes zero.
+  constructor(groupOf, start) {
+    this.groupOf = groupOf;
+    this.start = start;
+    this.end = 0;
+    this.things = [];
+    this.dropped = 0;
+    this.last = null;
+    this.waits = new Map();   // by request
+    this.holds = new Map();   // by token
+    this.passes = new Map();  // by request
+    this.nested = new Map();  // by token, a list
+    this.cycles = new Map();  // by module and cycle
+  }
+
+  add(kind, event, from, to) {
+    const thing = { kind, module: event.module, from, to, open: false, outcome: null, facts: [event] };
+    this.things.push(thing);
+    return thing;
+  }
+
+  begin(kind, event, t) {
+    const thing = this.add(kind, event, t, t);
+    thing.open = true;
+    return thing;
+  }
+
+  // Ends an open thing, or adds the whole of one whose start the log does not have.
+  finish(thing, kind, event, from, t) {
+    if (thing) thing.facts.push(event);
+    else thing = this.add(kind, event, from, t);
+    thing.to = t;
+    thing.open = false;
+    thing.outcome = event.event;
+  }
+
+  mark(event, name, t) {
+    const thing = this.add("mark", event, t, t);
+    thing.name = name;
+    thing.tone = BAD.has(name) ? "bad" : WARN.has(name) ? "warn" : undefined;
+  }
+
+  push(event) {
+    if (!event || typeof event.event !== "string" || !Number.isFinite(event.t)) return false;
+    const t = event.t - this.start, kind = event.event, pass = event.pass === true;
+    const request = String(event.request), token = String(event.token);
+    const ago = (seconds) => Math.min(t, Math.max(Math.min(0, t), t - (Number(seconds) || 0)));
+    this.end = Math.max(this.end, t);
+    if (MARKED.has(kind)) this.mark(event, kind, t);
+    if (typeof event.module !== "string") return true;
+
+    if (kind === "requested") {
+      this.waits.set(request, this.begin("wait", event, t));
+    } else if (kind === "granted") {
+      this.endWait(request, event, t, ago(event.waited));
+      if (pass) {
+        this.passes.set(request, this.begin("pass", event, t));
+      } else {
+        this.handover(event, t, ago(event.waited));
+        this.holds.set(token, this.begin("hold", event, t));
+      }
+    } else if (kind === "nested") {
+      if (!this.nested.has(token)) this.nested.set(token, []);
+      this.nested.get(token).push(this.begin("nested", event, t));
+    } else if (ENDS.has(kind)) {
+      if (pass || event.token === null || event.token === undefined) {
+        this.finish(this.passes.get(request), "pass", event, ago(event.held), t);
+        this.passes.delete(request);
+      } else if (event.depth > 0) {
+        const inner = this.nested.get(token) ?? [];
+        const own = inner.findLastIndex((thing) => thing.module === event.module);
+        const ended = own < 0 ? inner.pop() : inner.splice(own, 1)[0];
+        // Nested turns end in any order: the outermost part may end first, and the bar goes on.
+        if (ended) this.finish(ended, "nested", event, t, t);
+      } else {
+        for (const inner of this.nested.get(token) ?? []) this.finish(inner, "nested", event, t, t);
+        this.nested.delete(token);
+        this.finish(this.holds.get(token), "hold", event, ago(event.held), t);
+        this.holds.delete(token);
+        const lost = kind === "abandoned" || kind === "revoked";
+        if (kind !== "declined") this.last = { module: event.module, t, lost };
+      }
+    } else if (GIVEN_UP.has(kind)) {
+      this.endWait(request, event, t, ago(event.waited));
+    }
+    return true;
+  }
+
+  endWait(request, event, t, from) {
+    this.finish(this.waits.get(request), "wait", event, from, t);
+    this.waits.delete(request);
+  }
+
+  // Somebody waited while the mutex passed from one group to another. After an abandoned or
+  // revoked turn this concerns the own group too.
+  handover(event, t, waitedSince) {
+    const last = this.last;
+    if (!last || last.t >= t || waitedSince >= t) return;
+    if (!last.lost && this.groupOf(last.module) === this.groupOf(event.module)) return;
+    const thing = this.add("handover", event, last.t, t);
+    thing.after = last.module;
+  }
+
+  pushAction(action) {
+    if (!action || typeof action.module !== "string" || !Number.isFinite(action.t)) return false;
+    const t = action.t - this.start;
+    this.end = Math.max(this.end, t);
+    if (action.cycle !== null && action.cycle !== undefined) {
+      const key = `${action.cycle} ${action.module}`;
+      const cycle = this.cycles.get(key);
+      if (cycle) cycle.to = t;
+      else this.cycles.set(key, this.add("cycle", { module: action.module, cycle: action.cycle }, t, t));
+    }
+    const thing = this.add("action", action, t, t);
+    const verdict = action.verdict;
+    thing.name = verdict === "wrong_item" ? verdict
+      : verdict !== "ok" ? "act_refused" : action.interleaved ? "interleaved" : "ok";
+    thing.tone = BAD.has(thing.name) ? "bad" : WARN.has(thing.name) ? "warn" : undefined;
+    return true;
+  }
+
+  // What is open lasts at least until `t`; no later event is taken for its end.
+  forgetOpen(t) {
+    for (const thing of this.things) {
+      if (thing.open) { thing.to = t; thing.open = false; }
+    }
+    for (const map of [this.waits, this.holds, this.passes, this.nested]) map.clear();
+    this.last = null;
+  }
+
+  // A live page runs for weeks: beyond `most` things the oldest quarter goes, and is counted.
+  bound(most) {
+    if (this.things.length <= most) return;
+    const gone = this.things.splice(0, Math.floor(most / 4));
+    this.things.unshift(...gone.filter((thing) => thing.open));
+    this.dropped += gone.filter((thing) => !thing.open).length;
+    this.cycles.clear();
+  }
+
+  count(kind) {
+    return this.things.filter((thing) => thing.kind === kind).length;
+  }
+}

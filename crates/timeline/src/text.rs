@@ -1,0 +1,268 @@
+//! The same lanes for a terminal: a column is a stretch of time, a letter is the most notable
+//! thing in it.
+
+use std::fmt::Write as _;
+
+use crate::log::{self, LogRun, is_bad_action};
+use crate::turns::{self, Kind};
+use crate::{Lane, Report};
+
+const NARROWEST: usize = 40;
+const WIDEST: usize = 400;
+const LONGEST_LABEL: usize = 16;
+
+/// What a cell shows, from the least notable to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cell {
+    Nothing,
+    Handover,
+    Wait,
+    Action,
+    Pass,
+    Hold,
+    Refused,
+    Trouble,
+}
+
+impl Cell {
+    fn letter(self) -> char {
+        match self {
+            Self::Nothing => ' ',
+            Self::Handover => '·',
+            Self::Wait => '░',
+            Self::Action => 'o',
+            Self::Pass => '▒',
+            Self::Hold => '█',
+            Self::Refused => 'x',
+            Self::Trouble => '!',
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Handover => "handover",
+            Self::Wait => "waits",
+            Self::Action => "acts",
+            Self::Pass => "observed",
+            Self::Hold => "holds",
+            Self::Refused => "refused",
+            Self::Trouble => "trouble",
+        }
+    }
+}
+
+/// Renders a report as plain lines of at most `width` columns, without colour codes. Titles and
+/// notes are not wrapped. Control characters of the input never reach the terminal.
+pub fn text(report: &Report, width: usize) -> String {
+    let width = width.clamp(NARROWEST, WIDEST);
+    let log = log::read(report);
+    let longest = log
+        .runs
+        .iter()
+        .map(|run| run.end - run.start)
+        .fold(0.0, f64::max);
+    let longest = if longest > 0.0 { longest } else { 1.0 };
+
+    let mut out = String::new();
+    for line in [&report.title, &report.subtitle] {
+        if !line.is_empty() {
+            let _ = writeln!(out, "{}", plain(line));
+        }
+    }
+    if log.runs.is_empty() {
+        out.push_str("Nothing was recorded.\n");
+    }
+    for run in &log.runs {
+        out.push('\n');
+        heading(&mut out, run);
+        lanes(&mut out, run, &log.lanes, width, longest);
+    }
+    out
+}
+
+fn heading(out: &mut String, run: &LogRun<'_>) {
+    let _ = writeln!(out, "{}", plain(&run.title));
+    if run.first {
+        if !run.run.note.is_empty() {
+            let _ = writeln!(out, "{}", plain(&run.run.note));
+        }
+        let label = run
+            .run
+            .summary
+            .iter()
+            .map(|count| plain(&count.label).chars().count())
+            .max();
+        let label = label.unwrap_or(0);
+        for count in &run.run.summary {
+            let bad = if count.bad { "  !" } else { "" };
+            let (name, value) = (plain(&count.label), plain(&count.value));
+            let _ = writeln!(out, "  {name:label$}  {value}{bad}");
+        }
+    }
+    for note in &run.notes {
+        let _ = writeln!(out, "  note: {}", plain(note));
+    }
+}
+
+fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longest: f64) {
+    if lanes.is_empty() || (run.events.is_empty() && run.actions.is_empty()) {
+        out.push_str("  Nothing was recorded.\n");
+        return;
+    }
+    let names: Vec<String> = lanes
+        .iter()
+        .map(|lane| plain(&lane.module).chars().take(LONGEST_LABEL).collect())
+        .collect();
+    let label = names
+        .iter()
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let columns = width - label - 2;
+    let column = |t: f64| ((t / longest * columns as f64) as usize).min(columns - 1);
+
+    let mut grid = vec![vec![Cell::Nothing; columns]; lanes.len()];
+    let lane_of = |module: &str| lanes.iter().position(|lane| lane.module == module);
+    let raise = |row: &mut [Cell], from: f64, to: f64, cell: Cell| {
+        let (first, last) = (column(from), column(to));
+        // A span that ends where a column begins has no part in that column.
+        let ends_before = last > first && to <= last as f64 / columns as f64 * longest;
+        for shown in &mut row[first..=if ends_before { last - 1 } else { last }] {
+            *shown = cell.max(*shown);
+        }
+    };
+
+    let turns = turns::read(run, lanes);
+    for span in &turns.spans {
+        let cell = match span.kind {
+            Kind::Handover => {
+                grid.iter_mut()
+                    .for_each(|row| raise(row, span.start, span.end, Cell::Handover));
+                continue;
+            }
+            // A request that was granted at once did not wait.
+            Kind::Wait if span.start == span.end => continue,
+            Kind::Wait => Cell::Wait,
+            Kind::Hold | Kind::Nested => Cell::Hold,
+            Kind::Pass => Cell::Pass,
+        };
+        if let Some(lane) = lane_of(&span.module) {
+            raise(&mut grid[lane], span.start, span.end, cell);
+        }
+    }
+    let troubles = turns
+        .troubles
+        .iter()
+        .map(|mark| (mark.module.as_str(), mark.t, Cell::Trouble));
+    let actions = run.actions.iter().map(|action| {
+        let cell = match action.verdict.as_str() {
+            _ if !is_bad_action(action) => Cell::Action,
+            "ok" | "wrong_item" => Cell::Trouble,
+            _ => Cell::Refused,
+        };
+        (action.module.as_str(), action.t - run.start, cell)
+    });
+    for (module, t, cell) in troubles.chain(actions) {
+        if let Some(lane) = lane_of(module) {
+            raise(&mut grid[lane], t, t, cell);
+        }
+    }
+
+    for (name, row) in names.iter().zip(&grid) {
+        let row: String = row.iter().map(|cell| cell.letter()).collect();
+        let _ = writeln!(out, "{name:label$}  {}", row.trim_end());
+    }
+    let _ = writeln!(out, "{:label$}  {}", "", axis(columns, longest));
+    let mut used: Vec<Cell> = grid
+        .into_iter()
+        .flatten()
+        .filter(|&c| c != Cell::Nothing)
+        .collect();
+    used.sort_unstable_by(|a, b| b.cmp(a));
+    used.dedup();
+    let legend: Vec<_> = used
+        .iter()
+        .map(|c| format!("{} {}", c.letter(), c.meaning()))
+        .collect();
+    let _ = writeln!(out, "{:label$}  {}", "", legend.join("  "));
+}
+
+/// A time every dozen columns or so, each left-aligned at its place.
+fn axis(columns: usize, longest: f64) -> String {
+    let mut line = String::new();
+    for column in (0..columns).step_by(12) {
+        let seconds = column as f64 / columns as f64 * longest;
+        let digits = if longest < 100.0 { 1 } else { 0 };
+        let tick = format!("{seconds:.digits$}s");
+        let used = line.chars().count();
+        if used <= column && column + tick.len() <= columns {
+            let _ = write!(line, "{:1$}{tick}", "", column - used);
+        }
+    }
+    line
+}
+
+/// No control character, so that no log can steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Count, Run};
+
+    #[test]
+    fn lanes_as_lines() {
+        let mut run = Run::new("with");
+        run.summary.push(Count::should_be_zero("refusals", 2));
+        run.read_events(
+            r#"{"t":0,"event":"granted","module":"a","request":1,"token":"1","waited":0}
+            {"t":1,"event":"requested","module":"b","request":2}
+            {"t":5,"event":"released","module":"a","request":1,"token":"1","held":5,"depth":0}
+            {"t":6,"event":"granted","module":"b","request":2,"token":"2","waited":5}
+            {"t":9,"event":"abandoned","module":"b","request":2,"token":"2","held":3,"depth":0}
+            {"t":10,"event":"closed"}"#,
+        );
+        let action = Action {
+            t: 9.5,
+            module: "a".into(),
+            verdict: "exhausted".into(),
+            ..Action::default()
+        };
+        run.actions.push(action);
+        let report = Report {
+            title: "T".into(),
+            runs: vec![run],
+            ..Report::default()
+        };
+        let expect = "\
+T
+
+with
+  refusals  2  !
+a  ███████████████████····            x
+b     ░░░░░░░░░░░░░░░░░░░███████████!
+   0.0s        3.2s        6.5s
+   ! trouble  x refused  █ holds  ░ waits  · handover
+";
+        let got = text(&report, 40);
+        assert_eq!(got, expect, "\n{got}");
+    }
+
+    #[test]
+    fn empty_and_hostile_input() {
+        assert_eq!(text(&Report::default(), 0), "Nothing was recorded.\n");
+        let mut run = Run::new("\x1b[2J");
+        run.read_events(r#"{"t":1e308,"event":"granted","module":"\u001b[31m","waited":-1e308}"#);
+        run.read_events(r#"{"t":-1e308,"event":"released","held":1e308,"module":"x"}"#);
+        let report = Report {
+            runs: vec![run],
+            ..Report::default()
+        };
+        assert!(!text(&report, usize::MAX).contains('\x1b'));
+    }
+}

@@ -1,0 +1,593 @@
+"use strict";
+// Draws the runs of #timeline-data. A page that goes on calls timeline.push(event).
+
+const timeline = (() => {
+  const ROW = 30, TOP = 24, AXIS = 26, STRIP = 16, PAD = 10;
+  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005;
+  // Outlines about (0, 0), six pixels each way; even-odd.
+  const GLYPHS = {
+    ok: ["M-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z", "action"],
+    act_refused: ["M0-5.5 5.5 4.5-5.5 4.5z", "action refused"],
+    wrong_item: ["M0-6.5 6.5 0 0 6.5-6.5 0z", "wrong item"],
+    interleaved: ["M-5.5-3.2-3.2-5.5 0-2.3 3.2-5.5 5.5-3.2 2.3 0 5.5 3.2 3.2 5.5 0 2.3-3.2 5.5-5.5 3.2-2.3 0z", "in another's cycle"],
+    timed_out: ["M-4.5-5.5H4.5L-4.5 5.5H4.5z", "timed out"],
+    gave_up: ["M-4-2.6-2.6-4 0-1.4 2.6-4 4-2.6 1.4 0 4 2.6 2.6 4 0 1.4-2.6 4-4 2.6-1.4 0z", "gave up (refused, cancelled, withdrawn, closed)"],
+    lost: ["M-5-5H5V5H-5zM-2-2V2H2V-2z", "abandoned, lost"],
+    revoked: ["M-5-5H5L-5 5z", "revoked"],
+    panicked: ["M-1.7-6.5H1.7L1 2H-1zM-1.6 3.4H1.6V6.4H-1.6z", "panicked"],
+    overrun: ["M-6-5H-3L1 0-3 5H-6L-2 0zM0-5H3L7 0 3 5H0L4 0z", "overrun"],
+    starving: ["M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0zM-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z", "starving"],
+    conflict: ["M2-7-5 1H-.5L-2 7 5-1.5H.5z", "conflict"],
+    short_gap: ["M-7-4.5-.8 0-7 4.5zM7-4.5.8 0 7 4.5z", "gap too short"],
+    yielded: ["M-6 0 0-5V-2H5V2H0V5z", "yielded"],
+    steering: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "steering (pause, mode, …)"],
+  };
+  const GLYPH_OF = { refused: "gave_up", cancelled: "gave_up", withdrawn: "gave_up", closed: "gave_up",
+    declined: "gave_up", abandoned: "lost" };
+  const BARS = [["hold", "holds"], ["wait", "waits"], ["nested", "nested"], ["pass", "observed only"], ["handover", "handover"], ["cycle", "a cycle's actions"]];
+  const PATHS = Object.fromEntries(Object.entries(GLYPHS).map(([name, [d]]) => [name, new Path2D(d)]));
+
+  const $ = (id) => document.getElementById(id);
+  const make = (tag, parent, text) => {
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text;
+    parent?.append(node);
+    return node;
+  };
+  const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+
+  const data = JSON.parse($("timeline-data").textContent);
+  const lanes = data.lanes;
+  const groupOf = (module) => lanes.find((lane) => lane.module === module)?.group ?? module;
+  const tip = $("tip");
+  let colours = {}, patterns = new Map(), cursor = null, active = null, frame = 0;
+
+  const charts = data.runs.map((run, i) => {
+    const model = new RunModel(groupOf, run.start);
+    run.events.forEach((event, n) => {
+      if (n === run.whole) model.forgetOpen(run.events[n - 1].t - run.start);
+      model.push(event);
+    });
+    run.actions.forEach((action) => model.pushAction(action));
+    model.end = Math.max(model.end, run.end - run.start);
+    return { i, run, model, view: null, hits: [], picked: null, lane: 0, pointers: new Map(),
+      box: document.querySelector(`[data-run="${i}"]`) };
+  });
+  let total = 1;
+  const measure = () => { total = Math.max(...charts.map((c) => c.model.end), 0) || 1; };
+
+  // ---- words ----
+
+  const seconds = (s) => `${s.toFixed(3)} s`;
+  function clock(t, step = 0.001) {
+    const digits = clamp(Math.ceil(-Math.log10(step) - 1e-9), 0, 6);
+    if (total < 120 || !Number.isFinite(t) || Math.abs(t) > 1e9) return `${Number(t.toFixed(digits)).toFixed(digits)} s`;
+    const sign = t < 0 ? "−" : "", whole = Math.abs(Number(t.toFixed(digits)));
+    const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = (whole % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
+    return h ? `${sign}${h}:${String(m).padStart(2, "0")}:${s}` : `${sign}${m}:${s}`;
+  }
+  function title(thing) {
+    const words = (name) => name.replaceAll("_", " ");
+    switch (thing.kind) {
+      case "hold": return `${thing.module} holds`;
+      case "wait": return `${thing.module} waits`;
+      case "nested": return `${thing.module} nested`;
+      case "pass": return `${thing.module} observed`;
+      case "handover": return `handover: ${thing.after} → ${thing.module}`;
+      case "cycle": return `${thing.module}: cycle ${thing.facts[0].cycle}`;
+      case "action": return `${thing.module} acts: ${words(thing.facts[0].verdict)}`;
+      default: return `${thing.module ? `${thing.module}: ` : ""}${words(thing.name)}`;
+    }
+  }
+  // Everything known: the times first, then the fields of all its events.
+  function facts(thing, model) {
+    const rows = new Map();
+    if (thing.to > thing.from || thing.open) {
+      const to = thing.open ? model.end : thing.to;
+      rows.set("from", clock(thing.from)).set("to", thing.open ? "still open" : clock(to)).set("lasted", seconds(to - thing.from));
+    } else rows.set("at", clock(thing.from));
+    if (thing.outcome) rows.set("outcome", thing.outcome.replaceAll("_", " "));
+    const seqs = thing.facts.map((fact) => fact.seq).filter((seq) => seq !== undefined);
+    for (const fact of thing.facts) {
+      for (const [key, value] of Object.entries(fact)) {
+        if (["seq", "t", "event", "module"].includes(key) || value === null) continue;
+        const name = key.replaceAll("_", " ");
+        rows.set(name, ["held", "waited"].includes(key) && Number.isFinite(value) ? seconds(value) : String(value));
+      }
+    }
+    if (seqs.length) rows.set(seqs.length > 1 ? "events" : "event", seqs.map((seq) => `#${seq}`).join(", "));
+    return rows;
+  }
+
+  // ---- drawing ----
+
+  function theme() {
+    const style = getComputedStyle(document.documentElement);
+    const get = (name) => style.getPropertyValue(`--${name}`).trim();
+    for (const name of ["card", "ink", "soft", "line", "lane", "band", "bad", "warn", "focus"]) colours[name] = get(name);
+    colours.groups = [0, 1, 2, 3, 4, 5].map((n) => get(`g${n}`));
+    patterns = new Map();
+    labels();
+    legend();
+    redraw();
+  }
+  function colourOf(module) {
+    const groups = [...new Set(lanes.map((lane) => lane.group))];
+    return colours.groups[Math.max(0, groups.indexOf(groupOf(module))) % colours.groups.length];
+  }
+  // Hatching at 45°, for waits. The tile is drawn at the device's resolution, so that it stays sharp.
+  function hatch(ctx, colour) {
+    if (!patterns.has(colour)) {
+      const ratio = devicePixelRatio || 1, size = Math.round(5 * ratio);
+      const tile = make("canvas");
+      tile.width = tile.height = size;
+      const c = tile.getContext("2d");
+      c.globalAlpha = 0.2;
+      c.fillStyle = colour;
+      c.fillRect(0, 0, size, size);
+      c.globalAlpha = 0.75;
+      c.strokeStyle = colour;
+      c.lineWidth = 1.1 * ratio;
+      for (const shift of [-size, 0, size]) {
+        c.beginPath();
+        c.moveTo(shift, size);
+        c.lineTo(shift + size, 0);
+        c.stroke();
+      }
+      const pattern = ctx.createPattern(tile, "repeat");
+      pattern.setTransform(new DOMMatrix().scale(size ? 5 / size : 1));
+      patterns.set(colour, pattern);
+    }
+    return patterns.get(colour);
+  }
+  function bar(ctx, x, y, width, height, radius) {
+    ctx.beginPath();
+    ctx.roundRect(x, y, width, height, Math.min(radius, width / 2));
+  }
+  // `kind` at the centre line `y`, from x to x2: shared by charts and legend.
+  function drawBar(ctx, kind, colour, x, x2, y) {
+    const width = Math.max(x2 - x, 1.5);
+    ctx.fillStyle = ctx.strokeStyle = colour;
+    if (kind === "hold") {
+      bar(ctx, x, y - 8, width, 16, 3);
+      ctx.fill();
+    } else if (kind === "nested") {
+      ctx.fillStyle = colours.card;
+      bar(ctx, x, y - 5, width, 10, 2);
+      ctx.fill();
+      ctx.fillStyle = colour;
+      bar(ctx, x, y - 3.5, width, 7, 2);
+      ctx.fill();
+    } else if (kind === "wait") {
+      // The taper says: here the waiting began.
+      const taper = Math.min(12, width);
+      ctx.beginPath();
+      ctx.moveTo(x, y);
+      ctx.lineTo(x + taper, y - 4.5);
+      ctx.lineTo(x + width, y - 4.5);
+      ctx.lineTo(x + width, y + 4.5);
+      ctx.lineTo(x + taper, y + 4.5);
+      ctx.closePath();
+      ctx.fillStyle = hatch(ctx, colour);
+      ctx.fill();
+    } else if (kind === "pass") {
+      ctx.lineWidth = 1.5;
+      ctx.setLineDash([4, 2.5]);
+      bar(ctx, x + 0.75, y - 7.25, Math.max(width - 1.5, 1), 14.5, 3);
+      ctx.stroke();
+      ctx.setLineDash([]);
+    } else if (kind === "cycle") {
+      ctx.globalAlpha = 0.55;
+      ctx.fillRect(x, y - 1, width, 2);
+      ctx.globalAlpha = 1;
+    }
+  }
+  function drawGlyph(ctx, name, colour, x, y) {
+    ctx.save();
+    ctx.translate(x, y);
+    ctx.lineJoin = "round";
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = colours.card;
+    ctx.stroke(PATHS[name]);
+    ctx.fillStyle = colour;
+    ctx.fill(PATHS[name], "evenodd");
+    ctx.restore();
+  }
+  const glyphOf = (thing) => { const name = GLYPH_OF[thing.name] ?? thing.name; return name in PATHS ? name : "steering"; };
+  const toneOf = (thing) => colours[thing.tone] ?? (thing.name === "ok" ? colourOf(thing.module) : colours.soft);
+
+  function ticks(from, to, width) {
+    const rough = (to - from) / Math.max(2, width / 90);
+    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = rough <= 1 || rough > 86400 ? [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough) : steps.find((n) => n >= rough);
+    const out = [];
+    for (let n = Math.ceil(from / step); n * step <= to && out.length < 100; n += 1) out.push(n * step);
+    return { step, at: out };
+  }
+
+  function draw(chart) {
+    const { model, view, canvas } = chart;
+    const width = canvas.clientWidth, bottom = TOP + lanes.length * ROW, height = bottom + AXIS + STRIP;
+    const ratio = devicePixelRatio || 1;
+    canvas.style.height = `${height}px`;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    const ctx = canvas.getContext("2d");
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    const scale = (width - 2 * PAD) / (view.to - view.from);
+    const X = (t) => clamp(PAD + (t - view.from) * scale, -40, width + 40);
+    const laneAt = new Map(lanes.map((lane, n) => [lane.module, n]));
+    const Y = (module) => (laneAt.has(module) ? TOP + laneAt.get(module) * ROW + ROW / 2 : TOP / 2);
+    const until = (thing) => (thing.open ? model.end : thing.to);
+    const hits = chart.hits = [];
+    const hit = (thing, x, x2, y, y2) => hits.push({ thing, x, x2, y, y2 });
+    ctx.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+
+    // The ground: a faint line a lane, and the axis.
+    ctx.fillStyle = colours.lane;
+    lanes.forEach((_, n) => ctx.fillRect(0, TOP + n * ROW + ROW / 2 - 0.5, width, 1));
+    const { step, at } = ticks(view.from, view.to, width);
+    ctx.textAlign = "center";
+    for (const t of at) {
+      const x = X(t), label = clock(t, step), half = ctx.measureText(label).width / 2;
+      ctx.fillStyle = colours.line;
+      ctx.fillRect(Math.round(x), TOP - 4, 1, bottom - TOP + 8);
+      ctx.fillStyle = colours.soft;
+      ctx.fillText(label, clamp(x, half + 4, width - half - 4), bottom + 17);
+    }
+
+    // Layer by layer, so that marks are never hidden; what shares its pixels with the one drawn
+    // before it in the same lane is skipped.
+    const visible = model.things.filter((thing) => until(thing) >= view.from - 20 / scale && thing.from <= view.to + 20 / scale);
+    for (const thing of visible) {
+      if (thing.kind !== "handover") continue;
+      const x = X(thing.from), x2 = X(thing.to);
+      ctx.fillStyle = colours.band;
+      ctx.globalAlpha = 0.6;
+      ctx.fillRect(x, TOP - 4, Math.max(x2 - x, 1), bottom - TOP + 8);
+      ctx.globalAlpha = 1;
+      const label = (thing.to - thing.from).toFixed(x2 - x > 44 ? 3 : 1);
+      if (ctx.measureText(label).width + 6 < x2 - x) {
+        ctx.fillStyle = colours.soft;
+        ctx.fillText(label, (x + x2) / 2, TOP - 9);
+      }
+      hit(thing, x, x2, 0, bottom);
+    }
+    for (const kind of ["cycle", "wait", "pass", "hold", "nested"]) {
+      const right = new Map();
+      for (const thing of visible) {
+        if (thing.kind !== kind || !laneAt.has(thing.module)) continue;
+        const x = X(thing.from), x2 = X(until(thing)), y = Y(thing.module);
+        if (x2 <= x && !thing.open && (kind === "wait" || kind === "cycle")) continue;
+        if (Math.max(x2, x + 1) <= (right.get(thing.module) ?? -99)) continue;
+        right.set(thing.module, Math.max(x2, x + 1));
+        drawBar(ctx, kind, colourOf(thing.module), x, x2, y);
+        hit(thing, x, x2, y - 9, y + 9);
+      }
+    }
+    const drawn = new Map();
+    for (const tone of [undefined, "warn", "bad"]) {
+      for (const thing of visible) {
+        if ((thing.kind !== "mark" && thing.kind !== "action") || thing.tone !== tone) continue;
+        const name = glyphOf(thing), x = X(thing.from), y = Y(thing.module), key = `${name} ${y}`;
+        if (x - (drawn.get(key) ?? -99) < (tone ? 2 : 3)) continue;
+        drawn.set(key, x);
+        drawGlyph(ctx, name, toneOf(thing), x, y);
+        hit(thing, x - 6, x + 6, y - 8, y + 8);
+      }
+    }
+
+    strip(ctx, chart, width, bottom + AXIS);
+    if (cursor !== null && cursor >= view.from && cursor <= view.to) {
+      ctx.fillStyle = colours.soft;
+      ctx.fillRect(Math.round(X(cursor)), TOP - 4, 1, bottom - TOP + 8);
+    }
+    const ring = chart.picked && hits.find((h) => h.thing === chart.picked);
+    if (ring) {
+      ctx.strokeStyle = colours.focus;
+      ctx.lineWidth = 2;
+      bar(ctx, ring.x - 3, ring.y - 2, Math.max(ring.x2 - ring.x, 2) + 6, ring.y2 - ring.y + 4, 6);
+      ctx.stroke();
+    }
+  }
+  // The whole run in small, with its troubles and the part that is shown.
+  function strip(ctx, { model, view }, width, y) {
+    const x = (t) => PAD + (t / total) * (width - 2 * PAD);
+    ctx.fillStyle = colours.lane;
+    bar(ctx, PAD, y, width - 2 * PAD, 6, 3);
+    ctx.fill();
+    ctx.fillStyle = colours.band;
+    bar(ctx, x(view.from), y, Math.max(x(view.to) - x(view.from), 4), 6, 3);
+    ctx.fill();
+    let last = -9;
+    for (const thing of model.things) {
+      if (!thing.tone || x(thing.from) - last < 1) continue;
+      last = x(thing.from);
+      ctx.fillStyle = colours[thing.tone];
+      ctx.fillRect(last - 0.75, y, 1.5, 6);
+    }
+  }
+  function redraw() {
+    if (frame) return;
+    frame = requestAnimationFrame(() => {
+      frame = 0;
+      charts.forEach(draw);
+    });
+  }
+
+  // ---- what stands around the charts ----
+
+  function labels() {
+    for (const chart of charts) {
+      chart.names.replaceChildren();
+      lanes.forEach((lane, n) => {
+        const item = make("li", chart.names);
+        item.classList.toggle("chosen", chart.names.dataset.chosen === String(n));
+        make("i", item).style.background = colourOf(lane.module);
+        make("span", item, lane.module).title = lane.group === lane.module ? lane.module : `${lane.module}, group ${lane.group}`;
+        if (lane.priority !== null && lane.priority !== undefined) make("small", item, lane.priority).title = "priority";
+      });
+      const { model } = chart, bad = model.things.filter((thing) => thing.tone).length;
+      chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${clock(model.end)}, ${model.count("hold")} turns, ` +
+        `${model.count("wait")} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
+    }
+  }
+  function legend() {
+    const list = $("legend"), things = charts.flatMap((chart) => chart.model.things);
+    const kinds = new Set(things.filter((t) => t.kind !== "wait" || t.to > t.from).map((t) => t.kind));
+    const glyphs = new Map(things.filter((t) => t.kind === "mark" || t.kind === "action").map((t) => [glyphOf(t), t]));
+    const item = (text, paint) => {
+      const li = make("li", list), canvas = make("canvas", li), ratio = devicePixelRatio || 1;
+      canvas.width = 24 * ratio;
+      canvas.height = 16 * ratio;
+      canvas.setAttribute("aria-hidden", "true");
+      const ctx = canvas.getContext("2d");
+      ctx.scale(ratio, ratio);
+      paint(ctx);
+      make("span", li, text);
+    };
+    list.replaceChildren();
+    for (const [kind, text] of BARS) {
+      if (!kinds.has(kind)) continue;
+      item(text, (ctx) => {
+        if (kind === "nested") drawBar(ctx, "hold", colours.soft, 0, 24, 8);
+        ctx.fillStyle = colours.band;
+        if (kind === "handover") ctx.fillRect(4, 0, 16, 16);
+        else drawBar(ctx, kind, colours.soft, kind === "nested" ? 5 : 0, kind === "nested" ? 19 : 24, 8);
+      });
+    }
+    for (const [name, [, text]] of Object.entries(GLYPHS)) {
+      const thing = glyphs.get(name);
+      if (thing) item(text, (ctx) => drawGlyph(ctx, name, thing.tone ? colours[thing.tone] : colours.soft, 12, 8));
+    }
+    list.hidden = !list.children.length;
+    $("troubles").hidden = !things.some((thing) => thing.tone);
+  }
+
+  function showTip(chart, thing, x, y) {
+    tip.replaceChildren();
+    make("b", tip, title(thing)).className = thing.tone ? "bad" : "";
+    const list = make("dl", tip);
+    for (const [name, value] of facts(thing, chart.model)) {
+      make("dt", list, name);
+      make("dd", list, value);
+    }
+    tip.hidden = false;
+    const { width, height } = tip.getBoundingClientRect();
+    tip.style.left = `${clamp(x + 14, 8, Math.max(8, innerWidth - width - 8))}px`;
+    tip.style.top = `${y + 18 + height < innerHeight ? y + 18 : Math.max(8, y - height - 14)}px`;
+  }
+  function at(chart, x, y, slack) {
+    const near = chart.hits.filter((h) => x >= h.x - slack && x <= h.x2 + slack && y >= h.y && y <= h.y2);
+    return near.findLast((h) => x >= h.x && x <= h.x2) ?? near.findLast((h) => h.thing.kind !== "handover");
+  }
+
+  // ---- moving about ----
+
+  function setView(chart, from, to) {
+    const span = clamp(to - from, Math.min(SMALLEST, total), total);
+    const start = clamp(from + (to - from - span) / 2, 0, total - span);
+    for (const other of $("linked").checked ? charts : [chart]) other.view = { from: start, to: start + span };
+    redraw();
+  }
+  function zoom(chart, factor, share = 0.5) {
+    const { from, to } = chart.view, middle = from + (to - from) * share, span = clamp((to - from) * factor, SMALLEST, total);
+    setView(chart, middle - span * share, middle + span * (1 - share));
+  }
+  function pan(chart, share) {
+    const { from, to } = chart.view, by = (to - from) * share;
+    setView(chart, from + by, to + by);
+  }
+  function pick(chart, thing) {
+    charts.forEach((other) => { other.picked = null; });
+    chart.picked = thing;
+    active = chart;
+    const { from, to } = chart.view, span = to - from;
+    if (thing.from < from || thing.from > to) setView(chart, thing.from - span / 2, thing.from + span / 2);
+    charts.forEach(draw);
+    const box = chart.canvas.getBoundingClientRect(), h = chart.hits.find((hit) => hit.thing === thing);
+    const x = h ? clamp((h.x + Math.min(h.x2, h.x + 60)) / 2, 0, box.width) : box.width / 2;
+    showTip(chart, thing, box.left + x, box.top + (h ? h.y : TOP));
+    $("said").textContent = `${title(thing)}. ${[...facts(thing, chart.model)].map((row) => row.join(" ")).join(", ")}`;
+  }
+  function letGo() {
+    charts.forEach((chart) => { chart.picked = null; });
+    tip.hidden = true;
+    cursor = null;
+    redraw();
+  }
+  function walk(chart, by) {
+    const module = lanes[chart.lane]?.module;
+    const things = chart.model.things.filter((t) => t.module === module && t.kind !== "handover" && t.kind !== "cycle").sort((a, b) => a.from - b.from);
+    if (!things.length) return;
+    const now = things.indexOf(chart.picked);
+    const next = now < 0 ? Math.max(0, things.findIndex((t) => t.to >= chart.view.from)) : clamp(now + by, 0, things.length - 1);
+    pick(chart, things[next]);
+  }
+  function trouble(by) {
+    const all = charts.flatMap((chart) => chart.model.things.filter((t) => t.tone).sort((a, b) => a.from - b.from).map((thing) => ({ chart, thing })));
+    if (!all.length) return;
+    const now = all.findIndex(({ chart, thing }) => chart.picked === thing);
+    const { chart, thing } = all[now < 0 ? (by > 0 ? 0 : all.length - 1) : (now + by + all.length) % all.length];
+    chart.canvas.scrollIntoView({ block: "nearest" });
+    chart.canvas.focus({ preventScroll: true });
+    pick(chart, thing);
+  }
+  function chooseLane(chart, by) {
+    chart.lane = clamp(chart.lane + by, 0, Math.max(0, lanes.length - 1));
+    chart.picked = null;
+    chart.names.dataset.chosen = chart.lane;
+    labels();
+    walk(chart, 0);
+    if (!chart.picked) $("said").textContent = `${lanes[chart.lane]?.module}: nothing`;
+  }
+  function onKey(chart, event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const act = {
+      ArrowLeft: () => pan(chart, -0.15), ArrowRight: () => pan(chart, 0.15),
+      ArrowUp: () => chooseLane(chart, -1), ArrowDown: () => chooseLane(chart, 1),
+      "+": () => zoom(chart, 0.7), "=": () => zoom(chart, 0.7), "-": () => zoom(chart, 1 / 0.7),
+      0: () => setView(chart, 0, total), Home: () => pan(chart, -1e9), End: () => pan(chart, 1e9),
+      n: () => walk(chart, 1), p: () => walk(chart, -1), t: () => trouble(1), T: () => trouble(-1), Escape: letGo,
+    }[event.key];
+    if (act) { event.preventDefault(); act(); }
+  }
+  function onPointer(chart, event) {
+    const box = chart.canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+    const { pointers, canvas } = chart, width = box.width - 2 * PAD, span = chart.view.to - chart.view.from;
+    const onStrip = y > box.height - STRIP - 6;
+    const jump = () => { const t = ((x - PAD) / width) * total; setView(chart, t - span / 2, t + span / 2); };
+    if (event.type === "pointerdown") {
+      canvas.setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, { x, y, moved: false, strip: onStrip });
+      active = chart;
+      if (onStrip) jump();
+    } else if (event.type === "pointermove" && pointers.has(event.pointerId)) {
+      const old = pointers.get(event.pointerId);
+      if (old.strip) jump();
+      else if (pointers.size === 1) {
+        if (!old.moved && Math.hypot(x - old.x, y - old.y) < 4) return;
+        canvas.classList.add("dragged");
+        tip.hidden = true;
+        pan(chart, (old.x - x) / width);
+      } else {
+        const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
+        const before = Math.max(10, Math.abs(old.x - other.x)), after = Math.max(10, Math.abs(x - other.x));
+        zoom(chart, before / after, clamp(((x + other.x) / 2 - PAD) / width, 0, 1));
+      }
+      pointers.set(event.pointerId, { ...old, x, y, moved: true });
+    } else if (event.type === "pointermove") {
+      cursor = chart.view.from + ((x - PAD) / width) * span;
+      const h = at(chart, x, y, 3);
+      if (h) showTip(chart, h.thing, event.clientX, event.clientY);
+      else tip.hidden = true;
+      redraw();
+    } else {
+      const old = pointers.get(event.pointerId);
+      pointers.delete(event.pointerId);
+      canvas.classList.remove("dragged");
+      if (event.type === "pointerup" && old && !old.moved && !old.strip) {
+        const h = at(chart, x, y, event.pointerType === "touch" ? 10 : 3);
+        if (h) pick(chart, h.thing);
+        else letGo();
+      }
+    }
+  }
+  // A bare wheel scrolls the page, unless one has chosen the chart.
+  function onWheel(chart, event) {
+    const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    if (!sideways && !event.ctrlKey && !event.metaKey && document.activeElement !== chart.canvas) return;
+    event.preventDefault();
+    const box = chart.canvas.getBoundingClientRect();
+    if (sideways) pan(chart, (event.deltaX || event.deltaY) / box.width);
+    else zoom(chart, Math.exp(clamp(event.deltaY, -200, 200) * (event.ctrlKey ? 0.008 : 0.002)), clamp((event.clientX - box.left - PAD) / (box.width - 2 * PAD), 0, 1));
+  }
+
+  // ---- events that come later ----
+
+  // Adds an event to a run. A view that shows the end goes on showing it.
+  function later(i, add) {
+    const chart = charts[i];
+    if (!chart) return false;
+    const before = total, following = chart.view.to >= total * 0.999, whole = chart.view.from <= 0;
+    if (!add(chart.model)) return false;
+    chart.model.bound(MOST);
+    measure();
+    if (following) setView(chart, whole && total < 60 ? 0 : chart.view.from + total - before, total);
+    clearTimeout(later.timer);
+    later.timer = setTimeout(() => { labels(); legend(); }, 300);
+    redraw();
+    return true;
+  }
+  function lane(module) {
+    if (typeof module !== "string" || lanes.length >= MOST_LANES || lanes.some((l) => l.module === module)) return;
+    lanes.push({ module, group: module, priority: null });
+    labels();
+  }
+  const api = {
+    push: (event, run = 0) => { lane(event?.module); return later(run, (model) => model.push(event)); },
+    pushAction: (action, run = 0) => { lane(action?.module); return later(run, (model) => model.pushAction(action)); },
+    // What is open now lasts at least until t, on the clock of the events.
+    now: (t, run = 0) => later(run, (model) => { model.end = Math.max(model.end, t - model.start || 0); return true; }),
+    runs: charts.map((chart) => chart.model),
+    zoom: (from, to, run = 0) => charts[run] && setView(charts[run], from, to),
+  };
+
+  // ---- start ----
+
+  measure();
+  for (const chart of charts) {
+    chart.names = make("ul", chart.box);
+    chart.names.className = "names";
+    chart.names.setAttribute("aria-label", "Lanes");
+    const plot = make("div", chart.box);
+    plot.className = "plot";
+    chart.canvas = make("canvas", plot);
+    chart.canvas.tabIndex = 0;
+    chart.canvas.setAttribute("role", "application");
+    chart.canvas.setAttribute("aria-roledescription", "timeline");
+    chart.view = { from: 0, to: total };
+    for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) chart.canvas.addEventListener(type, (event) => onPointer(chart, event));
+    chart.canvas.addEventListener("pointerleave", () => { tip.hidden = true; cursor = null; redraw(); });
+    chart.canvas.addEventListener("wheel", (event) => onWheel(chart, event), { passive: false });
+    chart.canvas.addEventListener("keydown", (event) => onKey(chart, event));
+    chart.canvas.addEventListener("focus", () => { active = chart; });
+    chart.canvas.addEventListener("blur", letGo);
+    new ResizeObserver(redraw).observe(chart.canvas);
+  }
+  const current = () => active ?? charts[0];
+  const click = (id, act) => $(id).addEventListener("click", () => current() && act());
+  click("zoom-in", () => zoom(current(), 0.6));
+  click("zoom-out", () => zoom(current(), 1 / 0.6));
+  click("zoom-fit", () => setView(current(), 0, total));
+  click("trouble-next", () => trouble(1));
+  click("trouble-back", () => trouble(-1));
+  $("linked").addEventListener("change", () => { if (current()) setView(current(), current().view.from, current().view.to); });
+  $("linked-label").hidden = charts.length < 2;
+  $("tools").hidden = !charts.length;
+  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
+  // Auto, light, dark. What was chosen is kept where the browser lets us.
+  const stored = { get: () => { try { return localStorage.getItem("timeline-theme"); } catch { return null; } },
+    set: (value) => { try { localStorage.setItem("timeline-theme", value); } catch { /* private mode */ } } };
+  const themes = ["auto", "light", "dark"];
+  let chosen = Math.max(0, themes.indexOf(stored.get()));
+  const applyTheme = () => {
+    document.documentElement.dataset.theme = themes[chosen];
+    $("theme").textContent = { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[themes[chosen]];
+    theme();
+  };
+  $("theme").hidden = false;
+  $("theme").addEventListener("click", () => {
+    chosen = (chosen + 1) % themes.length;
+    stored.set(themes[chosen]);
+    applyTheme();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
+  applyTheme();
+  return api;
+})();

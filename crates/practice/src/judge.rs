@@ -1,0 +1,235 @@
+//! The judge: counts what went wrong and what was done, from the logs alone.
+//!
+//! Anybody can do the same from the files of `--log`; each count's rule is in its field's comment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Effect, Verdict};
+use crate::world::RUNE_SPELL;
+
+/// What the server saw: one line of `frames.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// When, in seconds.
+    pub t: f64,
+    /// The connection's frame, from 0.
+    pub n: u32,
+    /// Its bytes, without the length.
+    pub hex: String,
+    /// The server's answer.
+    pub verdict: Verdict,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<Effect>,
+}
+
+/// Who sent it: one line of `sends.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sent {
+    /// When, in seconds.
+    pub t: f64,
+    /// The connection's frame, from 0.
+    pub n: u32,
+    /// The module.
+    pub module: String,
+    /// Which of the module's cycles.
+    pub cycle: u64,
+    /// The turn's token, `None` without a turn. A string in JSON, since it may be larger than a float can hold.
+    pub token: Option<String>,
+}
+
+/// How long a granted request had waited.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waited {
+    /// The module.
+    pub module: &'static str,
+    /// In seconds.
+    pub seconds: f64,
+}
+
+/// The counts of one run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Frames that lie between the first and the last frame of another module's cycle.
+    pub interleavings: u64,
+    /// Frames with the verdict `exhausted` or `not_possible`.
+    pub refusals: u64,
+    /// Frames with the verdict `wrong_item`.
+    pub wrong_items: u64,
+    /// Effects `weapon_lost`.
+    pub weapons_lost: u64,
+    /// Effects `rune`.
+    pub runes_made: u64,
+    /// Frames that say the rune spell without that effect.
+    pub runes_failed: u64,
+    /// Effects `fish`.
+    pub fish: u64,
+    /// Effects `meal`.
+    pub meals: u64,
+    /// Effects `loot`.
+    pub loot: u64,
+    /// The least time between two neighbouring frames that were sent under turns of different groups.
+    pub min_handover_s: Option<f64>,
+    /// By module.
+    pub modules: BTreeMap<String, Service>,
+}
+
+/// How a module was served.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its turns in which it sent something; its cycles that sent something, if there are no turns.
+    pub turns: u64,
+    /// The median wait for a turn.
+    pub wait_p50_s: f64,
+    /// The longest wait for a turn.
+    pub wait_max_s: f64,
+}
+
+impl Counts {
+    /// Whether nothing went wrong.
+    pub fn clean(&self) -> bool {
+        self.interleavings
+            + self.refusals
+            + self.wrong_items
+            + self.weapons_lost
+            + self.runes_failed
+            == 0
+    }
+}
+
+/// Counts. `group` tells a module's group; the logs may be in any order; a frame that nobody sent, or that the server never
+/// saw, counts for what is known of it.
+pub fn judge<'a>(
+    frames: &[Frame],
+    sends: &'a [Sent],
+    waits: &[Waited],
+    group: impl Fn(&'a str) -> &'a str,
+) -> Counts {
+    let effect = |wanted| {
+        count(
+            frames
+                .iter()
+                .flat_map(|f| &f.effects)
+                .filter(|e| **e == wanted),
+        )
+    };
+    let verdict = |wanted| count(frames.iter().filter(|frame| frame.verdict == wanted));
+    Counts {
+        interleavings: interleavings(sends),
+        refusals: verdict(Verdict::Exhausted) + verdict(Verdict::NotPossible),
+        wrong_items: verdict(Verdict::WrongItem),
+        weapons_lost: effect(Effect::WeaponLost),
+        runes_made: effect(Effect::Rune),
+        runes_failed: runes_failed(frames),
+        fish: effect(Effect::Fish),
+        meals: effect(Effect::Meal),
+        loot: effect(Effect::Loot),
+        min_handover_s: min_handover(frames, sends, group),
+        modules: modules(sends, waits),
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u64 {
+    items.count() as u64
+}
+
+fn interleavings(sends: &[Sent]) -> u64 {
+    let mut cycles: BTreeMap<(&str, u64), (u32, u32)> = BTreeMap::new();
+    for sent in sends {
+        let (first, last) = cycles
+            .entry((sent.module.as_str(), sent.cycle))
+            .or_insert((sent.n, sent.n));
+        *first = sent.n.min(*first);
+        *last = sent.n.max(*last);
+    }
+    // Sorted by first frame; a frame is inside a cycle of another module if one of those that began before it still runs.
+    let mut spans: Vec<_> = cycles
+        .iter()
+        .map(|((module, _), span)| (*span, *module))
+        .collect();
+    spans.sort_unstable();
+    let mut ordered: Vec<_> = sends.iter().collect();
+    ordered.sort_unstable_by_key(|sent| sent.n);
+    let (mut next, mut open) = (0, Vec::new());
+    let inside = |sent: &&&Sent| {
+        while next < spans.len() && spans[next].0.0 < sent.n {
+            open.push(spans[next]);
+            next += 1;
+        }
+        open.retain(|((_, last), _)| *last > sent.n);
+        open.iter().any(|(_, module)| *module != sent.module)
+    };
+    count(ordered.iter().filter(inside_mut(inside)))
+}
+
+/// `Iterator::filter` hands out shared references to the item; this only helps the closure's type along.
+fn inside_mut<'a, F: FnMut(&&&'a Sent) -> bool>(f: F) -> F {
+    f
+}
+
+fn runes_failed(frames: &[Frame]) -> u64 {
+    let hex: String = RUNE_SPELL
+        .bytes()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let said =
+        |frame: &&Frame| frame.hex.starts_with("96") && frame.hex.get(8..) == Some(hex.as_str());
+    count(
+        frames
+            .iter()
+            .filter(said)
+            .filter(|frame| !frame.effects.contains(&Effect::Rune)),
+    )
+}
+
+fn min_handover<'a>(
+    frames: &[Frame],
+    sends: &'a [Sent],
+    group: impl Fn(&'a str) -> &'a str,
+) -> Option<f64> {
+    let times: BTreeMap<u32, f64> = frames.iter().map(|frame| (frame.n, frame.t)).collect();
+    let mut turns: Vec<_> = sends
+        .iter()
+        .filter(|sent| sent.token.is_some())
+        .filter_map(|sent| Some((sent.n, *times.get(&sent.n)?, group(&sent.module))))
+        .collect();
+    turns.sort_unstable_by_key(|(n, ..)| *n);
+    turns
+        .windows(2)
+        .filter(|pair| pair[0].2 != pair[1].2)
+        .map(|pair| pair[1].1 - pair[0].1)
+        .min_by(f64::total_cmp)
+}
+
+fn modules(sends: &[Sent], waits: &[Waited]) -> BTreeMap<String, Service> {
+    let mut turns: BTreeMap<&str, std::collections::BTreeSet<(Option<&str>, u64)>> =
+        BTreeMap::new();
+    for sent in sends {
+        // A turn is its token; a cycle without turns is its number.
+        let turn = match &sent.token {
+            Some(token) => (Some(token.as_str()), 0),
+            None => (None, sent.cycle),
+        };
+        turns.entry(&sent.module).or_default().insert(turn);
+    }
+    let mut waited: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for wait in waits {
+        waited.entry(wait.module).or_default().push(wait.seconds);
+    }
+    let mut all: BTreeMap<String, Service> = crate::modules::Module::ALL
+        .iter()
+        .map(|module| (module.name().to_owned(), Service::default()))
+        .collect();
+    for (module, turns) in turns {
+        all.entry(module.to_owned()).or_default().turns = turns.len() as u64;
+    }
+    for (module, mut seconds) in waited {
+        seconds.sort_unstable_by(f64::total_cmp);
+        let service = all.entry(module.to_owned()).or_default();
+        service.wait_p50_s = seconds[(seconds.len() - 1) / 2];
+        service.wait_max_s = seconds[seconds.len() - 1];
+    }
+    all
+}

@@ -1,0 +1,430 @@
+//! The six modules: what each wants, the actions of its cycle, and where the turn goes.
+//!
+//! They are scripts of the kind that the mutex is for. A cycle reads the slots and plans its actions, counting in what
+//! each of them shifts; then it takes a moment before each, as a person would, sends it, and waits for the server's verdict.
+//! Each script is right when it is alone, so none checks whether its last action worked. The scripts are the same in all
+//! three [`Mode`]s. Only where the turn is taken differs:
+//!
+//! | mode | turn | slots are read |
+//! |---|---|---|
+//! | `without` | none | at the start of the cycle, while the others act |
+//! | `action_only` | around each action | before the turns are waited for: stale |
+//! | `with` | around the whole cycle | inside the turn |
+//!
+//! A [`Player`] has no clock, thread or connection: it is asked what to do next, in real or in virtual time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::rng::Rng;
+use crate::wire::{Action, BACKPACK_WINDOW, CORPSE_WINDOW, HAND, Item, Place, State, Verdict};
+use crate::world::{
+    BACKPACK_SLOTS, BLANK, BOOT, CORPSE, CORPSE_TILE, GROUND_TILE, ROD, RUNE, RUNE_MANA,
+    RUNE_SPELL, STRIKE_MANA, STRIKE_SPELL, SWORD, WATER, WATER_TILE, food, stacks,
+};
+
+/// After each action a module waits this long before it goes on or ends its turn: the server's 0.2 s and a little. So
+/// the next turn, even one of the same group that follows at once, is never exhausted.
+const COOLDOWN: Duration = Duration::from_millis(205);
+/// How often a module looks whether there is something to do.
+const LOOK: Duration = Duration::from_millis(100);
+/// A corpse that decays sooner than this is left alone: it would not last for the cycle.
+const CORPSE_MARGIN_MS: u32 = 3000;
+/// Who is fed for less than this eats.
+const HUNGRY_MS: u32 = 15_000;
+/// The most items that one cycle takes out of a corpse.
+const MOST_LOOT: usize = 5;
+/// No slot in particular: the item goes to the front, and never onto a stack, whose end would not be known.
+const IN_FRONT: Place = Place::Container {
+    window: BACKPACK_WINDOW,
+    slot: 0xFF,
+};
+
+/// Where the turn is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nowhere.
+    Without,
+    /// Around each single action.
+    ActionOnly,
+    /// Around each cycle.
+    With,
+}
+
+impl Mode {
+    /// All three, in the order of the comparison.
+    pub const ALL: [Mode; 3] = [Mode::Without, Mode::ActionOnly, Mode::With];
+
+    /// The name in the JSON and of the log's directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Without => "without",
+            Mode::ActionOnly => "action_only",
+            Mode::With => "with",
+        }
+    }
+}
+
+/// One of the six.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Module {
+    /// Unequips the weapon, equips a blank, casts, puts the rune away, equips the weapon again.
+    Runemaker,
+    /// Strikes, then opens the corpse.
+    Trainer,
+    /// Casts the rod every 2 to 4 s.
+    Fisher,
+    /// Moves what is in the corpse to the backpack, and throws rubbish away.
+    AutoLoot,
+    /// Joins two stacks of a kind.
+    Stacker,
+    /// Eats.
+    Eater,
+}
+
+impl Module {
+    /// All six, highest priority of the default roster first.
+    pub const ALL: [Module; 6] = [
+        Module::Runemaker,
+        Module::Trainer,
+        Module::Fisher,
+        Module::AutoLoot,
+        Module::Stacker,
+        Module::Eater,
+    ];
+
+    /// The name in the roster and the logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Module::Runemaker => "runemaker",
+            Module::Trainer => "trainer",
+            Module::Fisher => "fisher",
+            Module::AutoLoot => "auto_loot",
+            Module::Stacker => "stacker",
+            Module::Eater => "eater",
+        }
+    }
+
+    /// The actions of a cycle, with the slots as they are in `view`; none if there is nothing to do.
+    ///
+    /// What the cycle's own actions shift is counted in; what others shift is not.
+    fn plan(self, view: &State) -> Vec<Action> {
+        match self {
+            Module::Runemaker => make_rune(view),
+            Module::Trainer if view.mana >= STRIKE_MANA => vec![
+                Action::Say(STRIKE_SPELL.to_owned()),
+                Action::Use {
+                    from: CORPSE_TILE,
+                    item: CORPSE,
+                    window: CORPSE_WINDOW,
+                },
+            ],
+            Module::Trainer => Vec::new(),
+            Module::Fisher => fish(view),
+            Module::AutoLoot => loot(view),
+            Module::Stacker => stack(view),
+            Module::Eater => eat(view),
+        }
+    }
+
+    /// How many milliseconds it rests between two cycles: from, to. Who failed tries again sooner, as bots do.
+    fn rest_ms(self, failed: bool) -> (u64, u64) {
+        match (self, failed) {
+            (Module::Fisher, _) => (2000, 4000),
+            (_, true) => (400, 800),
+            (Module::Runemaker, false) => (5000, 6000),
+            (Module::Trainer, false) => (8000, 10000),
+            (Module::AutoLoot, false) => (6000, 8000),
+            (Module::Stacker, false) => (2000, 4000),
+            (Module::Eater, false) => (2000, 4000),
+        }
+    }
+}
+
+/// The weapon out of the hand, a blank into it, the spell, the rune out of it, the weapon into it.
+fn make_rune(view: &State) -> Vec<Action> {
+    let Some(blank) = slot_of(view, BLANK).filter(|_| view.mana >= RUNE_MANA) else {
+        return Vec::new();
+    };
+    let armed = view.hand.is_some_and(|item| item.id == SWORD);
+    let mut plan = Vec::new();
+    if let Some(item) = view.hand {
+        plan.push(take_from_hand(item.id));
+    }
+    // What the hand held lies at the front now, before the blank.
+    plan.push(take_in_hand(BLANK, blank + plan.len() as u8));
+    plan.push(Action::Say(RUNE_SPELL.to_owned()));
+    plan.push(take_from_hand(RUNE));
+    if armed {
+        // Behind the rune that was just put before it.
+        plan.push(take_in_hand(SWORD, 1));
+    } else if let Some(sword) = slot_of(view, SWORD) {
+        // Disarmed by some mishap: arm again. The hand's item and the rune went before this sword, the blank from behind or
+        // before it.
+        let shift = if view.hand.is_some() { 2 } else { 1 };
+        plan.push(take_in_hand(SWORD, sword + shift - u8::from(blank < sword)));
+    }
+    plan
+}
+
+fn fish(view: &State) -> Vec<Action> {
+    let cast = |slot| {
+        let from = backpack(slot);
+        Action::UseWith {
+            from,
+            item: ROD,
+            to: WATER_TILE,
+            to_item: WATER,
+        }
+    };
+    slot_of(view, ROD).map(cast).into_iter().collect()
+}
+
+/// All of the corpse, from its back so that nothing in it shifts, then one old boot.
+fn loot(view: &State) -> Vec<Action> {
+    let room = view.backpack.len() < BACKPACK_SLOTS - 10;
+    let corpse = view
+        .corpse
+        .iter()
+        .filter(|corpse| room && corpse.left_ms > CORPSE_MARGIN_MS);
+    let items = corpse.flat_map(|corpse| corpse.items.iter().enumerate().rev().take(MOST_LOOT));
+    let mut plan: Vec<_> = items
+        .map(|(slot, item)| Action::Move {
+            from: Place::Container {
+                window: CORPSE_WINDOW,
+                slot: slot as u8,
+            },
+            item: item.id,
+            to: IN_FRONT,
+            count: item.count,
+        })
+        .collect();
+    if let Some(boot) = slot_of(view, BOOT) {
+        let from = backpack(boot + plan.len() as u8);
+        plan.push(Action::Move {
+            from,
+            item: BOOT,
+            to: GROUND_TILE,
+            count: 1,
+        });
+    }
+    plan
+}
+
+/// The first two stacks of one kind that fit together: the second onto the first.
+fn stack(view: &State) -> Vec<Action> {
+    let stacks = || {
+        view.backpack
+            .iter()
+            .zip(0..)
+            .filter(|(item, _)| stacks(item.id))
+    };
+    let pair = stacks().find_map(|(onto, first)| {
+        let (item, second) = stacks().find(|(item, second)| {
+            *second > first && item.id == onto.id && item.count <= 100 - onto.count.min(100)
+        })?;
+        let (from, to) = (backpack(second), backpack(first));
+        Some(Action::Move {
+            from,
+            item: item.id,
+            to,
+            count: item.count,
+        })
+    });
+    pair.into_iter().collect()
+}
+
+fn eat(view: &State) -> Vec<Action> {
+    let meal = view
+        .backpack
+        .iter()
+        .zip(0..)
+        .find(|(item, _)| food(item.id));
+    let eat = |(item, slot): (&Item, u8)| Action::Use {
+        from: backpack(slot),
+        item: item.id,
+        window: 0,
+    };
+    meal.filter(|_| view.fed_ms < HUNGRY_MS)
+        .map(eat)
+        .into_iter()
+        .collect()
+}
+
+fn backpack(slot: u8) -> Place {
+    Place::Container {
+        window: BACKPACK_WINDOW,
+        slot,
+    }
+}
+
+fn take_from_hand(item: u16) -> Action {
+    Action::Move {
+        from: Place::Inventory(HAND),
+        item,
+        to: IN_FRONT,
+        count: 1,
+    }
+}
+
+fn take_in_hand(item: u16, slot: u8) -> Action {
+    Action::Move {
+        from: backpack(slot),
+        item,
+        to: Place::Inventory(HAND),
+        count: 1,
+    }
+}
+
+/// The first slot of the backpack that holds this.
+fn slot_of(view: &State, id: u16) -> Option<u8> {
+    view.backpack
+        .iter()
+        .zip(0..)
+        .find(|(item, _)| item.id == id)
+        .map(|(_, slot)| slot)
+}
+
+/// What a [`Player`] wants done before it is asked again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Do {
+    /// Wait until then. Between two cycles (`idle`) the player may be stopped.
+    Sleep {
+        /// On the caller's clock.
+        until: Duration,
+        /// Whether it is between two cycles.
+        idle: bool,
+    },
+    /// Wait for a turn.
+    Acquire,
+    /// Send this and tell the [verdict](Player::verdict).
+    Send(Action),
+    /// End the turn; decline it if nothing was sent in it.
+    Release {
+        /// Whether something was sent in it.
+        used: bool,
+    },
+}
+
+/// A module at play.
+#[derive(Debug)]
+pub struct Player {
+    module: Module,
+    mode: Mode,
+    rng: Rng,
+    phase: Phase,
+    /// What is left of the cycle's plan.
+    plan: VecDeque<Action>,
+    cycle: u64,
+    used: bool,
+    failed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Between two cycles.
+    Rest(Duration),
+    /// Reads the slots and plans, with the turn in hand if it is around the cycle.
+    Plan,
+    /// On to the next action, or to the end of the cycle.
+    Next,
+    /// The moment before an action.
+    Think(Duration),
+    /// Has what it needs to send the action.
+    Send,
+    /// Knows the verdict.
+    Sent,
+    /// The moment after an action.
+    Cool(Duration),
+}
+
+impl Player {
+    /// A player that starts at `now`.
+    pub fn new(module: Module, mode: Mode, seed: u64, now: Duration) -> Self {
+        // Each module has chances of its own, whatever the others do.
+        let rng = Rng::new(seed ^ (module as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
+        Player {
+            module,
+            mode,
+            rng,
+            phase: Phase::Rest(now),
+            plan: VecDeque::new(),
+            cycle: 0,
+            used: false,
+            failed: false,
+        }
+    }
+
+    /// Which module this is.
+    pub fn module(&self) -> Module {
+        self.module
+    }
+
+    /// The number of the current or last cycle, from 1.
+    pub fn cycle(&self) -> u64 {
+        self.cycle
+    }
+
+    /// What to do at `now`, when the character is as in `view`.
+    pub fn next(&mut self, now: Duration, view: &State) -> Do {
+        loop {
+            match self.phase {
+                Phase::Rest(until) if now < until => return Do::Sleep { until, idle: true },
+                Phase::Rest(_) if self.module.plan(view).is_empty() => {
+                    self.phase = Phase::Rest(now + LOOK);
+                }
+                Phase::Rest(_) => {
+                    self.cycle += 1;
+                    (self.used, self.failed) = (false, false);
+                    self.phase = Phase::Plan;
+                    if self.mode == Mode::With {
+                        return Do::Acquire;
+                    }
+                }
+                Phase::Plan => {
+                    self.plan = self.module.plan(view).into();
+                    self.phase = Phase::Next;
+                }
+                Phase::Next if self.plan.is_empty() => {
+                    let (from, to) = self.module.rest_ms(self.failed);
+                    let rest = Duration::from_millis(self.rng.range(from, to));
+                    self.phase = Phase::Rest(now + rest);
+                    if self.mode == Mode::With {
+                        return Do::Release { used: self.used };
+                    }
+                }
+                Phase::Next => {
+                    let think = Duration::from_millis(self.rng.range(60, 180));
+                    self.phase = Phase::Think(now + think);
+                }
+                Phase::Think(until) if now < until => return Do::Sleep { until, idle: false },
+                Phase::Think(_) => {
+                    self.phase = Phase::Send;
+                    if self.mode == Mode::ActionOnly {
+                        return Do::Acquire;
+                    }
+                }
+                Phase::Send => {
+                    self.phase = Phase::Sent;
+                    if let Some(action) = self.plan.pop_front() {
+                        return Do::Send(action);
+                    }
+                }
+                Phase::Sent => {
+                    self.used = true;
+                    self.phase = Phase::Cool(now + COOLDOWN);
+                    if self.mode == Mode::ActionOnly {
+                        return Do::Release { used: true };
+                    }
+                }
+                Phase::Cool(until) if now < until => return Do::Sleep { until, idle: false },
+                Phase::Cool(_) => self.phase = Phase::Next,
+            }
+        }
+    }
+
+    /// Tells how the server answered what was sent last.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        self.failed |= verdict != Verdict::Ok;
+    }
+}

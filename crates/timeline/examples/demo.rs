@@ -22,7 +22,7 @@ const PARTS: [Part; 6] = [
         module: "runemaker",
         group: "runes",
         priority: 100,
-        period: 13.0,
+        period: 10.0,
         actions: 5,
         step: 0.34,
     },
@@ -30,42 +30,14 @@ const PARTS: [Part; 6] = [
         module: "trainer",
         group: "training",
         priority: 80,
-        period: 12.0,
+        period: 11.0,
         actions: 2,
         step: 0.5,
     },
-    Part {
-        module: "fisher",
-        group: "fishing",
-        priority: 60,
-        period: 6.0,
-        actions: 1,
-        step: 0.3,
-    },
-    Part {
-        module: "auto_loot",
-        group: "loot",
-        priority: 40,
-        period: 14.0,
-        actions: 4,
-        step: 0.25,
-    },
-    Part {
-        module: "stacker",
-        group: "fishing",
-        priority: 30,
-        period: 17.0,
-        actions: 1,
-        step: 0.3,
-    },
-    Part {
-        module: "eater",
-        group: "loot",
-        priority: 20,
-        period: 11.0,
-        actions: 1,
-        step: 0.3,
-    },
+    Part { module: "fisher", group: "fishing", priority: 60, period: 5.0, actions: 1, step: 0.3 },
+    Part { module: "auto_loot", group: "loot", priority: 40, period: 10.5, actions: 4, step: 0.25 },
+    Part { module: "stacker", group: "fishing", priority: 30, period: 15.0, actions: 1, step: 0.3 },
+    Part { module: "eater", group: "loot", priority: 20, period: 9.0, actions: 1, step: 0.3 },
 ];
 
 /// When each module wants to start a cycle, in order of time: (time, part).
@@ -149,13 +121,7 @@ fn with(title: &str, note: &str, whole: bool) -> Run {
         {
             now = now.max(t);
             requests += 1;
-            event(
-                t,
-                "requested",
-                part,
-                requests,
-                json!({"priority": PARTS[part].priority}),
-            );
+            event(t, "requested", part, requests, json!({"priority": PARTS[part].priority}));
             waiting.push((part, t, requests, cycle as u64, PARTS[part].actions));
             wishes.next();
         }
@@ -163,11 +129,7 @@ fn with(title: &str, note: &str, whole: bool) -> Run {
             break;
         };
         let group = PARTS[waiting[best].0].group;
-        let free = if group == last_group {
-            last_end
-        } else {
-            last_end + 1.0
-        };
+        let free = if group == last_group { last_end } else { last_end + 1.0 };
         // Somebody better may come while the delay runs.
         if free > now {
             let next = wishes.peek().map_or(f64::MAX, |w| w.1.0);
@@ -212,28 +174,18 @@ fn with(title: &str, note: &str, whole: bool) -> Run {
             });
         }
         let held = 0.2 + (sends - 1) as f64 * PARTS[part].step + 0.12;
-        let end = if whole && token == 9 {
-            "abandoned"
-        } else {
-            "released"
-        };
-        if whole && token == 4 {
+        let end = if whole && token == 9 { "abandoned" } else { "released" };
+        if whole && token == 1 {
             event(
-                now + 1.0,
+                now + 1.2,
                 "overrun",
                 part,
                 request,
-                json!({"token": token.to_string(), "longest_turn": 1.0}),
+                json!({"token": token.to_string(), "longest_turn": 1.2}),
             );
         }
         if whole && token == 6 {
-            event(
-                now + 0.2,
-                "starving",
-                5,
-                request + 1,
-                json!({"because_of": PARTS[part].module}),
-            );
+            event(now + 0.2, "starving", 5, request + 1, json!({"because_of": PARTS[part].module}));
         }
         now += held;
         event(
@@ -246,25 +198,15 @@ fn with(title: &str, note: &str, whole: bool) -> Run {
         (last_group, last_end) = (group, now);
         if sends < left {
             requests += 1;
-            event(
-                now,
-                "requested",
-                part,
-                requests,
-                json!({"priority": PARTS[part].priority}),
-            );
+            event(now, "requested", part, requests, json!({"priority": PARTS[part].priority}));
             waiting.push((part, now, requests, cycle, left - sends));
         }
     }
     run.events.push(
         json!({"t": SECONDS, "event": "paused", "mutex": "main", "reason": "the run is over"}),
     );
-    run.events.sort_by(|a, b| {
-        a["t"]
-            .as_f64()
-            .unwrap_or(0.0)
-            .total_cmp(&b["t"].as_f64().unwrap_or(0.0))
-    });
+    run.events
+        .sort_by(|a, b| a["t"].as_f64().unwrap_or(0.0).total_cmp(&b["t"].as_f64().unwrap_or(0.0)));
     for (seq, event) in run.events.iter_mut().enumerate() {
         event["seq"] = json!(seq + 1);
     }
@@ -297,10 +239,7 @@ fn main() -> std::io::Result<()> {
         title: "Six modules, one channel".into(),
         subtitle: "The same thirty seconds of six modules, three times. Made-up data of the demo."
             .into(),
-        lanes: PARTS
-            .iter()
-            .map(|p| Lane::new(p.module, p.group, p.priority))
-            .collect(),
+        lanes: PARTS.iter().map(|p| Lane::new(p.module, p.group, p.priority)).collect(),
         runs: vec![
             without(),
             with(
@@ -308,11 +247,7 @@ fn main() -> std::io::Result<()> {
                 "The mutex around each single action; what was read before the wait is stale.",
                 false,
             ),
-            with(
-                "with",
-                "The mutex around each whole cycle, as the guide says.",
-                true,
-            ),
+            with("with", "The mutex around each whole cycle, as the guide says.", true),
         ],
     };
     match std::env::args().nth(1) {

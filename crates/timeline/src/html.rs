@@ -8,24 +8,31 @@ use crate::log::{self, Log, LogRun};
 use crate::turns::{self, Kind};
 use crate::{Action, Report, Run};
 
-/// From events to things to draw; needs no document. For a live page that serves its parts.
-pub const MODEL_SCRIPT: &str = include_str!("model.js");
-/// Draws the charts; comes after [`MODEL_SCRIPT`] and defines `timeline`, whose
-/// `timeline.push(event)` adds an event while the page is open.
-pub const VIEW_SCRIPT: &str = include_str!("view.js");
-/// The page's style sheet.
-pub const STYLE: &str = include_str!("style.css");
+/// From events to a picture; defines `timeline`.
+const SCRIPT: &str =
+    concat!(include_str!("model.js"), include_str!("draw.js"), include_str!("view.js"));
+const STYLE: &str = include_str!("style.css");
 
 const MAX_ROWS: usize = 500;
 
 /// Renders a report as one HTML document that needs nothing beside it: no network, no file.
 pub fn render(report: &Report) -> String {
+    page(report, "connect-src 'none'", "")
+}
+
+/// Renders a page that goes on. `script` runs after the first drawing; it may ask the page's own
+/// server, and gives what it hears to `timeline.push(event, run)`, `timeline.pushAction(action,
+/// run)` and, so that open bars grow in between, `timeline.now(t, run)`. `run` counts from 0 and
+/// may be left out. The first time that an empty run is given becomes its zero.
+///
+/// The script becomes part of the page as it is: it must come from the program, never from input.
+pub fn render_live(report: &Report, script: &str) -> String {
+    page(report, "connect-src 'self'", &format!("<script>\n{script}\n</script>\n"))
+}
+
+fn page(report: &Report, connect: &str, more: &str) -> String {
     let log = log::read(report);
-    let title = if report.title.is_empty() {
-        "Timeline"
-    } else {
-        &report.title
-    };
+    let title = if report.title.is_empty() { "Timeline" } else { &report.title };
     let mut page = String::new();
     let _ = write!(
         page,
@@ -34,7 +41,7 @@ pub fn render(report: &Report) -> String {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; {connect}; base-uri 'none'; form-action 'none'">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>{title}</title>
@@ -71,10 +78,8 @@ pub fn render(report: &Report) -> String {
 <div id="said" class="unseen" aria-live="polite"></div>
 <script type="application/json" id="timeline-data">{data}</script>
 <script>
-{MODEL_SCRIPT}</script>
-<script>
-{VIEW_SCRIPT}</script>
-</body>
+{SCRIPT}</script>
+{more}</body>
 </html>
 "#,
         data = embed(&data(&log)),
@@ -156,10 +161,7 @@ fn section(run: &LogRun<'_>, i: usize) -> String {
     for note in &run.notes {
         out.push_str(&paragraph("note", note));
     }
-    let _ = write!(
-        out,
-        "<div class=\"chart\" data-run=\"{i}\"></div>\n</section>\n"
-    );
+    let _ = write!(out, "<div class=\"chart\" data-run=\"{i}\"></div>\n</section>\n");
     out
 }
 
@@ -178,11 +180,8 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
         Kind::Wait => outcome != Some("granted"),
         _ => true,
     };
-    let rows: Vec<_> = turns
-        .spans
-        .iter()
-        .filter(|span| is_row(span.kind, span.outcome.as_deref()))
-        .collect();
+    let rows: Vec<_> =
+        turns.spans.iter().filter(|span| is_row(span.kind, span.outcome.as_deref())).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -191,10 +190,8 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
         escape(&run.title)
     );
     if rows.len() > MAX_ROWS {
-        let text = format!(
-            "The first {MAX_ROWS} rows; {} more are left out.",
-            rows.len() - MAX_ROWS
-        );
+        let text =
+            format!("The first {MAX_ROWS} rows; {} more are left out.", rows.len() - MAX_ROWS);
         out.push_str(&paragraph("note", &text));
     }
     out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">module</th><th scope=\"col\">what</th><th scope=\"col\">from, s</th><th scope=\"col\">waited, s</th><th scope=\"col\">held, s</th><th scope=\"col\">ended</th><th scope=\"col\">token</th></tr></thead>\n<tbody>\n");
@@ -205,15 +202,8 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
             Kind::Wait => ("wait", seconds(lasted), String::new()),
             Kind::Nested => ("nested", String::new(), seconds(lasted)),
             kind => {
-                let waited = ended_waits
-                    .get(&span.request.as_deref())
-                    .copied()
-                    .unwrap_or(0.0);
-                (
-                    if kind == Kind::Pass { "pass" } else { "turn" },
-                    seconds(waited),
-                    seconds(lasted),
-                )
+                let waited = ended_waits.get(&span.request.as_deref()).copied().unwrap_or(0.0);
+                (if kind == Kind::Pass { "pass" } else { "turn" }, seconds(waited), seconds(lasted))
             }
         };
         let _ = writeln!(
@@ -300,20 +290,11 @@ mod tests {
         let evil = "</script><script>alert(1)</script>\u{2028}\u{2029}<img src=x>&\"'";
         let mut run = Run::new(evil);
         run.note = evil.into();
-        run.summary.push(Count {
-            label: evil.into(),
-            value: evil.into(),
-            bad: true,
-        });
+        run.summary.push(Count { label: evil.into(), value: evil.into(), bad: true });
         run.events
             .push(json!({"t": 0, "event": "granted", "module": evil, "token": evil, evil: evil}));
-        run.events
-            .push(json!({"t": 1, "event": evil, "module": evil, "token": evil}));
-        let action = Action {
-            module: evil.into(),
-            verdict: evil.into(),
-            ..Action::default()
-        };
+        run.events.push(json!({"t": 1, "event": evil, "module": evil, "token": evil}));
+        let action = Action { module: evil.into(), verdict: evil.into(), ..Action::default() };
         run.actions.push(action);
         let report = Report {
             title: evil.into(),
@@ -323,15 +304,10 @@ mod tests {
         };
         let page = render(&report);
         assert!(!page.contains("<script>alert") && !page.contains("<img"));
-        assert_eq!(page.matches("</script>").count(), 3);
+        assert_eq!(page.matches("</script>").count(), 2);
         // In text the separators are harmless; in the data they are escaped.
-        let data = page
-            .split("id=\"timeline-data\">")
-            .nth(1)
-            .unwrap()
-            .split("</script>")
-            .next()
-            .unwrap();
+        let data =
+            page.split("id=\"timeline-data\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert!(!data.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
         let back: Value = serde_json::from_str(data).unwrap();
         assert_eq!(back["lanes"][0]["module"], evil);
@@ -341,10 +317,7 @@ mod tests {
     fn an_empty_report_is_a_page() {
         let page = render(&Report::default());
         assert!(page.contains("Nothing was recorded.") && page.ends_with("</html>\n"));
-        let page = render(&Report {
-            runs: vec![Run::new("r")],
-            ..Report::default()
-        });
+        let page = render(&Report { runs: vec![Run::new("r")], ..Report::default() });
         assert!(page.contains("data-run=\"0\""));
     }
 
@@ -357,23 +330,16 @@ mod tests {
         let table = summary(&[a, b]);
         assert!(table.contains("✕ </span>3"), "{table}");
         assert!(table.contains("<td>0</td></tr>"), "{table}");
-        assert!(
-            table.contains("<td>7</td><td class=\"none\">–</td>"),
-            "{table}"
-        );
+        assert!(table.contains("<td>7</td><td class=\"none\">–</td>"), "{table}");
     }
 
     #[test]
     fn a_long_table_says_what_is_left_out() {
         let mut run = Run::new("r");
         for i in 0..MAX_ROWS + 2 {
-            run.events
-                .push(json!({"t": i, "event": "timed_out", "module": "a", "request": i}));
+            run.events.push(json!({"t": i, "event": "timed_out", "module": "a", "request": i}));
         }
-        let page = render(&Report {
-            runs: vec![run],
-            ..Report::default()
-        });
+        let page = render(&Report { runs: vec![run], ..Report::default() });
         assert!(page.contains("The first 500 rows; 2 more are left out."));
     }
 

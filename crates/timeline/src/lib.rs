@@ -1,6 +1,6 @@
 //! Renders an event log as a self-contained HTML timeline, or as plain text lanes.
 //!
-//! One renderer serves every report: fill in a [`Report`] and call [`render`] or [`text()`].
+//! One renderer serves every report: fill in a [`Report`] and call [`render`], [`render_live`] or [`text()`].
 //!
 //! ```
 //! use timeline::{Count, Lane, Report, Run};
@@ -34,7 +34,7 @@ mod turns;
 
 use serde_json::Value;
 
-pub use html::{MODEL_SCRIPT, STYLE, VIEW_SCRIPT, render};
+pub use html::{render, render_live};
 pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES};
 pub use text::text;
 
@@ -66,11 +66,7 @@ pub struct Lane {
 impl Lane {
     /// A lane of a module whose group and priority are known.
     pub fn new(module: impl Into<String>, group: impl Into<String>, priority: u8) -> Self {
-        Self {
-            module: module.into(),
-            group: group.into(),
-            priority: Some(priority),
-        }
+        Self { module: module.into(), group: group.into(), priority: Some(priority) }
     }
 }
 
@@ -92,18 +88,14 @@ pub struct Run {
 impl Run {
     /// An empty run.
     pub fn new(title: impl Into<String>) -> Self {
-        Self {
-            title: title.into(),
-            ..Self::default()
-        }
+        Self { title: title.into(), ..Self::default() }
     }
 
     /// Appends the events of a log with one JSON object a line. A line that is not JSON is
     /// counted as unreadable, and the output says how many there were.
     pub fn read_events(&mut self, lines: &str) {
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-        self.events
-            .extend(lines.map(|line| serde_json::from_str(line).unwrap_or(Value::Null)));
+        self.events.extend(lines.map(|line| serde_json::from_str(line).unwrap_or(Value::Null)));
     }
 }
 
@@ -121,19 +113,12 @@ pub struct Count {
 impl Count {
     /// A count that is neither good nor bad.
     pub fn new(label: impl Into<String>, value: impl ToString) -> Self {
-        Self {
-            label: label.into(),
-            value: value.to_string(),
-            bad: false,
-        }
+        Self { label: label.into(), value: value.to_string(), bad: false }
     }
 
     /// A count that should have been zero, and is bad when it is not.
     pub fn should_be_zero(label: impl Into<String>, value: u64) -> Self {
-        Self {
-            bad: value != 0,
-            ..Self::new(label, value)
-        }
+        Self { bad: value != 0, ..Self::new(label, value) }
     }
 }
 

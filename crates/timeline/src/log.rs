@@ -55,16 +55,9 @@ impl Event {
         let object = value.as_object()?;
         let kind = object.get("event")?.as_str()?;
         let t = object.get("t")?.as_f64().filter(|t| t.is_finite())?;
-        let fields = object
-            .iter()
-            .take(MAX_FIELDS)
-            .map(|(key, value)| (clip(key), slim(value)))
-            .collect();
-        let mut event = Self {
-            t,
-            kind: clip(kind),
-            fields,
-        };
+        let fields =
+            object.iter().take(MAX_FIELDS).map(|(key, value)| (clip(key), slim(value))).collect();
+        let mut event = Self { t, kind: clip(kind), fields };
         // Were these among the fields beyond the limit, the page could not place the event.
         for key in ["t", "event", "module", "mutex", "request", "token"] {
             if let Some(value) = object.get(key) {
@@ -79,10 +72,7 @@ impl Event {
     }
 
     pub(crate) fn number(&self, key: &str) -> Option<f64> {
-        self.fields
-            .get(key)?
-            .as_f64()
-            .filter(|number| number.is_finite())
+        self.fields.get(key)?.as_f64().filter(|number| number.is_finite())
     }
 
     /// Requests are numbers and tokens are strings; either may be the other in a foreign log.
@@ -125,10 +115,7 @@ pub(crate) fn is_bad_action(action: &Action) -> bool {
 
 pub(crate) fn read(report: &Report) -> Log<'_> {
     let runs: Vec<_> = report.runs.iter().flat_map(split).collect();
-    let mut log = Log {
-        lanes: lanes(report, &runs),
-        runs,
-    };
+    let mut log = Log { lanes: lanes(report, &runs), runs };
     for run in &mut log.runs {
         bound(run, &log.lanes);
     }
@@ -159,12 +146,7 @@ fn split(run: &Run) -> Vec<LogRun<'_>> {
         "could not be read as an event and is left out",
         "could not be read as events and are left out",
     );
-    note(
-        &mut notes,
-        beyond,
-        "of a further mutex is left out",
-        "of further mutexes are left out",
-    );
+    note(&mut notes, beyond, "of a further mutex is left out", "of further mutexes are left out");
 
     let several = by_mutex.len() > 1;
     if by_mutex.is_empty() {
@@ -196,25 +178,17 @@ fn split(run: &Run) -> Vec<LogRun<'_>> {
     // Actions name no mutex; they go with the first.
     let first = &mut parts[0];
     first.first = true;
-    first.actions = run
-        .actions
-        .iter()
-        .filter(|action| action.t.is_finite())
-        .collect();
+    first.actions = run.actions.iter().filter(|action| action.t.is_finite()).collect();
     first.actions.sort_by(|a, b| a.t.total_cmp(&b.t));
     let timeless = run.actions.len() - first.actions.len();
     if timeless > 0 {
-        notes.push(format!(
-            "{timeless} actions without a finite time are left out."
-        ));
+        notes.push(format!("{timeless} actions without a finite time are left out."));
     }
     first.notes = notes;
 
     // One clock for all parts of a run.
     let times = || {
-        let events = parts
-            .iter()
-            .flat_map(|part| part.events.iter().map(|event| event.t));
+        let events = parts.iter().flat_map(|part| part.events.iter().map(|event| event.t));
         events.chain(parts[0].actions.iter().map(|action| action.t))
     };
     let start = times().reduce(f64::min).unwrap_or(0.0);
@@ -240,10 +214,7 @@ fn lanes(report: &Report, runs: &[LogRun<'_>]) -> Vec<Lane> {
         events.chain(run.actions.iter().map(|action| action.module.as_str()))
     });
     let given = report.lanes.iter().cloned();
-    let found = from_log.map(|module| Lane {
-        module: module.into(),
-        ..Lane::default()
-    });
+    let found = from_log.map(|module| Lane { module: module.into(), ..Lane::default() });
     for lane in given.chain(found) {
         if lanes.len() == MAX_LANES {
             break;
@@ -253,16 +224,8 @@ fn lanes(report: &Report, runs: &[LogRun<'_>]) -> Vec<Lane> {
             continue;
         }
         // A module without a group is a group of its own.
-        let group = if lane.group.is_empty() {
-            module.clone()
-        } else {
-            clip(&lane.group)
-        };
-        lanes.push(Lane {
-            module,
-            group,
-            ..lane
-        });
+        let group = if lane.group.is_empty() { module.clone() } else { clip(&lane.group) };
+        lanes.push(Lane { module, group, ..lane });
     }
     lanes
 }
@@ -271,8 +234,7 @@ fn lanes(report: &Report, runs: &[LogRun<'_>]) -> Vec<Lane> {
 fn bound(run: &mut LogRun<'_>, lanes: &[Lane]) {
     let has_lane = |module: &str| lanes.iter().any(|lane| lane.module == module);
     let before = run.events.len() + run.actions.len();
-    run.events
-        .retain(|event| event.text("module").is_none_or(has_lane));
+    run.events.retain(|event| event.text("module").is_none_or(has_lane));
     run.actions.retain(|action| has_lane(&clip(&action.module)));
     let without_lane = before - run.events.len() - run.actions.len();
     if without_lane > 0 {
@@ -294,9 +256,7 @@ fn bound(run: &mut LogRun<'_>, lanes: &[Lane]) {
     }
 
     let actions = run.actions.len();
-    thin(&mut run.actions, MAX_ACTIONS, |action| {
-        is_bad_action(action)
-    });
+    thin(&mut run.actions, MAX_ACTIONS, |action| is_bad_action(action));
     if actions > MAX_ACTIONS {
         let at = run.actions[MAX_ACTIONS - 1].t - run.start;
         let gone = actions - run.actions.len();
@@ -337,10 +297,7 @@ mod tests {
     use super::*;
 
     fn report(run: Run) -> Report {
-        Report {
-            runs: vec![run],
-            ..Report::default()
-        }
+        Report { runs: vec![run], ..Report::default() }
     }
 
     #[test]
@@ -350,23 +307,15 @@ mod tests {
         let report = report(run);
         let log = read(&report);
         assert_eq!(log.runs[0].events.len(), 1);
-        assert_eq!(
-            log.runs[0].notes,
-            ["4 lines could not be read as events and are left out."]
-        );
+        assert_eq!(log.runs[0].notes, ["4 lines could not be read as events and are left out."]);
     }
 
     #[test]
     fn a_long_log_keeps_its_troubles_and_says_what_is_gone() {
         let mut run = Run::new("r");
         for i in 0..MAX_EVENTS + 10 {
-            let event = if i == MAX_EVENTS + 5 {
-                "conflict"
-            } else {
-                "requested"
-            };
-            run.events
-                .push(json!({"t": i, "event": event, "module": "a", "request": i}));
+            let event = if i == MAX_EVENTS + 5 { "conflict" } else { "requested" };
+            run.events.push(json!({"t": i, "event": event, "module": "a", "request": i}));
         }
         for i in 0..MAX_ACTIONS + 3 {
             let action = Action {
@@ -381,31 +330,19 @@ mod tests {
         let run = &read(&report).runs[0];
         assert_eq!((run.events.len(), run.whole), (MAX_EVENTS + 1, MAX_EVENTS));
         assert_eq!(run.actions.len(), MAX_ACTIONS);
-        assert!(
-            run.notes[0].contains("9 of 20010 events"),
-            "{:?}",
-            run.notes
-        );
-        assert!(
-            run.notes[1].contains("3 of 20003 actions"),
-            "{:?}",
-            run.notes
-        );
+        assert!(run.notes[0].contains("9 of 20010 events"), "{:?}", run.notes);
+        assert!(run.notes[1].contains("3 of 20003 actions"), "{:?}", run.notes);
     }
 
     #[test]
     fn each_mutex_has_its_own_part_on_one_clock() {
         let mut run = Run::new("trace");
-        run.events
-            .push(json!({"t": 5.0, "event": "requested", "mutex": "b", "module": "m"}));
-        run.events
-            .push(json!({"t": 3.0, "event": "requested", "mutex": "a", "module": "m"}));
+        run.events.push(json!({"t": 5.0, "event": "requested", "mutex": "b", "module": "m"}));
+        run.events.push(json!({"t": 3.0, "event": "requested", "mutex": "a", "module": "m"}));
         let report = report(run);
         let runs = read(&report).runs;
         assert_eq!(
-            runs.iter()
-                .map(|run| run.title.as_str())
-                .collect::<Vec<_>>(),
+            runs.iter().map(|run| run.title.as_str()).collect::<Vec<_>>(),
             ["trace · a", "trace · b"]
         );
         assert!(runs.iter().all(|run| (run.start, run.end) == (3.0, 5.0)));
@@ -416,19 +353,12 @@ mod tests {
     fn lanes_keep_the_given_order_and_are_bounded() {
         let mut run = Run::new("r");
         for i in 0..MAX_LANES + 5 {
-            run.events
-                .push(json!({"t": i, "event": "requested", "module": format!("m{i}")}));
+            run.events.push(json!({"t": i, "event": "requested", "module": format!("m{i}")}));
         }
-        let report = Report {
-            lanes: vec![Lane::new("m7", "g", 9)],
-            runs: vec![run],
-            ..Report::default()
-        };
+        let report =
+            Report { lanes: vec![Lane::new("m7", "g", 9)], runs: vec![run], ..Report::default() };
         let log = read(&report);
-        assert_eq!(
-            (log.lanes.len(), log.lanes[0].module.as_str()),
-            (MAX_LANES, "m7")
-        );
+        assert_eq!((log.lanes.len(), log.lanes[0].module.as_str()), (MAX_LANES, "m7"));
         assert!(log.runs[0].notes[0].starts_with("5 events and actions of modules beyond"));
     }
 

@@ -16,7 +16,8 @@ const BAD = new Set(["conflict", "short_gap", "abandoned", "revoked", "panicked"
 const WARN = new Set(["timed_out", "overrun", "starving", "act_refused"]);
 
 class RunModel {
-  // `groupOf` gives a module's group; `start` is the time that becomes zero.
+  // `groupOf` gives a module's group; `start` is the time that becomes zero; null: the first one
+  // that comes.
   constructor(groupOf, start) {
     this.groupOf = groupOf;
     this.start = start;
@@ -60,6 +61,7 @@ class RunModel {
 
   push(event) {
     if (!event || typeof event.event !== "string" || !Number.isFinite(event.t)) return false;
+    this.start ??= event.t;
     const t = event.t - this.start, kind = event.event, pass = event.pass === true;
     const request = String(event.request), token = String(event.token);
     const ago = (seconds) => Math.min(t, Math.max(Math.min(0, t), t - (Number(seconds) || 0)));
@@ -121,6 +123,7 @@ class RunModel {
 
   pushAction(action) {
     if (!action || typeof action.module !== "string" || !Number.isFinite(action.t)) return false;
+    this.start ??= action.t;
     const t = action.t - this.start;
     this.end = Math.max(this.end, t);
     if (action.cycle !== null && action.cycle !== undefined) {

@@ -57,11 +57,7 @@ impl Cell {
 pub fn text(report: &Report, width: usize) -> String {
     let width = width.clamp(NARROWEST, WIDEST);
     let log = log::read(report);
-    let longest = log
-        .runs
-        .iter()
-        .map(|run| run.end - run.start)
-        .fold(0.0, f64::max);
+    let longest = log.runs.iter().map(|run| run.end - run.start).fold(0.0, f64::max);
     let longest = if longest > 0.0 { longest } else { 1.0 };
 
     let mut out = String::new();
@@ -87,12 +83,7 @@ fn heading(out: &mut String, run: &LogRun<'_>) {
         if !run.run.note.is_empty() {
             let _ = writeln!(out, "{}", plain(&run.run.note));
         }
-        let label = run
-            .run
-            .summary
-            .iter()
-            .map(|count| plain(&count.label).chars().count())
-            .max();
+        let label = run.run.summary.iter().map(|count| plain(&count.label).chars().count()).max();
         let label = label.unwrap_or(0);
         for count in &run.run.summary {
             let bad = if count.bad { "  !" } else { "" };
@@ -114,11 +105,7 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
         .iter()
         .map(|lane| plain(&lane.module).chars().take(LONGEST_LABEL).collect())
         .collect();
-    let label = names
-        .iter()
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let label = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let columns = width - label - 2;
     let column = |t: f64| ((t / longest * columns as f64) as usize).min(columns - 1);
 
@@ -137,8 +124,7 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
     for span in &turns.spans {
         let cell = match span.kind {
             Kind::Handover => {
-                grid.iter_mut()
-                    .for_each(|row| raise(row, span.start, span.end, Cell::Handover));
+                grid.iter_mut().for_each(|row| raise(row, span.start, span.end, Cell::Handover));
                 continue;
             }
             // A request that was granted at once did not wait.
@@ -151,10 +137,7 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
             raise(&mut grid[lane], span.start, span.end, cell);
         }
     }
-    let troubles = turns
-        .troubles
-        .iter()
-        .map(|mark| (mark.module.as_str(), mark.t, Cell::Trouble));
+    let troubles = turns.troubles.iter().map(|mark| (mark.module.as_str(), mark.t, Cell::Trouble));
     let actions = run.actions.iter().map(|action| {
         let cell = match action.verdict.as_str() {
             _ if !is_bad_action(action) => Cell::Action,
@@ -174,17 +157,10 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
         let _ = writeln!(out, "{name:label$}  {}", row.trim_end());
     }
     let _ = writeln!(out, "{:label$}  {}", "", axis(columns, longest));
-    let mut used: Vec<Cell> = grid
-        .into_iter()
-        .flatten()
-        .filter(|&c| c != Cell::Nothing)
-        .collect();
+    let mut used: Vec<Cell> = grid.into_iter().flatten().filter(|&c| c != Cell::Nothing).collect();
     used.sort_unstable_by(|a, b| b.cmp(a));
     used.dedup();
-    let legend: Vec<_> = used
-        .iter()
-        .map(|c| format!("{} {}", c.letter(), c.meaning()))
-        .collect();
+    let legend: Vec<_> = used.iter().map(|c| format!("{} {}", c.letter(), c.meaning())).collect();
     let _ = writeln!(out, "{:label$}  {}", "", legend.join("  "));
 }
 
@@ -205,9 +181,7 @@ fn axis(columns: usize, longest: f64) -> String {
 
 /// No control character, so that no log can steer the terminal.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -227,18 +201,10 @@ mod tests {
             {"t":9,"event":"abandoned","module":"b","request":2,"token":"2","held":3,"depth":0}
             {"t":10,"event":"closed"}"#,
         );
-        let action = Action {
-            t: 9.5,
-            module: "a".into(),
-            verdict: "exhausted".into(),
-            ..Action::default()
-        };
+        let action =
+            Action { t: 9.5, module: "a".into(), verdict: "exhausted".into(), ..Action::default() };
         run.actions.push(action);
-        let report = Report {
-            title: "T".into(),
-            runs: vec![run],
-            ..Report::default()
-        };
+        let report = Report { title: "T".into(), runs: vec![run], ..Report::default() };
         let expect = "\
 T
 
@@ -259,10 +225,7 @@ b     ░░░░░░░░░░░░░░░░░░░█████�
         let mut run = Run::new("\x1b[2J");
         run.read_events(r#"{"t":1e308,"event":"granted","module":"\u001b[31m","waited":-1e308}"#);
         run.read_events(r#"{"t":-1e308,"event":"released","held":1e308,"module":"x"}"#);
-        let report = Report {
-            runs: vec![run],
-            ..Report::default()
-        };
+        let report = Report { runs: vec![run], ..Report::default() };
         assert!(!text(&report, usize::MAX).contains('\x1b'));
     }
 }

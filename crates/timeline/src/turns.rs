@@ -76,10 +76,7 @@ impl Turns {
         };
         let t = event.t - origin;
         if is_trouble(&event.kind) {
-            self.troubles.push(Mark {
-                module: module.to_owned(),
-                t,
-            });
+            self.troubles.push(Mark { module: module.to_owned(), t });
         }
         let request = event.id("request");
         let token = event.id("token");
@@ -119,15 +116,11 @@ impl Turns {
                     handover.outcome = Some(event.kind.clone());
                     self.spans.push(handover);
                 }
-                self.holds
-                    .insert(token.clone().unwrap_or_default(), self.spans.len());
+                self.holds.insert(token.clone().unwrap_or_default(), self.spans.len());
                 self.spans.push(span(Kind::Hold, t, t));
             }
             "nested" => {
-                let open = self
-                    .nested
-                    .entry(token.clone().unwrap_or_default())
-                    .or_default();
+                let open = self.nested.entry(token.clone().unwrap_or_default()).or_default();
                 open.push(self.spans.len());
                 self.spans.push(span(Kind::Nested, t, t));
             }
@@ -188,9 +181,7 @@ impl Turns {
     fn forget_open(&mut self, t: f64) {
         let nested = self.nested.drain().flat_map(|(_, open)| open);
         let single = [&mut self.waits, &mut self.holds, &mut self.passes];
-        let single = single
-            .into_iter()
-            .flat_map(|open| open.drain().map(|(_, i)| i));
+        let single = single.into_iter().flat_map(|open| open.drain().map(|(_, i)| i));
         for i in nested.chain(single) {
             self.spans[i].end = t;
         }
@@ -211,23 +202,11 @@ mod tests {
     fn spans(lines: &str) -> Vec<(Kind, String, f64, f64, Option<String>)> {
         let mut run = Run::new("r");
         run.read_events(lines);
-        let lanes = vec![
-            Lane::new("a", "x", 2),
-            Lane::new("b", "x", 1),
-            Lane::new("c", "y", 0),
-        ];
-        let report = Report {
-            lanes,
-            runs: vec![run],
-            ..Report::default()
-        };
+        let lanes = vec![Lane::new("a", "x", 2), Lane::new("b", "x", 1), Lane::new("c", "y", 0)];
+        let report = Report { lanes, runs: vec![run], ..Report::default() };
         let log = log::read(&report);
         let turns = read(&log.runs[0], &log.lanes);
-        turns
-            .spans
-            .into_iter()
-            .map(|s| (s.kind, s.module, s.start, s.end, s.outcome))
-            .collect()
+        turns.spans.into_iter().map(|s| (s.kind, s.module, s.start, s.end, s.outcome)).collect()
     }
 
     fn some(text: &str) -> Option<String> {
@@ -243,18 +222,9 @@ mod tests {
             {"t":2,"event":"released","module":"b","request":2,"token":"2","held":1,"depth":0}
             {"t":3,"event":"granted","module":"c","request":3,"token":"3","waited":0.5}"#,
         );
-        let handovers: Vec<_> = spans
-            .iter()
-            .filter(|span| span.0 == Kind::Handover)
-            .collect();
-        assert_eq!(
-            handovers,
-            [&(Kind::Handover, "c".into(), 2.0, 3.0, some("granted"))]
-        );
-        assert_eq!(
-            spans.last(),
-            Some(&(Kind::Hold, "c".into(), 3.0, 3.0, None))
-        );
+        let handovers: Vec<_> = spans.iter().filter(|span| span.0 == Kind::Handover).collect();
+        assert_eq!(handovers, [&(Kind::Handover, "c".into(), 2.0, 3.0, some("granted"))]);
+        assert_eq!(spans.last(), Some(&(Kind::Hold, "c".into(), 3.0, 3.0, None)));
     }
 
     #[test]
@@ -287,9 +257,6 @@ mod tests {
             r#"{"t":10,"event":"overrun","module":"a","token":"7"}
             {"t":12,"event":"released","module":"a","request":1,"token":"7","held":1.5,"depth":0}"#,
         );
-        assert_eq!(
-            spans,
-            [(Kind::Hold, "a".into(), 0.5, 2.0, some("released"))]
-        );
+        assert_eq!(spans, [(Kind::Hold, "a".into(), 0.5, 2.0, some("released"))]);
     }
 }

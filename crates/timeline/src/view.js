@@ -1,49 +1,17 @@
-"use strict";
 // Draws the runs of #timeline-data. A page that goes on calls timeline.push(event).
 
 const timeline = (() => {
   const ROW = 30, TOP = 24, AXIS = 26, STRIP = 16, PAD = 10;
-  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005;
-  // Outlines about (0, 0), six pixels each way; even-odd.
-  const GLYPHS = {
-    ok: ["M-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z", "action"],
-    act_refused: ["M0-5.5 5.5 4.5-5.5 4.5z", "action refused"],
-    wrong_item: ["M0-6.5 6.5 0 0 6.5-6.5 0z", "wrong item"],
-    interleaved: ["M-5.5-3.2-3.2-5.5 0-2.3 3.2-5.5 5.5-3.2 2.3 0 5.5 3.2 3.2 5.5 0 2.3-3.2 5.5-5.5 3.2-2.3 0z", "in another's cycle"],
-    timed_out: ["M-4.5-5.5H4.5L-4.5 5.5H4.5z", "timed out"],
-    gave_up: ["M-4-2.6-2.6-4 0-1.4 2.6-4 4-2.6 1.4 0 4 2.6 2.6 4 0 1.4-2.6 4-4 2.6-1.4 0z", "gave up (refused, cancelled, withdrawn, closed)"],
-    lost: ["M-5-5H5V5H-5zM-2-2V2H2V-2z", "abandoned, lost"],
-    revoked: ["M-5-5H5L-5 5z", "revoked"],
-    panicked: ["M-1.7-6.5H1.7L1 2H-1zM-1.6 3.4H1.6V6.4H-1.6z", "panicked"],
-    overrun: ["M-6-5H-3L1 0-3 5H-6L-2 0zM0-5H3L7 0 3 5H0L4 0z", "overrun"],
-    starving: ["M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0zM-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z", "starving"],
-    conflict: ["M2-7-5 1H-.5L-2 7 5-1.5H.5z", "conflict"],
-    short_gap: ["M-7-4.5-.8 0-7 4.5zM7-4.5.8 0 7 4.5z", "gap too short"],
-    yielded: ["M-6 0 0-5V-2H5V2H0V5z", "yielded"],
-    steering: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "steering (pause, mode, …)"],
-  };
-  const GLYPH_OF = { refused: "gave_up", cancelled: "gave_up", withdrawn: "gave_up", closed: "gave_up",
-    declined: "gave_up", abandoned: "lost" };
-  const BARS = [["hold", "holds"], ["wait", "waits"], ["nested", "nested"], ["pass", "observed only"], ["handover", "handover"], ["cycle", "a cycle's actions"]];
-  const PATHS = Object.fromEntries(Object.entries(GLYPHS).map(([name, [d]]) => [name, new Path2D(d)]));
-
+  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005, LIVE = 60;
   const $ = (id) => document.getElementById(id);
-  const make = (tag, parent, text) => {
-    const node = document.createElement(tag);
-    if (text !== undefined) node.textContent = text;
-    parent?.append(node);
-    return node;
-  };
-  const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
-
   const data = JSON.parse($("timeline-data").textContent);
   const lanes = data.lanes;
   const groupOf = (module) => lanes.find((lane) => lane.module === module)?.group ?? module;
   const tip = $("tip");
-  let colours = {}, patterns = new Map(), cursor = null, active = null, frame = 0;
+  let cursor = null, active = null, frame = 0;
 
   const charts = data.runs.map((run, i) => {
-    const model = new RunModel(groupOf, run.start);
+    const model = new RunModel(groupOf, run.events.length + run.actions.length ? run.start : null);
     run.events.forEach((event, n) => {
       if (n === run.whole) model.forgetOpen(run.events[n - 1].t - run.start);
       model.push(event);
@@ -106,7 +74,7 @@ const timeline = (() => {
     const get = (name) => style.getPropertyValue(`--${name}`).trim();
     for (const name of ["card", "ink", "soft", "line", "lane", "band", "bad", "warn", "focus"]) colours[name] = get(name);
     colours.groups = [0, 1, 2, 3, 4, 5].map((n) => get(`g${n}`));
-    patterns = new Map();
+    patterns.clear();
     labels();
     legend();
     redraw();
@@ -115,96 +83,9 @@ const timeline = (() => {
     const groups = [...new Set(lanes.map((lane) => lane.group))];
     return colours.groups[Math.max(0, groups.indexOf(groupOf(module))) % colours.groups.length];
   }
-  // Hatching at 45°, for waits. The tile is drawn at the device's resolution, so that it stays sharp.
-  function hatch(ctx, colour) {
-    if (!patterns.has(colour)) {
-      const ratio = devicePixelRatio || 1, size = Math.round(5 * ratio);
-      const tile = make("canvas");
-      tile.width = tile.height = size;
-      const c = tile.getContext("2d");
-      c.globalAlpha = 0.2;
-      c.fillStyle = colour;
-      c.fillRect(0, 0, size, size);
-      c.globalAlpha = 0.75;
-      c.strokeStyle = colour;
-      c.lineWidth = 1.1 * ratio;
-      for (const shift of [-size, 0, size]) {
-        c.beginPath();
-        c.moveTo(shift, size);
-        c.lineTo(shift + size, 0);
-        c.stroke();
-      }
-      const pattern = ctx.createPattern(tile, "repeat");
-      pattern.setTransform(new DOMMatrix().scale(size ? 5 / size : 1));
-      patterns.set(colour, pattern);
-    }
-    return patterns.get(colour);
-  }
-  function bar(ctx, x, y, width, height, radius) {
-    ctx.beginPath();
-    ctx.roundRect(x, y, width, height, Math.min(radius, width / 2));
-  }
-  // `kind` at the centre line `y`, from x to x2: shared by charts and legend.
-  function drawBar(ctx, kind, colour, x, x2, y) {
-    const width = Math.max(x2 - x, 1.5);
-    ctx.fillStyle = ctx.strokeStyle = colour;
-    if (kind === "hold") {
-      bar(ctx, x, y - 8, width, 16, 3);
-      ctx.fill();
-    } else if (kind === "nested") {
-      ctx.fillStyle = colours.card;
-      bar(ctx, x, y - 5, width, 10, 2);
-      ctx.fill();
-      ctx.fillStyle = colour;
-      bar(ctx, x, y - 3.5, width, 7, 2);
-      ctx.fill();
-    } else if (kind === "wait") {
-      // The taper says: here the waiting began.
-      const taper = Math.min(12, width);
-      ctx.beginPath();
-      ctx.moveTo(x, y);
-      ctx.lineTo(x + taper, y - 4.5);
-      ctx.lineTo(x + width, y - 4.5);
-      ctx.lineTo(x + width, y + 4.5);
-      ctx.lineTo(x + taper, y + 4.5);
-      ctx.closePath();
-      ctx.fillStyle = hatch(ctx, colour);
-      ctx.fill();
-    } else if (kind === "pass") {
-      ctx.lineWidth = 1.5;
-      ctx.setLineDash([4, 2.5]);
-      bar(ctx, x + 0.75, y - 7.25, Math.max(width - 1.5, 1), 14.5, 3);
-      ctx.stroke();
-      ctx.setLineDash([]);
-    } else if (kind === "cycle") {
-      ctx.globalAlpha = 0.55;
-      ctx.fillRect(x, y - 1, width, 2);
-      ctx.globalAlpha = 1;
-    }
-  }
-  function drawGlyph(ctx, name, colour, x, y) {
-    ctx.save();
-    ctx.translate(x, y);
-    ctx.lineJoin = "round";
-    ctx.lineWidth = 3;
-    ctx.strokeStyle = colours.card;
-    ctx.stroke(PATHS[name]);
-    ctx.fillStyle = colour;
-    ctx.fill(PATHS[name], "evenodd");
-    ctx.restore();
-  }
-  const glyphOf = (thing) => { const name = GLYPH_OF[thing.name] ?? thing.name; return name in PATHS ? name : "steering"; };
-  const toneOf = (thing) => colours[thing.tone] ?? (thing.name === "ok" ? colourOf(thing.module) : colours.soft);
-
-  function ticks(from, to, width) {
-    const rough = (to - from) / Math.max(2, width / 90);
-    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const step = rough <= 1 || rough > 86400 ? [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough) : steps.find((n) => n >= rough);
-    const out = [];
-    for (let n = Math.ceil(from / step); n * step <= to && out.length < 100; n += 1) out.push(n * step);
-    return { step, at: out };
-  }
+  // A good action is a dot of the lane's colour, or a hole in the turn that it was sent under.
+  const toneOf = (thing) => colours[thing.tone] ??
+    (thing.name !== "ok" ? colours.soft : thing.facts[0].token ? colours.card : colourOf(thing.module));
 
   function draw(chart) {
     const { model, view, canvas } = chart;
@@ -270,9 +151,12 @@ const timeline = (() => {
       }
     }
     const drawn = new Map();
+    const roomy = new Set(hits.filter((h) => h.thing.kind === "hold" && h.x2 - h.x > 8).map((h) => String(h.thing.facts[0].token)));
     for (const tone of [undefined, "warn", "bad"]) {
       for (const thing of visible) {
         if ((thing.kind !== "mark" && thing.kind !== "action") || thing.tone !== tone) continue;
+        // The dots would eat a narrow turn up.
+        if (thing.name === "ok" && thing.facts[0].token && !roomy.has(String(thing.facts[0].token))) continue;
         const name = glyphOf(thing), x = X(thing.from), y = Y(thing.module), key = `${name} ${y}`;
         if (x - (drawn.get(key) ?? -99) < (tone ? 2 : 3)) continue;
         drawn.set(key, x);
@@ -331,6 +215,7 @@ const timeline = (() => {
         make("span", item, lane.module).title = lane.group === lane.module ? lane.module : `${lane.module}, group ${lane.group}`;
         if (lane.priority !== null && lane.priority !== undefined) make("small", item, lane.priority).title = "priority";
       });
+      chart.names.classList.toggle("timed", chart.model.count("handover") > 0);
       const { model } = chart, bad = model.things.filter((thing) => thing.tone).length;
       chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${clock(model.end)}, ${model.count("hold")} turns, ` +
         `${model.count("wait")} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
@@ -340,9 +225,10 @@ const timeline = (() => {
     const list = $("legend"), things = charts.flatMap((chart) => chart.model.things);
     const kinds = new Set(things.filter((t) => t.kind !== "wait" || t.to > t.from).map((t) => t.kind));
     const glyphs = new Map(things.filter((t) => t.kind === "mark" || t.kind === "action").map((t) => [glyphOf(t), t]));
-    const item = (text, paint) => {
+    const item = (text, width, paint) => {
       const li = make("li", list), canvas = make("canvas", li), ratio = devicePixelRatio || 1;
-      canvas.width = 24 * ratio;
+      canvas.style.width = `${width}px`;
+      canvas.width = width * ratio;
       canvas.height = 16 * ratio;
       canvas.setAttribute("aria-hidden", "true");
       const ctx = canvas.getContext("2d");
@@ -353,16 +239,16 @@ const timeline = (() => {
     list.replaceChildren();
     for (const [kind, text] of BARS) {
       if (!kinds.has(kind)) continue;
-      item(text, (ctx) => {
+      item(text, 24, (ctx) => {
         if (kind === "nested") drawBar(ctx, "hold", colours.soft, 0, 24, 8);
         ctx.fillStyle = colours.band;
-        if (kind === "handover") ctx.fillRect(4, 0, 16, 16);
+        if (kind === "handover") ctx.fillRect(2, 0, 20, 16);
         else drawBar(ctx, kind, colours.soft, kind === "nested" ? 5 : 0, kind === "nested" ? 19 : 24, 8);
       });
     }
     for (const [name, [, text]] of Object.entries(GLYPHS)) {
       const thing = glyphs.get(name);
-      if (thing) item(text, (ctx) => drawGlyph(ctx, name, thing.tone ? colours[thing.tone] : colours.soft, 12, 8));
+      if (thing) item(text, 16, (ctx) => drawGlyph(ctx, name, thing.tone ? colours[thing.tone] : colours.soft, 8, 8));
     }
     list.hidden = !list.children.length;
     $("troubles").hidden = !things.some((thing) => thing.tone);
@@ -422,7 +308,9 @@ const timeline = (() => {
   }
   function walk(chart, by) {
     const module = lanes[chart.lane]?.module;
-    const things = chart.model.things.filter((t) => t.module === module && t.kind !== "handover" && t.kind !== "cycle").sort((a, b) => a.from - b.from);
+    // A request that was granted at once did not wait.
+    const shown = (t) => !["handover", "cycle"].includes(t.kind) && (t.kind !== "wait" || t.open || t.to > t.from);
+    const things = chart.model.things.filter((t) => t.module === module && shown(t)).sort((a, b) => a.from - b.from);
     if (!things.length) return;
     const now = things.indexOf(chart.picked);
     const next = now < 0 ? Math.max(0, things.findIndex((t) => t.to >= chart.view.from)) : clamp(now + by, 0, things.length - 1);
@@ -517,7 +405,8 @@ const timeline = (() => {
     if (!add(chart.model)) return false;
     chart.model.bound(MOST);
     measure();
-    if (following) setView(chart, whole && total < 60 ? 0 : chart.view.from + total - before, total);
+    const span = !whole ? chart.view.to - chart.view.from : before < LIVE ? Math.min(total, LIVE) : total;
+    if (following) setView(chart, total - span, total);
     clearTimeout(later.timer);
     later.timer = setTimeout(() => { labels(); legend(); }, 300);
     redraw();
@@ -550,7 +439,6 @@ const timeline = (() => {
     chart.canvas.tabIndex = 0;
     chart.canvas.setAttribute("role", "application");
     chart.canvas.setAttribute("aria-roledescription", "timeline");
-    chart.view = { from: 0, to: total };
     for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) chart.canvas.addEventListener(type, (event) => onPointer(chart, event));
     chart.canvas.addEventListener("pointerleave", () => { tip.hidden = true; cursor = null; redraw(); });
     chart.canvas.addEventListener("wheel", (event) => onWheel(chart, event), { passive: false });
@@ -559,6 +447,10 @@ const timeline = (() => {
     chart.canvas.addEventListener("blur", letGo);
     new ResizeObserver(redraw).observe(chart.canvas);
   }
+  // The first view: everything, or a beginning that has room for its details.
+  const crowd = Math.max(1, ...charts.map((chart) => chart.model.things.length));
+  const room = charts.length ? charts[0].canvas.clientWidth / (2.5 * crowd) : 1;
+  for (const chart of charts) chart.view = { from: 0, to: room > 0.6 ? total : Math.max(total * room, SMALLEST) };
   const current = () => active ?? charts[0];
   const click = (id, act) => $(id).addEventListener("click", () => current() && act());
   click("zoom-in", () => zoom(current(), 0.6));

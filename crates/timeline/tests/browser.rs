@@ -1,0 +1,146 @@
+//! The page in a real browser: `cargo test -p timeline -- --ignored`, with Chromium installed
+//! (or named in `CHROMIUM`).
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use timeline::{Action, Lane, Report, Run, render_live};
+
+/// Opens a page, lets `script` fill in `window.out`, and gives that back.
+fn open(name: &str, report: &Report, script: &str) -> Value {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let script = format!(
+        "requestAnimationFrame(() => requestAnimationFrame(() => {{ const out = {{}}; {script}\n
+         document.title = JSON.stringify(out); }}));"
+    );
+    let file = dir.join("page.html");
+    std::fs::write(&file, render_live(report, &script)).unwrap();
+    let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
+    let output = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=2000", "--window-size=1200,900"])
+        .arg(format!("--user-data-dir={}", dir.join("profile").display()))
+        .arg("--dump-dom")
+        .arg(format!("file://{}", file.display()))
+        .output()
+        .expect("Chromium starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let console: Vec<_> = errors.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(console.is_empty(), "{console:?}");
+    let dom = String::from_utf8_lossy(&output.stdout);
+    let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+    let title =
+        title.expect("a title").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
+    serde_json::from_str(&title).unwrap_or_else(|_| panic!("the script did not finish: {title}"))
+}
+
+fn report(lines: &str) -> Report {
+    let mut run = Run::new("run");
+    run.read_events(lines);
+    let lanes = vec![Lane::new("a", "x", 2), Lane::new("b", "y", 1)];
+    Report { title: "T".into(), lanes, runs: vec![run], ..Report::default() }
+}
+
+const TURNS: &str = r#"
+    {"seq":1,"t":1,"event":"requested","module":"a","request":1}
+    {"seq":2,"t":1,"event":"granted","module":"a","request":1,"token":"1","waited":0}
+    {"seq":3,"t":1.2,"event":"requested","module":"b","request":2}
+    {"seq":4,"t":1.3,"event":"requested","module":"b","request":3}
+    {"seq":5,"t":1.5,"event":"nested","module":"a","request":4,"token":"1","depth":2}
+    {"seq":6,"t":1.8,"event":"released","module":"a","request":4,"token":"1","held":0.8,"depth":1}
+    {"seq":7,"t":2,"event":"abandoned","module":"a","request":1,"token":"1","held":1,"depth":0}
+    {"seq":8,"t":3,"event":"granted","module":"b","request":2,"token":"2","waited":1.8}
+    {"seq":9,"t":3.1,"event":"timed_out","module":"b","request":3,"waited":1.8}
+    {"seq":10,"t":3.2,"event":"granted","module":"a","request":9,"token":null,"pass":true,"waited":0}
+    {"seq":11,"t":3.3,"event":"conflict","module":"a","request":9,"token":null,"with":"b"}
+    {"seq":12,"t":3.4,"event":"released","module":"a","request":9,"token":null,"pass":true,"held":0.2}
+    {"seq":13,"t":4,"event":"released","module":"b","request":2,"token":"2","held":1,"depth":0}"#;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn the_page_and_the_table_agree() {
+    let got = open(
+        "agree",
+        &report(TURNS),
+        "const rows = [...document.querySelectorAll('.turns tbody tr')].map((row) => row.cells[1].textContent);
+         for (const kind of ['hold', 'wait', 'nested', 'pass', 'handover', 'mark']) out[kind] = timeline.runs[0].count(kind);
+         out.rows = rows.join(' ');
+         out.handover = timeline.runs[0].things.filter((t) => t.kind === 'handover').map((t) => [t.from, t.to]);
+         out.label = document.querySelector('canvas[tabindex]').getAttribute('aria-label').slice(0, 40);",
+    );
+    let expect = json!({"hold": 2, "wait": 4, "nested": 1, "pass": 1, "handover": 1, "mark": 3,
+        "rows": "turn wait nested turn pass", "handover": [[1, 2]],
+        "label": "Timeline run: 3.000 s, 2 turns, 4 waits,"});
+    assert_eq!(got, expect);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn keys_move_and_tell() {
+    let got = open(
+        "keys",
+        &report(TURNS),
+        "const canvas = document.querySelector('canvas[tabindex]');
+         const key = (key) => canvas.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+         canvas.focus();
+         key('n');
+         out.first = document.getElementById('tip').querySelector('b').textContent;
+         key('ArrowDown');
+         out.lane = document.getElementById('said').textContent.slice(0, 7);
+         key('t'); key('t'); key('t');
+         out.trouble = document.getElementById('tip').querySelector('b').textContent;
+         key('Escape');
+         out.hidden = document.getElementById('tip').hidden;",
+    );
+    let expect =
+        json!({"first": "a holds", "lane": "b waits", "trouble": "a: conflict", "hidden": true});
+    assert_eq!(got, expect);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_live_page_takes_more_events() {
+    let report = Report { runs: vec![Run::new("live")], ..Report::default() };
+    let got = open(
+        "live",
+        &report,
+        "out.bad = [timeline.push(null), timeline.push({ event: 'x' }), timeline.push({ t: 1, event: 'granted', module: 'a' }, 7)];
+         for (let i = 0; i < 100; i += 1) timeline.push({ t: 5000 + i, event: 'requested', module: 'm' + (i % 70), request: i });
+         timeline.push({ t: 5100, event: 'granted', module: 'm1', request: 1, token: '1', waited: 99 });
+         timeline.now(5103);
+         const run = timeline.runs[0];
+         out.end = run.end;
+         out.waits = run.count('wait');
+         out.lanes = document.querySelectorAll('.names li').length;",
+    );
+    assert_eq!(got, json!({"bad": [false, false, false], "end": 103, "waits": 100, "lanes": 64}));
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn hostile_and_odd_input_draws() {
+    let evil = "</script><img src=x onerror=\"document.body.remove()\">\u{2028}";
+    let mut run = Run::new(evil);
+    run.events.push(
+        json!({"t": -1e300, "event": "granted", "module": evil, "token": evil, "waited": "x"}),
+    );
+    run.events
+        .push(json!({"t": 1e300, "event": "released", "module": evil, "token": evil, "held": -1}));
+    run.events.push(json!({"t": 0, "event": "__proto__", "module": "constructor", "__proto__": 1}));
+    run.actions.push(Action { module: evil.into(), verdict: evil.into(), ..Action::default() });
+    let report =
+        Report { title: evil.into(), runs: vec![run, Run::new("empty")], ..Report::default() };
+    let got = open(
+        "evil",
+        &report,
+        "timeline.zoom(0, 1);
+         out.images = document.images.length;
+         out.name = document.querySelector('.names span').textContent.slice(0, 9);
+         out.canvases = document.querySelectorAll('canvas[tabindex]').length;",
+    );
+    assert_eq!(got, json!({"images": 0, "name": "</script>", "canvases": 2}));
+}

@@ -1,12 +1,34 @@
 //! The pure decision core of PacketMutex: who goes next, when, and why.
+//!
+//! [`Arbiter`] is a deterministic state machine for one shared action channel. Clocks, threads and sockets live in the
+//! fronts that feed it; the rules S1 to S20 that it keeps are written down in the repository's scenarios.
 #![no_std]
 
 extern crate alloc;
 
+mod arbiter;
+mod decision;
+mod event;
+mod histogram;
+mod input;
 mod name;
+mod output;
+mod records;
 mod roster;
+mod status;
+mod table;
 mod time;
 
+pub use arbiter::{Arbiter, Start};
+pub use decision::Decision;
+pub use event::{End, Event, EventKind, Unserved};
+pub use input::{Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Token};
 pub use name::{InvalidName, NAME_MAX, fold_name, nearest_name};
-pub use roster::*;
+pub use output::{AHEAD_MAX, Answer, Failure, Grant, Output, Refusal, TimedOut};
+pub use roster::{
+    DEFAULT_PRIORITY, DURATION_MAX, DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterError,
+    RosterErrors, RosterProblem, RosterSpec,
+};
+pub use status::{HolderStatus, ModuleStatus, PauseStatus, Percentiles, Status, WaiterStatus};
+pub use table::{NameError, Resolved};
 pub use time::Time;

@@ -204,7 +204,11 @@ impl fmt::Display for RosterProblem {
                 write!(f, "differs from `{other}` only in `- _ .`, too little to tell them apart")
             }
             RosterProblem::TooLong => {
-                write!(f, "is longer than {} h, the longest duration", DURATION_MAX.as_secs() / 3600)
+                write!(
+                    f,
+                    "is longer than {} h, the longest duration",
+                    DURATION_MAX.as_secs() / 3600
+                )
             }
             RosterProblem::Zero => f.write_str("must be more than zero"),
             RosterProblem::TooManyModules { limit } => {

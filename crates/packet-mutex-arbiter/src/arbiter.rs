@@ -1,0 +1,990 @@
+//! The state machine.
+
+use crate::decision::{Barrier, Decision, Hold, Holder, Pass, Pause, Waiter};
+use crate::event::{End, Event, EventKind, Unserved};
+use crate::input::{Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Token};
+use crate::output::{AHEAD_MAX, Answer, Failure, Grant, Output, Refusal, TimedOut};
+use crate::records::Records;
+use crate::roster::{DURATION_MAX, Mode, Roster};
+use crate::status::Status;
+use crate::table::{NameError, Resolved};
+use crate::time::Time;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Most pauses at a time.
+const PAUSES_MAX: usize = 64;
+
+/// Decides who goes next on one shared action channel.
+///
+/// It has no clock, thread, I/O or randomness (S18). A front feeds it and carries out what comes out:
+///
+/// 1. Stamp the time, *after* the last protected action, and call [`handle`](Self::handle) with what happened.
+/// 2. Drain [`poll_output`](Self::poll_output) until it is empty; hand each answer to who waits for it.
+/// 3. At [`poll_timeout`](Self::poll_timeout), hand in [`Input::Tick`]. A spurious or late tick changes no outcome.
+///
+/// What fell due before an input is done first, in due order and stamped with the time at which it was due. At one
+/// instant the order is: the input, ends of pauses, leases and unclaimed grants, the grant, all deadlines of that
+/// instant, grants that this made possible, then notices (overrun, starving, should yield).
+///
+/// ```
+/// use packet_mutex_arbiter::{Answer, Arbiter, Input, Leave, Output, Request, Roster, Start, Time};
+///
+/// let mut arbiter = Arbiter::new(Roster::default(), Start::default());
+/// let fisher = arbiter.resolve("fisher").unwrap().module;
+/// let eater = arbiter.resolve("eater").unwrap().module;
+///
+/// // The fisher fishes from 0 s to 2 s, while the eater gets hungry at 1 s.
+/// let seconds = |s: u64| Time::from_nanos(s * 1_000_000_000);
+/// let (cast, bite) = (arbiter.next_request(), arbiter.next_request());
+/// let inputs = [
+///     (seconds(0), Input::Request(Request::new(cast, fisher))),
+///     (seconds(1), Input::Request(Request::new(bite, eater))),
+///     (seconds(2), Input::End { hold: cast, owner: None, how: Leave::Released }),
+/// ];
+///
+/// let mut granted = Vec::new();
+/// let mut inputs = inputs.into_iter().peekable();
+/// loop {
+///     // The next thing that happens: an input, or what falls due.
+///     let due = arbiter.poll_timeout().unwrap_or(Time::MAX);
+///     let (now, input) = match inputs.next_if(|(at, _)| *at <= due) {
+///         Some(next) => next,
+///         None if granted.len() < 2 => (due, Input::Tick),
+///         None => break,
+///     };
+///     arbiter.handle(now, input).unwrap();
+///     while let Some(output) = arbiter.poll_output() {
+///         if let Output::Answer { request, answer: Answer::Turn(_) } = output {
+///             granted.push((request, now));
+///         }
+///     }
+/// }
+/// // The eater's turn begins a second after the fisher's end.
+/// assert_eq!(granted, [(cast, seconds(0)), (bite, seconds(3))]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Arbiter {
+    decision: Decision,
+    records: Records,
+    outputs: VecDeque<Output>,
+}
+
+/// Where an arbiter starts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// The time.
+    pub now: Time,
+    /// The first token; larger than all that were given before (S17).
+    pub first_token: u64,
+    /// The mutex had a life before: its delay holds for every group, and the first turns see that a turn may have been
+    /// abandoned (S17).
+    pub after_restart: bool,
+}
+
+/// A mutex without history.
+impl Default for Start {
+    fn default() -> Self {
+        Start { now: Time::ZERO, first_token: 1, after_restart: false }
+    }
+}
+
+impl Arbiter {
+    /// An arbiter that nobody holds.
+    #[must_use]
+    pub fn new(roster: Roster, start: Start) -> Self {
+        let mut decision = Decision::new(roster, start.now);
+        if start.after_restart {
+            decision.abandoned = true;
+            let longest = decision.table.longest_delay();
+            decision.delays.raise_all(start.now + longest);
+        }
+        Arbiter { decision, records: Records::new(start.first_token), outputs: VecDeque::new() }
+    }
+
+    // What a front looks up.
+
+    /// The module with this name; one that the roster does not name is added unless the roster is strict.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`]: it is no name, is too like a roster's, is unknown to a strict roster, or there are too many.
+    pub fn resolve(&mut self, name: &str) -> Result<Resolved, NameError> {
+        self.decision.table.resolve(name)
+    }
+
+    /// A module's name.
+    #[must_use]
+    pub fn module_name(&self, module: ModuleId) -> &Arc<str> {
+        &self.decision.table.module(module).name
+    }
+
+    /// The roster in force.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        self.decision.table.roster()
+    }
+
+    /// The number of the next request.
+    pub fn next_request(&mut self) -> RequestId {
+        let id = RequestId(self.records.next_request);
+        self.records.next_request += 1;
+        id
+    }
+
+    /// Should this hold's turn be given away (S11)? `false` for what is no open hold.
+    ///
+    /// Things that fell due before `now` count only once a [`Input::Tick`] was handed in.
+    #[must_use]
+    pub fn should_yield(&self, hold: RequestId, now: Time) -> bool {
+        self.open_hold(hold).is_some() && self.decision.should_yield(now)
+    }
+
+    /// Is this an open hold of the turn?
+    #[must_use]
+    pub fn holds(&self, hold: RequestId) -> bool {
+        self.open_hold(hold).is_some()
+    }
+
+    /// The decision alone: a model checker's state.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// A consistent snapshot for people and monitors (S16). Hand in a [`Input::Tick`] first.
+    #[must_use]
+    pub fn status(&self, now: Time) -> Status {
+        Status::new(&self.decision, &self.records, now)
+    }
+
+    /// The events after number `seq` that are still kept, and how many have been lost since.
+    pub fn events_since(&self, seq: u64) -> (u64, impl Iterator<Item = &Event>) {
+        self.records.since(seq)
+    }
+
+    /// The number of the newest event; 0 before the first.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.records.last_seq()
+    }
+
+    // What a front drives.
+
+    /// Takes in what happened at `now`. A time before the last one counts as the last one (S18).
+    ///
+    /// # Errors
+    ///
+    /// Why this input was refused; it then changed nothing but the log. A [`Input::Request`] never fails here: its
+    /// answer, good or bad, is an [`Output`].
+    ///
+    /// # Panics
+    ///
+    /// If an invariant of the arbiter itself is broken.
+    pub fn handle(&mut self, now: Time, input: Input) -> Result<(), Failure> {
+        let now = now.max(self.decision.now);
+        while let Some(due) = self.decision.due().filter(|due| *due < now) {
+            self.decision.now = due;
+            self.settle();
+        }
+        self.decision.now = now;
+        let result = self.apply(input);
+        self.settle();
+        self.decision.assert_invariants();
+        result
+    }
+
+    /// The next thing to carry out.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to hand in an [`Input::Tick`] if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.decision.due()
+    }
+
+    fn apply(&mut self, input: Input) -> Result<(), Failure> {
+        match input {
+            Input::Tick => Ok(()),
+            Input::Request(request) => {
+                self.request(request);
+                Ok(())
+            }
+            Input::End { hold, owner, how } => self.end(hold, owner, how),
+            Input::EndModule { module, owner } => self.end_module(module, owner),
+            Input::Yield { hold, owner, id, timeout } => self.give_away(hold, owner, id, timeout),
+            Input::Withdraw { request } => {
+                self.withdraw(request);
+                Ok(())
+            }
+            Input::Claim { request } => self.claim(request),
+            Input::Acknowledge { hold } => self.acknowledge(hold),
+            Input::Heartbeat { hold } => self.heartbeat(hold),
+            Input::OwnerLost { owner } => {
+                self.owner_lost(owner);
+                Ok(())
+            }
+            Input::Cancel { module } => {
+                self.end_waiters(Unserved::Cancelled, |waiter| waiter.module == module);
+                Ok(())
+            }
+            Input::Disable { module } => {
+                self.set_disabled(module, true);
+                Ok(())
+            }
+            Input::Enable { module } => {
+                self.set_disabled(module, false);
+                Ok(())
+            }
+            Input::SetMode { module, mode } => {
+                self.set_mode(module, mode);
+                Ok(())
+            }
+            Input::Pause { reason, below, lasts } => self.pause(&reason, below, lasts),
+            Input::Resume { reason } => self.resume(reason),
+            Input::Close => {
+                self.close();
+                Ok(())
+            }
+            Input::Reload(roster) => self.reload(*roster),
+            Input::Reset { owner } => {
+                self.reset(owner);
+                Ok(())
+            }
+        }
+    }
+
+    // Asking.
+
+    /// S2, S4, S5, S12, S14, S15: answers the request or lets it wait.
+    fn request(&mut self, request: Request) {
+        assert!(request.id.0 < self.records.next_request, "a number from next_request()");
+        let Request { id, module, .. } = request;
+        let own_turn = self.decision.holder.as_ref().filter(|holder| holder.is_of(&request));
+        let same_group = own_turn.map(|holder| self.is_of_group(module, holder));
+        if same_group == Some(true) {
+            return self.nest(id, module);
+        }
+        let mode = self.decision.table.module(module).mode;
+        let refusal = self.refusal(&request, mode, same_group.is_some());
+        // A module that is switched off leaves no trace, unless it is refused.
+        let recorded = mode != Mode::Off || refusal.is_some();
+        let settings = self.decision.table.module(module);
+        let timeout = request.timeout.unwrap_or(settings.timeout);
+        if recorded {
+            let kind = EventKind::Requested { urgent: request.urgent, timeout };
+            self.log(Some(module), Some(id), None, kind);
+        }
+        if let Some(failure) = refusal {
+            self.log(Some(module), Some(id), None, EventKind::Refused { error: failure.kind() });
+            return self.answer(id, Answer::Failed(failure));
+        }
+        if mode != Mode::Enforced {
+            return self.pass(id, module, request.owner, Duration::ZERO, recorded);
+        }
+        let now = self.decision.now;
+        let waiter = Waiter {
+            module,
+            owner: request.owner,
+            urgent: request.urgent,
+            arrived: now,
+            deadline: now + timeout,
+            starving_at: self.roster().spec().starving_after.map(|after| now + after),
+            lease: request.lease,
+            claim: request.claim,
+            turns_before: self.records.turns_ended,
+        };
+        self.decision.enqueue(id, waiter);
+    }
+
+    /// Why the request cannot even wait, if so.
+    fn refusal(&self, request: &Request, mode: Mode, holds_other: bool) -> Option<Failure> {
+        let decision = &self.decision;
+        let module = decision.table.module(request.module);
+        let name = || module.name.clone();
+        if request.within.is_some_and(|hold| !self.is_open(hold)) {
+            return Some(self.not_holder());
+        }
+        if holds_other && mode == Mode::Enforced {
+            let holds = decision.holder.as_ref().map(|h| self.module_name(h.module).clone());
+            return holds.map(|holds| Failure::WouldDeadlock { holds, asked: name() });
+        }
+        if decision.closing {
+            return Some(Failure::Closed);
+        }
+        if module.disabled {
+            return Some(Failure::Disabled { module: name() });
+        }
+        if request.timeout.max(request.lease).is_some_and(|longest| longest > DURATION_MAX) {
+            return Some(Failure::Refused(Refusal::TooLong));
+        }
+        if request.urgent && !module.may_be_urgent && mode == Mode::Enforced {
+            return Some(Failure::Refused(Refusal::UrgencyDenied { module: name() }));
+        }
+        let limit = decision.table.limits().waiters;
+        let full = match mode {
+            Mode::Enforced => decision.requests.len() >= limit,
+            Mode::Observed | Mode::Off => decision.passes.len() >= limit,
+        };
+        full.then_some(Failure::QueueFull { limit })
+    }
+
+    fn is_of_group(&self, module: ModuleId, holder: &Holder) -> bool {
+        self.decision.table.module(module).group == holder.group
+            || holder.holds.iter().any(|hold| hold.module == module)
+    }
+
+    /// S5: a nested turn shares the outer one's token and clock.
+    fn nest(&mut self, id: RequestId, module: ModuleId) {
+        let now = self.decision.now;
+        let abandoned = self.decision.abandoned;
+        let Some(holder) = &mut self.decision.holder else {
+            return;
+        };
+        let depth = holder.holds.len();
+        let token = holder.token;
+        holder.holds.push(Hold { request: id, module, since: now });
+        self.log(Some(module), Some(id), Some(token), EventKind::Nested { depth });
+        let grant = Grant {
+            module,
+            token: Some(token),
+            waited: Duration::ZERO,
+            others_since_request: 0,
+            predecessor_abandoned: abandoned,
+            depth,
+        };
+        self.answer(id, Answer::Turn(grant));
+    }
+
+    /// S15: a pass excludes nobody; where it overlaps or comes too soon, that is written down.
+    fn pass(
+        &mut self,
+        id: RequestId,
+        module: ModuleId,
+        owner: Option<Owner>,
+        waited: Duration,
+        recorded: bool,
+    ) {
+        let now = self.decision.now;
+        let mode = self.decision.table.module(module).mode;
+        let abandoned = self.decision.abandoned;
+        if recorded {
+            let kind =
+                EventKind::Granted { waited, pass: true, others: 0, abandoned, urgent: false };
+            self.log(Some(module), Some(id), None, kind);
+            self.records.module_mut(module).passes += 1;
+        }
+        if mode == Mode::Observed {
+            let turn = self.decision.holder.iter().map(|h| (h.owner, h.module, h.holds[0].request));
+            let overlaps: Vec<_> = turn.chain(self.observed_passes()).collect();
+            self.log_conflicts(id, module, owner, None, overlaps);
+            let group = self.decision.table.module(module).group;
+            let (delay, gap) =
+                (self.decision.delays.before(group), self.decision.gaps.before(group));
+            let barrier = if gap.until > delay.until { gap } else { delay };
+            self.log_short_gap(id, module, None, barrier);
+        }
+        self.decision.passes.insert(id, Pass { module, owner, since: now, mode, recorded });
+        let grant = Grant {
+            module,
+            token: None,
+            waited,
+            others_since_request: 0,
+            predecessor_abandoned: abandoned,
+            depth: 0,
+        };
+        self.answer(id, Answer::Pass(grant));
+    }
+
+    fn observed_passes(&self) -> impl Iterator<Item = (Option<Owner>, ModuleId, RequestId)> {
+        let observed = self.decision.passes.iter().filter(|(_, p)| p.mode == Mode::Observed);
+        observed.map(|(id, pass)| (pass.owner, pass.module, *id))
+    }
+
+    /// One `conflict` event for each overlap with what another owner does.
+    fn log_conflicts(
+        &mut self,
+        id: RequestId,
+        module: ModuleId,
+        owner: Option<Owner>,
+        token: Option<Token>,
+        overlaps: Vec<(Option<Owner>, ModuleId, RequestId)>,
+    ) {
+        for (other, with, with_request) in overlaps {
+            if other.is_none() || other != owner {
+                let kind = EventKind::Conflict { with, with_request };
+                self.log(Some(module), Some(id), token, kind);
+            }
+        }
+    }
+
+    fn log_short_gap(
+        &mut self,
+        id: RequestId,
+        module: ModuleId,
+        token: Option<Token>,
+        barrier: Barrier,
+    ) {
+        let missing = barrier.until.since(self.decision.now);
+        if let Some(after) = barrier.by.filter(|_| !missing.is_zero()) {
+            self.log(Some(module), Some(id), token, EventKind::ShortGap { after, missing });
+        }
+    }
+
+    // Settling: what is due at this instant.
+
+    fn settle(&mut self) {
+        loop {
+            self.expire();
+            self.grant();
+            if !self.time_out() {
+                break;
+            }
+        }
+        self.notice();
+    }
+
+    /// Ends pauses, leases and unclaimed grants whose time has come.
+    fn expire(&mut self) {
+        let now = self.decision.now;
+        let is_over = |until: Option<Time>| until.is_some_and(|until| until <= now);
+        if self.decision.pauses.iter().any(|pause| is_over(pause.until)) {
+            self.drop_pauses(|pause| is_over(pause.until));
+        }
+        let Some(holder) = &self.decision.holder else {
+            return;
+        };
+        if is_over(holder.lease.map(|(_, until)| until)) {
+            self.end_turn_from_outside(End::Revoked);
+        } else if is_over(holder.claim_until) {
+            self.end_turn_from_outside(End::Declined);
+        }
+    }
+
+    /// S2 and S3: grants the best waiter, or nobody while its delay runs. S10: an urgent one skips the delay.
+    fn grant(&mut self) {
+        let now = self.decision.now;
+        if self.decision.holder.is_some() {
+            return;
+        }
+        let Some((id, best)) = self.decision.best() else {
+            return;
+        };
+        if self.decision.admitted_at(best) > now {
+            return;
+        }
+        let Some(waiter) = self.decision.take(id) else {
+            return;
+        };
+        let module = waiter.module;
+        let settings = self.decision.table.module(module);
+        let (group, longest_turn) = (settings.group, settings.longest_turn);
+        let claim_within = self.roster().spec().claim_within;
+        let token = self.records.take_token();
+        let waited = now.since(waiter.arrived);
+        let others = self.records.turns_ended - waiter.turns_before;
+        let (abandoned, urgent) = (self.decision.abandoned, waiter.urgent);
+        self.decision.holder = Some(Holder {
+            owner: waiter.owner,
+            module,
+            group,
+            token,
+            urgent,
+            since: now,
+            holds: [Hold { request: id, module, since: now }].into(),
+            delay: None,
+            lease: waiter.lease.map(|length| (length, now + length)),
+            claim_until: waiter.claim.then_some(now + claim_within),
+            overrun_at: longest_turn.map(|longest| now + longest),
+            overran: false,
+            told_to_yield: false,
+        });
+        let kind = EventKind::Granted { waited, pass: false, others, abandoned, urgent };
+        self.log(Some(module), Some(id), Some(token), kind);
+        let record = self.records.module_mut(module);
+        record.turns += 1;
+        record.wait.record(waited);
+        let overlaps: Vec<_> = self.observed_passes().collect();
+        self.log_conflicts(id, module, waiter.owner, Some(token), overlaps);
+        if !urgent {
+            self.log_short_gap(id, module, Some(token), self.decision.gaps.before(group));
+        }
+        let grant = Grant {
+            module,
+            token: Some(token),
+            waited,
+            others_since_request: others,
+            predecessor_abandoned: abandoned,
+            depth: 0,
+        };
+        self.answer(id, Answer::Turn(grant));
+    }
+
+    /// S4: ends all waiters whose deadline has come; says whether there were any.
+    fn time_out(&mut self) -> bool {
+        let now = self.decision.now;
+        let due = self.decision.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let due: Vec<RequestId> = due.map(|(_, id)| *id).collect();
+        // All answers tell of the queue as it was at this instant.
+        let told: Vec<_> = due.iter().map(|id| (*id, self.timed_out(*id))).collect();
+        for (id, why) in told {
+            self.end_waiter(id, Unserved::TimedOut, Failure::TimedOut(why));
+        }
+        !due.is_empty()
+    }
+
+    fn timed_out(&self, id: RequestId) -> TimedOut {
+        let decision = &self.decision;
+        let waiter = &decision.requests[&id];
+        let rank = decision.rank(id, waiter);
+        let holder = decision.holder.as_ref();
+        let priority = decision.table.module(waiter.module).priority;
+        TimedOut {
+            waited: decision.now.since(waiter.arrived),
+            holder: holder
+                .map(|h| (self.module_name(h.module).clone(), decision.now.since(h.since))),
+            ahead: decision.waiting.range(..rank).take(AHEAD_MAX).count(),
+            delay_left: decision.admitted_at(waiter).since(decision.now),
+            paused: decision.pause_before(waiter.urgent, priority).map(|p| p.reason.clone()),
+        }
+    }
+
+    /// S8, S11, S13: tells of overruns, starving waiters and that the holder should yield. Nobody gains by it.
+    fn notice(&mut self) {
+        let now = self.decision.now;
+        if let Some(holder) = &mut self.decision.holder
+            && holder.overrun_at.is_some_and(|at| at <= now)
+        {
+            holder.overrun_at = None;
+            holder.overran = true;
+            let about = (holder.module, holder.holds[0].request, holder.token);
+            let held = now.since(holder.since);
+            self.log(Some(about.0), Some(about.1), Some(about.2), EventKind::Overrun { held });
+        }
+        while let Some((_, id)) =
+            self.decision.starving.first().filter(|(at, _)| *at <= now).copied()
+        {
+            self.decision.starving.pop_first();
+            let Some(waiter) = self.decision.requests.get_mut(&id) else {
+                continue;
+            };
+            waiter.starving_at = None;
+            let (module, waited) = (waiter.module, now.since(waiter.arrived));
+            let by = self.kept_out_by(id);
+            self.log(Some(module), Some(id), None, EventKind::Starving { waited, by });
+        }
+        let should_yield = self.decision.should_yield(now);
+        if let Some(holder) = &mut self.decision.holder
+            && holder.told_to_yield != should_yield
+        {
+            holder.told_to_yield = should_yield;
+            if should_yield {
+                self.outputs.push_back(Output::ShouldYield { hold: holder.holds[0].request });
+            }
+        }
+    }
+
+    fn kept_out_by(&self, id: RequestId) -> Option<ModuleId> {
+        let decision = &self.decision;
+        let best = decision.best().filter(|(best, _)| *best != id).map(|(_, w)| w.module);
+        let holder = decision.holder.as_ref().map(|h| h.module);
+        holder.or(best).or(decision.last.map(|(module, _)| module))
+    }
+
+    // Ending.
+
+    /// S6: ends a hold or pass of its owner, and nobody else's.
+    fn end(&mut self, hold: RequestId, owner: Option<Owner>, how: Leave) -> Result<(), Failure> {
+        let end = match how {
+            Leave::Released => End::Released,
+            Leave::Panicked => End::Panicked,
+            Leave::Declined => End::Declined,
+        };
+        if let Some(at) = self.open_hold(hold).filter(|_| self.holder_is(owner)) {
+            self.end_hold(at, end);
+            return Ok(());
+        }
+        if self.decision.passes.get(&hold).is_some_and(|pass| pass.owner == owner) {
+            self.end_pass(hold, end);
+            return Ok(());
+        }
+        self.log(None, Some(hold), None, EventKind::NotHolder);
+        Err(self.not_holder())
+    }
+
+    fn end_module(&mut self, module: ModuleId, owner: Owner) -> Result<(), Failure> {
+        let owner = Some(owner);
+        let holder = self.decision.holder.as_ref().filter(|h| h.owner == owner);
+        let newest = |h: &Holder| h.holds.iter().rposition(|hold| hold.module == module);
+        if let Some(at) = holder.and_then(newest) {
+            self.end_hold(at, End::Released);
+            return Ok(());
+        }
+        let mut passes = self.decision.passes.iter().rev();
+        let pass = passes.find(|(_, pass)| pass.module == module && pass.owner == owner);
+        if let Some(id) = pass.map(|(id, _)| *id) {
+            self.end_pass(id, End::Released);
+            return Ok(());
+        }
+        self.log(Some(module), None, None, EventKind::NotHolder);
+        Err(self.not_holder())
+    }
+
+    /// S11: ends the turn and asks again, in one step.
+    fn give_away(
+        &mut self,
+        hold: RequestId,
+        owner: Option<Owner>,
+        id: RequestId,
+        timeout: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let (module, lease, claim);
+        if let Some(at) = self.open_hold(hold).filter(|_| self.holder_is(owner)) {
+            let Some(holder) = &self.decision.holder else {
+                return Err(self.not_holder());
+            };
+            if holder.holds.len() > 1 {
+                return Err(Failure::Refused(Refusal::NestedOpen));
+            }
+            (module, lease) = (holder.holds[at].module, holder.lease.map(|(length, _)| length));
+            claim = holder.claim_until.is_some();
+            self.end_hold(at, End::Yielded);
+        } else if let Some(pass) =
+            self.decision.passes.get(&hold).filter(|pass| pass.owner == owner).copied()
+        {
+            (module, lease, claim) = (pass.module, None, false);
+            self.end_pass(hold, End::Yielded);
+        } else {
+            self.log(None, Some(hold), None, EventKind::NotHolder);
+            return Err(self.not_holder());
+        }
+        let again = Request { owner, timeout, lease, claim, ..Request::new(id, module) };
+        self.request(again);
+        Ok(())
+    }
+
+    /// S12: a waiter that goes away leaves the queue; a grant that it never saw is declined.
+    fn withdraw(&mut self, id: RequestId) {
+        if self.decision.requests.contains_key(&id) {
+            self.end_waiter(id, Unserved::Withdrawn, Failure::Withdrawn);
+        } else if let Some(at) = self.open_hold(id) {
+            self.end_hold(at, End::Declined);
+        } else if self.decision.passes.contains_key(&id) {
+            self.end_pass(id, End::Declined);
+        }
+    }
+
+    fn claim(&mut self, request: RequestId) -> Result<(), Failure> {
+        if let Some(holder) = &mut self.decision.holder
+            && holder.holds[0].request == request
+        {
+            holder.claim_until = None;
+            return Ok(());
+        }
+        if self.is_open(request) { Ok(()) } else { Err(Failure::Lost) }
+    }
+
+    fn acknowledge(&mut self, hold: RequestId) -> Result<(), Failure> {
+        let Some(holder) = self.decision.holder.as_ref().filter(|_| self.holds(hold)) else {
+            return Err(self.not_holder());
+        };
+        if self.decision.abandoned {
+            let (module, token) = (holder.module, holder.token);
+            self.decision.abandoned = false;
+            self.log(Some(module), Some(hold), Some(token), EventKind::Acknowledged);
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, hold: RequestId) -> Result<(), Failure> {
+        let now = self.decision.now;
+        if self.open_hold(hold).is_none() {
+            return Err(self.not_holder());
+        }
+        if let Some((length, until)) =
+            self.decision.holder.as_mut().and_then(|holder| holder.lease.as_mut())
+        {
+            *until = now + *length;
+        }
+        Ok(())
+    }
+
+    /// S7: what an owner leaves behind.
+    fn owner_lost(&mut self, owner: Owner) {
+        let owner = Some(owner);
+        self.end_waiters(Unserved::Lost, |waiter| waiter.owner == owner);
+        if self.holder_is(owner) {
+            self.end_turn_from_outside(End::Abandoned);
+        }
+        let passes = self.decision.passes.iter().filter(|(_, pass)| pass.owner == owner);
+        let passes: Vec<RequestId> = passes.map(|(id, _)| *id).collect();
+        for id in passes {
+            self.end_pass(id, End::Abandoned);
+            self.outputs.push_back(Output::Ended { hold: id, end: End::Abandoned });
+        }
+    }
+
+    /// Ends all holds of the turn and tells their owner.
+    fn end_turn_from_outside(&mut self, end: End) {
+        while let Some(last) = self.decision.holder.as_ref().map(|h| h.holds.len() - 1) {
+            let hold = self.end_hold(last, end);
+            self.outputs.push_back(Output::Ended { hold, end });
+        }
+    }
+
+    /// Ends the hold at this place in the turn; with the last one, the turn is over and its delays begin.
+    fn end_hold(&mut self, at: usize, end: End) -> RequestId {
+        let now = self.decision.now;
+        let Some(mut holder) = self.decision.holder.take() else {
+            unreachable!("a hold's place is only known while its turn is open")
+        };
+        let hold = holder.holds.remove(at);
+        let settings = self.decision.table.module(hold.module);
+        if end != End::Declined {
+            holder.delay = holder.delay.max(Some(settings.delay));
+        }
+        let depth = holder.holds.len();
+        let kind = EventKind::Ended { end, held: now.since(hold.since), depth, pass: false };
+        self.log(Some(hold.module), Some(hold.request), Some(holder.token), kind);
+        if depth > 0 {
+            self.decision.holder = Some(holder);
+            return hold.request;
+        }
+        let held = now.since(holder.since);
+        self.records.module_mut(holder.module).hold.record(held);
+        if let Some(delay) = holder.delay {
+            let unclean = matches!(end, End::Abandoned | End::Revoked);
+            let by = (now, holder.module);
+            self.decision.delays.raise(&self.decision.table, holder.group, delay, by, unclean);
+            self.decision.abandoned |= unclean;
+            self.decision.last = Some((holder.module, now));
+            self.records.turns_ended += 1;
+        }
+        hold.request
+    }
+
+    fn end_pass(&mut self, id: RequestId, end: End) {
+        let now = self.decision.now;
+        let Some(pass) = self.decision.passes.remove(&id) else {
+            return;
+        };
+        let held = now.since(pass.since);
+        if pass.recorded {
+            let kind = EventKind::Ended { end, held, depth: 0, pass: true };
+            self.log(Some(pass.module), Some(id), None, kind);
+            self.records.module_mut(pass.module).hold.record(held);
+        }
+        if pass.mode == Mode::Observed && end != End::Declined {
+            let settings = self.decision.table.module(pass.module);
+            let (group, delay) = (settings.group, settings.delay);
+            let by = (now, pass.module);
+            self.decision.gaps.raise(&self.decision.table, group, delay, by, false);
+        }
+    }
+
+    fn end_waiters(&mut self, why: Unserved, which: impl Fn(&Waiter) -> bool) {
+        let ids = self.decision.requests.iter().filter(|(_, waiter)| which(waiter));
+        let ids: Vec<RequestId> = ids.map(|(id, _)| *id).collect();
+        for id in ids {
+            let failure = match why {
+                Unserved::Closed => Failure::Closed,
+                Unserved::Lost => Failure::Lost,
+                _ => Failure::Cancelled,
+            };
+            self.end_waiter(id, why, failure);
+        }
+    }
+
+    fn end_waiter(&mut self, id: RequestId, why: Unserved, failure: Failure) {
+        let Some(waiter) = self.decision.take(id) else {
+            return;
+        };
+        let waited = self.decision.now.since(waiter.arrived);
+        if why == Unserved::TimedOut {
+            self.records.module_mut(waiter.module).timeouts += 1;
+        }
+        self.log(Some(waiter.module), Some(id), None, EventKind::Unserved { why, waited });
+        self.answer(id, Answer::Failed(failure));
+    }
+
+    // Steering.
+
+    fn set_disabled(&mut self, module: ModuleId, disabled: bool) {
+        let settings = self.decision.table.module_mut(module);
+        if settings.disabled != disabled {
+            settings.disabled = disabled;
+            let kind = if disabled { EventKind::Disabled } else { EventKind::Enabled };
+            self.log(Some(module), None, None, kind);
+        }
+    }
+
+    /// S15: a switch applies to waiters at once and leaves open turns and passes as they are.
+    fn set_mode(&mut self, module: ModuleId, mode: Mode) {
+        let settings = self.decision.table.module_mut(module);
+        if settings.mode == mode {
+            return;
+        }
+        settings.mode = mode;
+        self.log(Some(module), None, None, EventKind::Mode { mode });
+        self.let_pass(module);
+    }
+
+    /// Gives passes to the waiters of a module that is no longer enforced.
+    fn let_pass(&mut self, module: ModuleId) {
+        if self.decision.table.module(module).mode == Mode::Enforced {
+            return;
+        }
+        let waiting = self.decision.requests.iter().filter(|(_, w)| w.module == module);
+        let waiting: Vec<RequestId> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            if let Some(waiter) = self.decision.take(id) {
+                let waited = self.decision.now.since(waiter.arrived);
+                self.pass(id, module, waiter.owner, waited, true);
+            }
+        }
+    }
+
+    /// S12: a pause with a known reason replaces that one.
+    fn pause(
+        &mut self,
+        reason: &str,
+        below: Below,
+        lasts: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let fits = (1..=REASON_MAX).contains(&reason.len());
+        if !fits || reason.chars().any(char::is_control) {
+            return Err(Failure::Refused(Refusal::BadReason));
+        }
+        if lasts.is_some_and(|lasts| lasts > DURATION_MAX) {
+            return Err(Failure::Refused(Refusal::TooLong));
+        }
+        let until = lasts.map(|lasts| self.decision.now + lasts);
+        let pause = Pause { reason: reason.into(), below, until };
+        let pauses = &mut self.decision.pauses;
+        if let Some(same) = pauses.iter_mut().find(|pause| *pause.reason == *reason) {
+            *same = pause;
+        } else if pauses.len() >= PAUSES_MAX {
+            return Err(Failure::Refused(Refusal::TooManyPauses { limit: PAUSES_MAX }));
+        } else {
+            pauses.push(pause);
+        }
+        self.decision.replace_all();
+        self.log(None, None, None, EventKind::Paused { reason: reason.into(), below, until });
+        Ok(())
+    }
+
+    fn resume(&mut self, reason: Option<String>) -> Result<(), Failure> {
+        let ended = self.drop_pauses(|pause| reason.as_ref().is_none_or(|r| **r == *pause.reason));
+        if ended == 0 && reason.is_some() {
+            return Err(Failure::Refused(Refusal::NoSuchPause));
+        }
+        Ok(())
+    }
+
+    fn drop_pauses(&mut self, which: impl Fn(&Pause) -> bool) -> usize {
+        let (ended, kept): (Vec<Pause>, Vec<Pause>) =
+            core::mem::take(&mut self.decision.pauses).into_iter().partition(which);
+        self.decision.pauses = kept;
+        self.decision.replace_all();
+        let count = ended.len();
+        for Pause { reason, .. } in ended {
+            self.log(None, None, None, EventKind::Resumed { reason });
+        }
+        count
+    }
+
+    fn close(&mut self) {
+        if !self.decision.closing {
+            self.decision.closing = true;
+            self.log(None, None, None, EventKind::Closing);
+            self.end_waiters(Unserved::Closed, |_| true);
+        }
+    }
+
+    /// S19: waiters keep their arrival and deadline, delays that run keep running.
+    fn reload(&mut self, roster: Roster) -> Result<(), Failure> {
+        let modes: Vec<Mode> = self.decision.table.modules().iter().map(|m| m.mode).collect();
+        self.decision
+            .table
+            .reload(roster)
+            .map_err(|limit| Failure::Refused(Refusal::TooManyModules { limit }))?;
+        self.decision.replace_all();
+        self.log(None, None, None, EventKind::Reloaded);
+        for (index, before) in modes.into_iter().enumerate() {
+            let module = ModuleId(u16::try_from(index).unwrap_or(u16::MAX));
+            let mode = self.decision.table.module(module).mode;
+            if mode != before {
+                self.log(Some(module), None, None, EventKind::Mode { mode });
+                self.let_pass(module);
+            }
+        }
+        Ok(())
+    }
+
+    /// S20: ends no turn of another owner and restarts no token.
+    fn reset(&mut self, owner: Option<Owner>) {
+        while owner.is_some() && self.holder_is(owner) {
+            self.end_hold(0, End::Released);
+        }
+        let passes =
+            self.decision.passes.iter().filter(|(_, p)| owner.is_some() && p.owner == owner);
+        let passes: Vec<RequestId> = passes.map(|(id, _)| *id).collect();
+        passes.into_iter().for_each(|id| self.end_pass(id, End::Released));
+        self.end_waiters(Unserved::Cancelled, |_| true);
+        self.records.clear_counts();
+        self.decision.delays = Default::default();
+        self.decision.gaps = Default::default();
+        self.decision.abandoned = false;
+        self.decision.last = None;
+        self.log(None, None, None, EventKind::Reset);
+    }
+
+    // Small helpers.
+
+    /// The hold's place in the open turn.
+    fn open_hold(&self, hold: RequestId) -> Option<usize> {
+        let holder = self.decision.holder.as_ref()?;
+        holder.holds.iter().position(|open| open.request == hold)
+    }
+
+    fn is_open(&self, hold: RequestId) -> bool {
+        self.holds(hold) || self.decision.passes.contains_key(&hold)
+    }
+
+    fn holder_is(&self, owner: Option<Owner>) -> bool {
+        self.decision.holder.as_ref().is_some_and(|holder| holder.owner == owner)
+    }
+
+    fn not_holder(&self) -> Failure {
+        let holder = self.decision.holder.as_ref();
+        Failure::NotHolder { holder: holder.map(|h| self.module_name(h.module).clone()) }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.outputs.push_back(Output::Answer { request, answer });
+    }
+
+    fn log(
+        &mut self,
+        module: Option<ModuleId>,
+        request: Option<RequestId>,
+        token: Option<Token>,
+        kind: EventKind,
+    ) {
+        let limit = self.decision.table.limits().events;
+        self.records.write(limit, self.decision.now, (module, request, token), kind);
+    }
+}
+
+impl Holder {
+    /// Does the asker hold this turn, as its owner or through one of its holds (S5)?
+    fn is_of(&self, request: &Request) -> bool {
+        let same_owner = self.owner.is_some() && self.owner == request.owner;
+        same_owner || request.within.is_some_and(|w| self.holds.iter().any(|h| h.request == w))
+    }
+}

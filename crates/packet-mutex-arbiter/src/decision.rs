@@ -1,0 +1,441 @@
+//! The decision: who holds, who waits, and which delays run. Nothing here is needed only for the record.
+
+use crate::input::{Below, ModuleId, Owner, RequestId, Token};
+use crate::roster::{Mode, Roster};
+use crate::table::{GroupId, Table};
+use crate::time::{Time, nanos};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+/// What the arbiter decides from.
+///
+/// Two decisions are equal, and hash alike, if they decide alike from now on: times count from their own `now`, requests
+/// by their order, delays that have run out not at all. So it is a model checker's state as it is.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub(crate) now: Time,
+    pub(crate) table: Table,
+    pub(crate) holder: Option<Holder>,
+    pub(crate) requests: BTreeMap<RequestId, Waiter>,
+    /// The waiters that may be granted, best first.
+    pub(crate) waiting: BTreeSet<Rank>,
+    /// The waiters that a pause holds back, best first.
+    pub(crate) held_back: BTreeSet<Rank>,
+    pub(crate) deadlines: BTreeSet<(Time, RequestId)>,
+    /// When a waiter is first reported as starving.
+    pub(crate) starving: BTreeSet<(Time, RequestId)>,
+    pub(crate) passes: BTreeMap<RequestId, Pass>,
+    pub(crate) pauses: Vec<Pause>,
+    /// Until when each group, by number, is kept out by turns that ended (S3).
+    pub(crate) delays: Barriers,
+    /// The same for passes that ended: it keeps nobody out, but what comes earlier is a short gap (S15).
+    pub(crate) gaps: Barriers,
+    pub(crate) closing: bool,
+    /// A turn was abandoned or revoked and nobody has acknowledged it (S7).
+    pub(crate) abandoned: bool,
+    pub(crate) last: Option<(ModuleId, Time)>,
+}
+
+/// A turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) owner: Option<Owner>,
+    /// The module that got the turn.
+    pub(crate) module: ModuleId,
+    pub(crate) group: GroupId,
+    pub(crate) token: Token,
+    pub(crate) urgent: bool,
+    pub(crate) since: Time,
+    /// Open holds: the turn's own and nested ones, oldest first. Never empty.
+    pub(crate) holds: Vec<Hold>,
+    /// The largest delay of the modules that did something; `None` while all that ended was declined (S3, S9).
+    pub(crate) delay: Option<Duration>,
+    pub(crate) lease: Option<(Duration, Time)>,
+    pub(crate) claim_until: Option<Time>,
+    pub(crate) overrun_at: Option<Time>,
+    pub(crate) overran: bool,
+    pub(crate) told_to_yield: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) request: RequestId,
+    pub(crate) module: ModuleId,
+    pub(crate) since: Time,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) module: ModuleId,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) urgent: bool,
+    pub(crate) arrived: Time,
+    pub(crate) deadline: Time,
+    pub(crate) starving_at: Option<Time>,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) claim: bool,
+    /// Turns that had ended when it arrived.
+    pub(crate) turns_before: u64,
+}
+
+/// A waiter's place: urgent first, then effective priority, then arrival (S2). It does not change while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    not_urgent: bool,
+    /// Smaller is better: the negative priority or, with aging, the moment at which the waiter's effective priority
+    /// was or would have been zero (S13).
+    key: i128,
+    pub(crate) request: RequestId,
+}
+
+/// An open pass of an observed or switched-off module (S15).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    pub(crate) module: ModuleId,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) since: Time,
+    pub(crate) mode: Mode,
+    /// Its `requested` event was written, so its end has to be.
+    pub(crate) recorded: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pause {
+    pub(crate) reason: Arc<str>,
+    pub(crate) below: Below,
+    pub(crate) until: Option<Time>,
+}
+
+/// Until when something is kept out, and whose turn or pass began it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Barrier {
+    pub(crate) until: Time,
+    pub(crate) by: Option<ModuleId>,
+}
+
+/// A barrier before each group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Barriers {
+    groups: Vec<Barrier>,
+    /// The barrier before groups that are not yet known.
+    newcomers: Barrier,
+}
+
+impl Barrier {
+    /// A barrier never falls: a delay that runs is never shortened (S3).
+    fn raise(&mut self, to: Barrier) {
+        if to.until > self.until {
+            *self = to;
+        }
+    }
+}
+
+impl Barriers {
+    pub(crate) fn before(&self, group: GroupId) -> Barrier {
+        self.groups.get(group.index()).copied().unwrap_or(self.newcomers)
+    }
+
+    /// Raises the barriers as the end of a turn or pass of `from` asks for.
+    pub(crate) fn raise(
+        &mut self,
+        table: &Table,
+        from: GroupId,
+        own_delay: Duration,
+        (end, by): (Time, ModuleId),
+        own_group_too: bool,
+    ) {
+        let newcomers = self.newcomers;
+        self.groups.resize(table.group_count(), newcomers);
+        let barrier = |delay| Barrier { until: end + delay, by: Some(by) };
+        for to in table.group_ids() {
+            let mut delay = table.delay(from, Some(to), own_delay);
+            if to == from && own_group_too {
+                delay = delay.max(Some(own_delay));
+            }
+            if let Some(delay) = delay {
+                self.groups[to.index()].raise(barrier(delay));
+            }
+        }
+        if let Some(delay) = table.delay(from, None, own_delay) {
+            self.newcomers.raise(barrier(delay));
+        }
+    }
+
+    /// Raises the barrier before every group.
+    pub(crate) fn raise_all(&mut self, until: Time) {
+        let barrier = Barrier { until, by: None };
+        self.groups.iter_mut().for_each(|group| group.raise(barrier));
+        self.newcomers.raise(barrier);
+    }
+}
+
+impl Decision {
+    pub(crate) fn new(roster: Roster, now: Time) -> Self {
+        Decision {
+            now,
+            table: Table::new(roster),
+            holder: None,
+            requests: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            held_back: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            starving: BTreeSet::new(),
+            passes: BTreeMap::new(),
+            pauses: Vec::new(),
+            delays: Barriers::default(),
+            gaps: Barriers::default(),
+            closing: false,
+            abandoned: false,
+            last: None,
+        }
+    }
+
+    // Waiters.
+
+    pub(crate) fn enqueue(&mut self, id: RequestId, waiter: Waiter) {
+        self.deadlines.insert((waiter.deadline, id));
+        if let Some(at) = waiter.starving_at {
+            self.starving.insert((at, id));
+        }
+        self.place(id, &waiter);
+        self.requests.insert(id, waiter);
+    }
+
+    /// Takes a request out of the queue. `None`: it does not wait.
+    pub(crate) fn take(&mut self, id: RequestId) -> Option<Waiter> {
+        let waiter = self.requests.remove(&id)?;
+        let rank = self.rank(id, &waiter);
+        if !self.waiting.remove(&rank) {
+            self.held_back.remove(&rank);
+        }
+        self.deadlines.remove(&(waiter.deadline, id));
+        if let Some(at) = waiter.starving_at {
+            self.starving.remove(&(at, id));
+        }
+        Some(waiter)
+    }
+
+    /// Puts all waiters in their places anew, after pauses or priorities changed.
+    pub(crate) fn replace_all(&mut self) {
+        self.waiting.clear();
+        self.held_back.clear();
+        for (id, waiter) in core::mem::take(&mut self.requests) {
+            self.place(id, &waiter);
+            self.requests.insert(id, waiter);
+        }
+    }
+
+    fn place(&mut self, id: RequestId, waiter: &Waiter) {
+        let rank = self.rank(id, waiter);
+        let queue = if self.pause_before(waiter.urgent, self.priority(waiter.module)).is_some() {
+            &mut self.held_back
+        } else {
+            &mut self.waiting
+        };
+        queue.insert(rank);
+    }
+
+    pub(crate) fn rank(&self, request: RequestId, waiter: &Waiter) -> Rank {
+        let priority = i128::from(self.priority(waiter.module));
+        let key = match self.table.aging() {
+            _ if waiter.urgent => 0,
+            None => -priority,
+            Some(interval) => i128::from(waiter.arrived.as_nanos()) - priority * interval,
+        };
+        Rank { not_urgent: !waiter.urgent, key, request }
+    }
+
+    fn priority(&self, module: ModuleId) -> u8 {
+        self.table.module(module).priority
+    }
+
+    pub(crate) fn best(&self) -> Option<(RequestId, &Waiter)> {
+        let rank = self.waiting.first()?;
+        Some((rank.request, &self.requests[&rank.request]))
+    }
+
+    /// Priority plus waiting time by interval (S13), for people to look at; the order is decided in whole numbers.
+    pub(crate) fn effective(&self, waiter: &Waiter, now: Time) -> f64 {
+        let aged = match self.table.aging() {
+            Some(interval) if !waiter.urgent => {
+                nanos(now.since(waiter.arrived)) as f64 / interval as f64
+            }
+            _ => 0.0,
+        };
+        f64::from(self.priority(waiter.module)) + aged
+    }
+
+    /// When the delay lets this waiter in (S3); an urgent one skips it (S10).
+    pub(crate) fn admitted_at(&self, waiter: &Waiter) -> Time {
+        if waiter.urgent {
+            return Time::ZERO;
+        }
+        self.delays.before(self.table.module(waiter.module).group).until
+    }
+
+    /// The pause that holds a request of this kind back, if one does.
+    pub(crate) fn pause_before(&self, urgent: bool, priority: u8) -> Option<&Pause> {
+        self.pauses.iter().find(|pause| !urgent && pause.below.holds_back(priority))
+    }
+
+    // The holder.
+
+    /// The holder's priority: the highest of its open holds.
+    pub(crate) fn holding_priority(&self, holder: &Holder) -> u8 {
+        holder.holds.iter().map(|hold| self.priority(hold.module)).max().unwrap_or(0)
+    }
+
+    /// From when on the holder should yield, if nothing else happens (S11). May be in the past.
+    pub(crate) fn should_yield_from(&self) -> Option<Time> {
+        let holder = self.holder.as_ref()?;
+        let priority = self.holding_priority(holder);
+        if holder.overran || self.pause_before(holder.urgent, priority).is_some() {
+            return Some(Time::ZERO);
+        }
+        let (_, best) = self.best()?;
+        if best.urgent {
+            return Some(Time::ZERO);
+        }
+        if holder.urgent {
+            return None;
+        }
+        let above = i128::from(self.priority(best.module)) - i128::from(priority);
+        match self.table.aging() {
+            _ if above > 0 => Some(Time::ZERO),
+            None => None,
+            // Strictly higher is one nanosecond after equal.
+            Some(interval) => {
+                let wait = u64::try_from(-above * interval + 1).unwrap_or(u64::MAX);
+                Some(best.arrived + Duration::from_nanos(wait))
+            }
+        }
+    }
+
+    pub(crate) fn should_yield(&self, now: Time) -> bool {
+        self.should_yield_from().is_some_and(|from| from <= now)
+    }
+
+    // Time.
+
+    /// When something falls due if nothing else happens.
+    pub(crate) fn due(&self) -> Option<Time> {
+        let grant = match (&self.holder, self.best()) {
+            (None, Some((_, best))) => Some(self.admitted_at(best)),
+            _ => None,
+        };
+        let first = |set: &BTreeSet<(Time, RequestId)>| set.first().map(|(at, _)| *at);
+        let holder = self.holder.as_ref();
+        let times = [
+            grant,
+            first(&self.deadlines),
+            first(&self.starving),
+            self.pauses.iter().filter_map(|pause| pause.until).min(),
+            holder.and_then(|h| h.lease).map(|(_, until)| until),
+            holder.and_then(|h| h.claim_until),
+            holder.and_then(|h| h.overrun_at),
+            holder.filter(|h| !h.told_to_yield).and_then(|_| self.should_yield_from()),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// What must hold between two inputs. The checks are cheap; they stay on in release.
+    pub(crate) fn assert_invariants(&self) {
+        assert_eq!(self.waiting.len() + self.held_back.len(), self.requests.len());
+        assert_eq!(self.deadlines.len(), self.requests.len());
+        assert!(self.holder.as_ref().is_none_or(|h| !h.holds.is_empty()), "a turn without holds");
+        assert!(self.due().is_none_or(|due| due > self.now), "left undone what was due");
+    }
+
+    /// All that matters from now on, in words that two like decisions share.
+    fn essence(&self, word: &mut impl FnMut(u64)) {
+        let left = |at: Option<Time>| {
+            // Shifted by one, so that "never" differs from "now".
+            at.map_or(0, |at| nanos(at.since(self.now)).saturating_add(1))
+        };
+        let owner = |owner: Option<Owner>| owner.map_or(0, |o| o.0.wrapping_add(1));
+        for flag in [self.closing, self.abandoned, self.last.is_some()] {
+            word(flag.into());
+        }
+        for module in self.table.modules() {
+            word(
+                u64::from(module.priority) << 8
+                    | (module.mode as u64) << 1
+                    | u64::from(module.disabled),
+            );
+            word(module.group.index() as u64);
+            word(nanos(module.delay));
+            word(nanos(module.timeout));
+        }
+        word(self.holder.is_some().into());
+        if let Some(holder) = &self.holder {
+            word(owner(holder.owner));
+            word(holder.group.index() as u64);
+            for flag in [holder.urgent, holder.overran, holder.told_to_yield] {
+                word(flag.into());
+            }
+            word(holder.delay.map_or(0, |d| nanos(d) + 1));
+            word(holder.lease.map_or(0, |(length, _)| nanos(length)));
+            word(left(holder.lease.map(|(_, until)| until)));
+            word(left(holder.claim_until));
+            word(left(holder.overrun_at));
+            word(holder.holds.len() as u64);
+            holder.holds.iter().for_each(|hold| word(u64::from(hold.module.0)));
+        }
+        word(self.requests.len() as u64);
+        for waiter in self.requests.values() {
+            word(
+                u64::from(waiter.module.0) << 2
+                    | u64::from(waiter.urgent) << 1
+                    | u64::from(waiter.claim),
+            );
+            word(owner(waiter.owner));
+            word(left(Some(waiter.deadline)));
+            word(left(waiter.starving_at));
+            word(waiter.lease.map_or(0, nanos));
+            if self.table.aging().is_some() {
+                word(nanos(self.now.since(waiter.arrived)));
+            }
+        }
+        word(self.passes.len() as u64);
+        for pass in self.passes.values() {
+            word(u64::from(pass.module.0) << 1 | u64::from(pass.recorded));
+            word(owner(pass.owner));
+        }
+        for pause in &self.pauses {
+            match pause.below {
+                Below::Priority(level) => word(u64::from(level)),
+                Below::Urgent => word(256),
+            }
+            word(left(pause.until));
+        }
+        for barriers in [&self.delays, &self.gaps] {
+            let groups = self.table.group_ids().map(|group| barriers.before(group));
+            for barrier in groups.chain([barriers.newcomers]) {
+                word(left(Some(barrier.until)));
+            }
+        }
+    }
+
+    fn words(&self) -> Vec<u64> {
+        let mut words = Vec::new();
+        self.essence(&mut |word| words.push(word));
+        words
+    }
+}
+
+impl PartialEq for Decision {
+    fn eq(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+}
+
+impl Eq for Decision {}
+
+impl Hash for Decision {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.essence(&mut |word| state.write_u64(word));
+    }
+}

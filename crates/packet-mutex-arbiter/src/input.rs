@@ -1,0 +1,213 @@
+//! What goes into the arbiter.
+
+use crate::roster::{Mode, Roster};
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+/// A module of one arbiter, from [`Arbiter::resolve`](crate::Arbiter::resolve). It stays valid for the arbiter's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleId(pub(crate) u16);
+
+impl ModuleId {
+    /// The module's place in the arbiter's table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One ask for the mutex, and later the hold or pass that it was answered with. Numbers grow with each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Who asks: a thread, a task, a client's task. Numbers are never reused (S5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub u64);
+
+/// A turn's fencing number: larger than that of every turn before on this mutex (S17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Something that happened outside and that the arbiter has to decide on.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed; nothing else happened. A spurious one changes nothing.
+    Tick,
+    /// Somebody asks for the mutex. Its one answer comes as [`Output::Answer`](crate::Output::Answer).
+    Request(Request),
+    /// A hold or pass ends.
+    End {
+        /// The request that was answered with it.
+        hold: RequestId,
+        /// Who ends it; only its owner may (S6).
+        owner: Option<Owner>,
+        /// In which way.
+        how: Leave,
+    },
+    /// The newest open hold or pass of a module and owner ends: for callers who keep no handle.
+    EndModule {
+        /// The module.
+        module: ModuleId,
+        /// Who ends it.
+        owner: Owner,
+    },
+    /// A holder gives its turn away and asks again in one step (S11).
+    Yield {
+        /// The hold that ends; no nested one may be open beside it.
+        hold: RequestId,
+        /// Who yields.
+        owner: Option<Owner>,
+        /// The number of the new request, for the same module.
+        id: RequestId,
+        /// How long the new request waits; `None`: as the roster says.
+        timeout: Option<Duration>,
+    },
+    /// The asker went away. A waiting request is withdrawn; a grant that was already decided is declined (S12).
+    Withdraw {
+        /// The request.
+        request: RequestId,
+    },
+    /// The asker has seen its grant; needed only for requests with [`Request::claim`].
+    Claim {
+        /// The request.
+        request: RequestId,
+    },
+    /// The holder has dealt with what an abandoned turn left behind; later turns see no mark (S7).
+    Acknowledge {
+        /// The hold.
+        hold: RequestId,
+    },
+    /// The holder of a lease is alive: the lease starts anew (S8).
+    Heartbeat {
+        /// The hold.
+        hold: RequestId,
+    },
+    /// An owner is gone: its turns and passes end as abandoned, its waiting requests as lost (S7).
+    OwnerLost {
+        /// The owner.
+        owner: Owner,
+    },
+    /// Ends all waiting requests of a module as cancelled.
+    Cancel {
+        /// The module.
+        module: ModuleId,
+    },
+    /// Refuses a module's new requests until it is enabled.
+    Disable {
+        /// The module.
+        module: ModuleId,
+    },
+    /// Undoes [`Input::Disable`].
+    Enable {
+        /// The module.
+        module: ModuleId,
+    },
+    /// Switches a module's mode (S15).
+    SetMode {
+        /// The module.
+        module: ModuleId,
+        /// The new mode.
+        mode: Mode,
+    },
+    /// Holds requests back (S12). A pause with the reason of an earlier one replaces it.
+    Pause {
+        /// Why, for people: at most [`REASON_MAX`] bytes without control characters.
+        reason: String,
+        /// Who is held back.
+        below: Below,
+        /// When it ends by itself, counted from now; `None`: when resumed.
+        lasts: Option<Duration>,
+    },
+    /// Ends the pause with this reason, or all.
+    Resume {
+        /// The reason; `None`: all pauses.
+        reason: Option<String>,
+    },
+    /// Ends all waiters with `closed`, lets the holder finish and refuses what comes (S12).
+    Close,
+    /// Replaces the roster. Waiters keep their arrival, running delays do not shrink (S19).
+    Reload(Box<Roster>),
+    /// For tests (S20): ends the caller's own turn, cancels the waiters, clears counts, forgets the delay.
+    Reset {
+        /// The caller.
+        owner: Option<Owner>,
+    },
+}
+
+/// The longest reason of a pause, in bytes.
+pub const REASON_MAX: usize = 200;
+
+/// One ask for the mutex.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Its number, from [`Arbiter::next_request`](crate::Arbiter::next_request).
+    pub id: RequestId,
+    /// The module that asks.
+    pub module: ModuleId,
+    /// Who asks; `None` where the language has no owners.
+    pub owner: Option<Owner>,
+    /// The hold through which a nested turn is asked for (S5).
+    pub within: Option<RequestId>,
+    /// Goes before all that are not urgent, and skips the delay (S10).
+    pub urgent: bool,
+    /// How long it waits at most; `None`: as the roster says (S4).
+    pub timeout: Option<Duration>,
+    /// The turn ends as revoked if no heartbeat comes for so long (S8).
+    pub lease: Option<Duration>,
+    /// The grant counts as declined if no [`Input::Claim`] comes within the roster's `claim_within`.
+    pub claim: bool,
+}
+
+impl Request {
+    /// A plain request: not urgent, no owner, timeout as the roster says.
+    #[must_use]
+    pub fn new(id: RequestId, module: ModuleId) -> Self {
+        Request {
+            id,
+            module,
+            owner: None,
+            within: None,
+            urgent: false,
+            timeout: None,
+            lease: None,
+            claim: false,
+        }
+    }
+}
+
+/// How a holder ends its hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leave {
+    /// It is done.
+    Released,
+    /// A panic or an exception passed through it; it ends all the same.
+    Panicked,
+    /// It sent nothing: no delay starts, and the history stays what it was (S9).
+    Declined,
+}
+
+/// Whom a pause holds back; urgent requests never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Below {
+    /// Modules of a lower priority than this.
+    Priority(u8),
+    /// Every request that is not urgent.
+    Urgent,
+}
+
+impl Below {
+    pub(crate) fn holds_back(self, priority: u8) -> bool {
+        match self {
+            Below::Priority(level) => priority < level,
+            Below::Urgent => true,
+        }
+    }
+}

@@ -8,7 +8,7 @@ const timeline = (() => {
   const lanes = data.lanes;
   const groupOf = (module) => lanes.find((lane) => lane.module === module)?.group ?? module;
   const tip = $("tip");
-  let cursor = null, active = null, frame = 0;
+  let cursor = null, active = null, visited = null, frame = 0;
 
   const charts = data.runs.map((run, i) => {
     const model = new RunModel(groupOf, run.events.length + run.actions.length ? run.start : null);
@@ -43,7 +43,7 @@ const timeline = (() => {
       case "pass": return `${thing.module} observed`;
       case "handover": return `handover: ${thing.after} → ${thing.module}`;
       case "cycle": return `${thing.module}: cycle ${thing.facts[0].cycle}`;
-      case "action": return `${thing.module} acts: ${words(thing.facts[0].verdict)}`;
+      case "action": return `${thing.module} acts: ${thing.name === "interleaved" ? "in another's cycle" : words(thing.facts[0].verdict)}`;
       default: return `${thing.module ? `${thing.module}: ` : ""}${words(thing.name)}`;
     }
   }
@@ -290,7 +290,7 @@ const timeline = (() => {
   }
   function pick(chart, thing) {
     charts.forEach((other) => { other.picked = null; });
-    chart.picked = thing;
+    chart.picked = visited = thing;
     active = chart;
     const { from, to } = chart.view, span = to - from;
     if (thing.from < from || thing.from > to) setView(chart, thing.from - span / 2, thing.from + span / 2);
@@ -319,7 +319,8 @@ const timeline = (() => {
   function trouble(by) {
     const all = charts.flatMap((chart) => chart.model.things.filter((t) => t.tone).sort((a, b) => a.from - b.from).map((thing) => ({ chart, thing })));
     if (!all.length) return;
-    const now = all.findIndex(({ chart, thing }) => chart.picked === thing);
+    // A press on the button takes the focus, and so the pick, from the chart: go on from the last.
+    const now = all.findIndex(({ thing }) => thing === visited);
     const { chart, thing } = all[now < 0 ? (by > 0 ? 0 : all.length - 1) : (now + by + all.length) % all.length];
     chart.canvas.scrollIntoView({ block: "nearest" });
     chart.canvas.focus({ preventScroll: true });
@@ -447,10 +448,6 @@ const timeline = (() => {
     chart.canvas.addEventListener("blur", letGo);
     new ResizeObserver(redraw).observe(chart.canvas);
   }
-  // The first view: everything, or a beginning that has room for its details.
-  const crowd = Math.max(1, ...charts.map((chart) => chart.model.things.length));
-  const room = charts.length ? charts[0].canvas.clientWidth / (2.5 * crowd) : 1;
-  for (const chart of charts) chart.view = { from: 0, to: room > 0.6 ? total : Math.max(total * room, SMALLEST) };
   const current = () => active ?? charts[0];
   const click = (id, act) => $(id).addEventListener("click", () => current() && act());
   click("zoom-in", () => zoom(current(), 0.6));
@@ -481,5 +478,11 @@ const timeline = (() => {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
   applyTheme();
+
+  // The first view: everything, or a beginning in which the usual turn has eight pixels.
+  const held = charts.flatMap((chart) => chart.model.things.filter((t) => t.kind === "hold").map((t) => t.to - t.from)).sort((a, b) => a - b);
+  const usual = held[held.length >> 1] || total;
+  const span = charts.length ? (charts[0].canvas.clientWidth / 8) * usual : total;
+  for (const chart of charts) chart.view = { from: 0, to: span > 0.5 * total ? total : Math.max(span, SMALLEST) };
   return api;
 })();

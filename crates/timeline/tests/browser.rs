@@ -12,9 +12,10 @@ fn open(name: &str, report: &Report, script: &str) -> Value {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).unwrap();
+    // A timer, not a frame: under virtual time a frame may never come.
     let script = format!(
-        "requestAnimationFrame(() => requestAnimationFrame(() => {{ const out = {{}}; {script}\n
-         document.title = JSON.stringify(out); }}));"
+        "setTimeout(() => {{ const out = {{}}; {script}\n
+         document.title = JSON.stringify(out); }}, 100);"
     );
     let file = dir.join("page.html");
     std::fs::write(&file, render_live(report, &script)).unwrap();
@@ -91,7 +92,10 @@ fn keys_move_and_tell() {
          out.first = document.getElementById('tip').querySelector('b').textContent;
          key('ArrowDown');
          out.lane = document.getElementById('said').textContent.slice(0, 7);
-         key('t'); key('t'); key('t');
+         key('t'); key('t');
+         const next = document.getElementById('trouble-next');
+         next.focus();
+         next.click();
          out.trouble = document.getElementById('tip').querySelector('b').textContent;
          key('Escape');
          out.hidden = document.getElementById('tip').hidden;",
@@ -138,6 +142,7 @@ fn hostile_and_odd_input_draws() {
         "evil",
         &report,
         "timeline.zoom(0, 1);
+         for (const canvas of document.querySelectorAll('canvas[tabindex]')) canvas.dispatchEvent(new KeyboardEvent('keydown', { key: 'n' }));
          out.images = document.images.length;
          out.name = document.querySelector('.names span').textContent.slice(0, 9);
          out.canvases = document.querySelectorAll('canvas[tabindex]').length;",

@@ -177,7 +177,7 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
     // A granted wait is told in the row of its turn.
     let is_row = |kind, outcome: Option<&str>| match kind {
         Kind::Handover => false,
-        Kind::Wait => outcome != Some("granted"),
+        Kind::Wait => !matches!(outcome, Some("granted" | "nested")),
         _ => true,
     };
     let rows: Vec<_> =

@@ -9,7 +9,7 @@ const ENDS = new Set(["released", "panicked", "yielded", "declined", "abandoned"
 const GIVEN_UP = new Set(["refused", "timed_out", "cancelled", "withdrawn", "closed", "lost"]);
 // Other events that are drawn where they happen.
 const MARKED = new Set(["overrun", "starving", "conflict", "short_gap", "paused", "resumed",
-  "disabled", "enabled", "mode", "requeued", "dropped", "panicked", "yielded", "declined",
+  "disabled", "enabled", "mode", "requeued", "dropped", "not_holder", "acknowledged", "closing", "reloaded", "reset", "panicked", "yielded", "declined",
   "abandoned", "revoked", ...GIVEN_UP]);
 const BAD = new Set(["conflict", "short_gap", "abandoned", "revoked", "panicked", "lost",
   "wrong_item", "interleaved"]);
@@ -80,6 +80,7 @@ class RunModel {
         this.holds.set(token, this.begin("hold", event, t));
       }
     } else if (kind === "nested") {
+      if (this.waits.has(request)) this.endWait(request, event, t, t);
       if (!this.nested.has(token)) this.nested.set(token, []);
       this.nested.get(token).push(this.begin("nested", event, t));
     } else if (ENDS.has(kind)) {
@@ -88,10 +89,9 @@ class RunModel {
         this.passes.delete(request);
       } else if (event.depth > 0) {
         const inner = this.nested.get(token) ?? [];
-        const own = inner.findLastIndex((thing) => thing.module === event.module);
-        const ended = own < 0 ? inner.pop() : inner.splice(own, 1)[0];
+        const own = inner.findLastIndex((thing) => String(thing.facts[0].request) === request);
         // Nested turns end in any order: the outermost part may end first, and the bar goes on.
-        if (ended) this.finish(ended, "nested", event, t, t);
+        if (own >= 0) this.finish(inner.splice(own, 1)[0], "nested", event, t, t);
       } else {
         for (const inner of this.nested.get(token) ?? []) this.finish(inner, "nested", event, t, t);
         this.nested.delete(token);

@@ -120,6 +120,9 @@ impl Turns {
                 self.spans.push(span(Kind::Hold, t, t));
             }
             "nested" => {
+                if let Some(wait) = self.waits.remove(&key) {
+                    self.end(Some(wait), t, &event.kind, span(Kind::Wait, t, t));
+                }
                 let open = self.nested.entry(token.clone().unwrap_or_default()).or_default();
                 open.push(self.spans.len());
                 self.spans.push(span(Kind::Nested, t, t));
@@ -132,8 +135,8 @@ impl Turns {
                     self.end(open, t, &event.kind, span(Kind::Pass, ago("held"), t));
                 } else if depth > 0.0 {
                     let open = self.nested.get_mut(&token).and_then(|open| {
-                        let own = open.iter().rposition(|&i| self.spans[i].module == module);
-                        own.map(|at| open.remove(at)).or_else(|| open.pop())
+                        let own = open.iter().rposition(|&i| self.spans[i].request == request);
+                        own.map(|at| open.remove(at))
                     });
                     // Nested turns may end in any order: the outermost part may end first, and
                     // then the bar goes on.
@@ -237,6 +240,18 @@ mod tests {
         );
         assert!(spans.contains(&(Kind::Nested, "b".into(), 1.0, 2.0, some("released"))));
         assert!(spans.contains(&(Kind::Hold, "a".into(), 0.0, 4.0, some("panicked"))));
+    }
+
+    #[test]
+    fn nested_turns_end_in_any_order() {
+        let spans = spans(
+            r#"{"t":0,"event":"granted","module":"a","request":1,"token":"1","waited":0}
+            {"t":1,"event":"nested","module":"b","request":2,"token":"1","depth":2}
+            {"t":2,"event":"released","module":"a","request":1,"token":"1","held":2,"depth":1}
+            {"t":3,"event":"released","module":"b","request":2,"token":"1","held":2,"depth":0}"#,
+        );
+        assert!(spans.contains(&(Kind::Nested, "b".into(), 1.0, 3.0, some("released"))));
+        assert!(spans.contains(&(Kind::Hold, "a".into(), 0.0, 3.0, some("released"))));
     }
 
     #[test]

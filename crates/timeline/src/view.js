@@ -218,7 +218,7 @@ const timeline = (() => {
       chart.names.classList.toggle("timed", chart.model.count("handover") > 0);
       const { model } = chart, bad = model.things.filter((thing) => thing.tone).length;
       chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${clock(model.end)}, ${model.count("hold")} turns, ` +
-        `${model.count("wait")} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
+        `${model.things.filter((t) => t.kind === "wait" && (t.open || t.to > t.from)).length} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
     }
   }
   function legend() {

@@ -51,6 +51,7 @@ const TURNS: &str = r#"
     {"seq":2,"t":1,"event":"granted","module":"a","request":1,"token":"1","waited":0}
     {"seq":3,"t":1.2,"event":"requested","module":"b","request":2}
     {"seq":4,"t":1.3,"event":"requested","module":"b","request":3}
+    {"seq":5,"t":1.5,"event":"requested","module":"a","request":4}
     {"seq":5,"t":1.5,"event":"nested","module":"a","request":4,"token":"1","depth":2}
     {"seq":6,"t":1.8,"event":"released","module":"a","request":4,"token":"1","held":0.8,"depth":1}
     {"seq":7,"t":2,"event":"abandoned","module":"a","request":1,"token":"1","held":1,"depth":0}
@@ -73,9 +74,9 @@ fn the_page_and_the_table_agree() {
          out.handover = timeline.runs[0].things.filter((t) => t.kind === 'handover').map((t) => [t.from, t.to]);
          out.label = document.querySelector('canvas[tabindex]').getAttribute('aria-label').slice(0, 40);",
     );
-    let expect = json!({"hold": 2, "wait": 4, "nested": 1, "pass": 1, "handover": 1, "mark": 3,
+    let expect = json!({"hold": 2, "wait": 5, "nested": 1, "pass": 1, "handover": 1, "mark": 3,
         "rows": "turn wait nested turn pass", "handover": [[1, 2]],
-        "label": "Timeline run: 3.000 s, 2 turns, 4 waits,"});
+        "label": "Timeline run: 3.000 s, 2 turns, 2 waits,"});
     assert_eq!(got, expect);
 }
 

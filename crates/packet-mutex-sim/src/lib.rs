@@ -1,1 +1,16 @@
 //! Scenario runner, naive oracle and virtual time for PacketMutex.
+
+mod action;
+mod front;
+mod log;
+mod roster_text;
+mod run;
+mod scenario;
+mod seconds;
+
+pub use action::{Action, Ask, How, Level, Query};
+pub use front::{ArbiterFront, Front};
+pub use log::{Entry, Name, Value};
+pub use run::{Mismatch, Timers, read_all, results, rewrite, run};
+pub use scenario::{Scenario, ScenarioError, Step, What};
+pub use seconds::{Nanos, SECOND, moment, nanos, parse_seconds, seconds};

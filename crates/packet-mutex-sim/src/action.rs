@@ -1,0 +1,235 @@
+//! What can be done to a mutex, in terms that every front understands, and its text in scenarios.
+
+use crate::log::Name;
+use crate::seconds::{Nanos, seconds};
+use packet_mutex_arbiter::{Mode, Roster};
+use std::fmt;
+
+/// One thing that is done to a mutex. Requests, modules and owners go by name.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A timer fires, perhaps for nothing.
+    Tick,
+    /// Somebody asks for the mutex.
+    Ask(Ask),
+    /// A turn, nested turn or pass ends.
+    End {
+        /// The request that it was granted for.
+        hold: Name,
+        /// Who ends it.
+        owner: Option<Name>,
+        /// How.
+        how: How,
+    },
+    /// The newest hold of a module and owner ends.
+    EndModule {
+        /// The module.
+        module: Name,
+        /// The owner.
+        owner: Name,
+    },
+    /// A holder gives its turn away and asks again.
+    Yield {
+        /// The hold.
+        hold: Name,
+        /// Who yields.
+        owner: Option<Name>,
+        /// The new request.
+        request: Name,
+        /// How long the new request waits.
+        timeout: Option<Nanos>,
+    },
+    /// An asker goes away.
+    Withdraw(Name),
+    /// An asker sees its grant.
+    Claim(Name),
+    /// A holder has dealt with an abandoned turn before it.
+    Acknowledge(Name),
+    /// The holder of a lease is alive.
+    Heartbeat(Name),
+    /// An owner is gone.
+    OwnerLost(Name),
+    /// A module's waiting requests are cancelled.
+    Cancel(Name),
+    /// A module is refused from now on.
+    Disable(Name),
+    /// A module is no longer refused.
+    Enable(Name),
+    /// A module's mode is switched.
+    SetMode(Name, Mode),
+    /// Requests are held back.
+    Pause {
+        /// Why.
+        reason: String,
+        /// Whom.
+        below: Level,
+        /// For how long.
+        lasts: Option<Nanos>,
+    },
+    /// One pause, or all, end.
+    Resume(Option<String>),
+    /// The mutex takes no more requests.
+    Close,
+    /// The roster is replaced.
+    Reload(Box<Roster>),
+    /// The mutex is reset.
+    Reset(Option<Name>),
+}
+
+/// One ask.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The request's name.
+    pub request: Name,
+    /// The module, as the asker spells it.
+    pub module: Name,
+    /// Who asks.
+    pub owner: Option<Name>,
+    /// The hold through which a nested turn is asked for.
+    pub within: Option<Name>,
+    /// Ahead of all that are not urgent.
+    pub urgent: bool,
+    /// How long it waits.
+    pub timeout: Option<Nanos>,
+    /// It is granted with a lease of this length.
+    pub lease: Option<Nanos>,
+    /// Its grant must be claimed.
+    pub claim: bool,
+}
+
+impl Ask {
+    /// A plain ask by an owner of its own, who has the request's name.
+    #[must_use]
+    pub fn new(request: &str, module: &str) -> Self {
+        Ask {
+            request: request.into(),
+            module: module.into(),
+            owner: Some(request.into()),
+            within: None,
+            urgent: false,
+            timeout: None,
+            lease: None,
+            claim: false,
+        }
+    }
+}
+
+/// How a holder ends its hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It is done.
+    Released,
+    /// A panic passed through it.
+    Panicked,
+    /// It sent nothing.
+    Declined,
+}
+
+/// Whom a pause holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Lower priorities than this.
+    Priority(u8),
+    /// All that are not urgent.
+    Urgent,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Level::Priority(level) => write!(f, "{level}"),
+            Level::Urgent => f.write_str("urgent"),
+        }
+    }
+}
+
+/// The action as a scenario writes it. A reload's roster follows on lines of its own.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Tick => f.write_str("tick"),
+            Action::Ask(ask) => write!(f, "{ask}"),
+            Action::End { hold, owner, how } => {
+                let verb = match how {
+                    How::Released => "ends",
+                    How::Panicked => "panics",
+                    How::Declined => "declines",
+                };
+                write!(f, "{hold} {verb} by {}", owner.as_deref().unwrap_or("nobody"))
+            }
+            Action::EndModule { module, owner } => write!(f, "end {module} by {owner}"),
+            Action::Yield { hold, owner, request, timeout } => {
+                let owner = owner.as_deref().unwrap_or("nobody");
+                write!(f, "{request}: {hold} yields by {owner}")?;
+                timeout.map_or(Ok(()), |t| write!(f, " timeout {}", seconds(t)))
+            }
+            Action::Withdraw(request) => write!(f, "{request} withdraws"),
+            Action::Claim(request) => write!(f, "{request} claims"),
+            Action::Acknowledge(hold) => write!(f, "{hold} acknowledges"),
+            Action::Heartbeat(hold) => write!(f, "{hold} heartbeats"),
+            Action::OwnerLost(owner) => write!(f, "lost {owner}"),
+            Action::Cancel(module) => write!(f, "cancel {module}"),
+            Action::Disable(module) => write!(f, "disable {module}"),
+            Action::Enable(module) => write!(f, "enable {module}"),
+            Action::SetMode(module, mode) => write!(f, "mode {module} {}", mode.name()),
+            Action::Pause { reason, below, lasts } => {
+                write!(f, "pause {reason:?} below {below}")?;
+                lasts.map_or(Ok(()), |t| write!(f, " for {}", seconds(t)))
+            }
+            Action::Resume(None) => f.write_str("resume"),
+            Action::Resume(Some(reason)) => write!(f, "resume {reason:?}"),
+            Action::Close => f.write_str("close"),
+            Action::Reload(_) => f.write_str("reload"),
+            Action::Reset(owner) => {
+                write!(f, "reset by {}", owner.as_deref().unwrap_or("nobody"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} asks", self.request, self.module)?;
+        if self.owner.as_ref() != Some(&self.request) {
+            write!(f, " by {}", self.owner.as_deref().unwrap_or("nobody"))?;
+        }
+        if let Some(hold) = &self.within {
+            write!(f, " within {hold}")?;
+        }
+        if self.urgent {
+            f.write_str(" urgent")?;
+        }
+        if let Some(timeout) = self.timeout {
+            write!(f, " timeout {}", seconds(timeout))?;
+        }
+        if let Some(lease) = self.lease {
+            write!(f, " lease {}", seconds(lease))?;
+        }
+        if self.claim { f.write_str(" claim") } else { Ok(()) }
+    }
+}
+
+/// What a scenario asks about the mutex at a moment; each has a short text as its answer.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// `? f told`: the answer that a request got.
+    Told(Name),
+    /// `? f should_yield`: should this hold give way?
+    ShouldYield(Name),
+    /// `? holder`
+    Holder,
+    /// `? waiters`
+    Waiters,
+    /// `? next`: who is granted and when, if nobody else arrives.
+    Next,
+    /// `? last`: the last turn and its end.
+    Last,
+    /// `? paused`
+    Paused,
+    /// `? module fisher`: its mode and counts.
+    Module(Name),
+    /// `? name Fisher`: what a name stands for.
+    Name(String),
+    /// `? missed`: how many events the buffer dropped.
+    Missed,
+}

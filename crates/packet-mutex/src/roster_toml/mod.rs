@@ -1,0 +1,201 @@
+//! The roster as a TOML file: all its errors at once, each with its place.
+//!
+//! ```
+//! use packet_mutex::roster_toml::from_toml;
+//!
+//! let text = "
+//! handover_delay = '600ms'
+//!
+//! [modules.arm]
+//! priority = 90
+//! longest_turn = '2s'
+//!
+//! [modules.camera]
+//! priorty = 10
+//! ";
+//! let errors = from_toml("robot.toml", text).unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "robot.toml:9:1: modules.camera.priorty: unknown key; did you mean `priority`?",
+//! );
+//! let roster = from_toml("robot.toml", &text.replace("priorty", "priority")).unwrap();
+//! assert_eq!(roster.spec().modules.len(), 2);
+//! ```
+
+mod duration;
+mod keys;
+mod lockout;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use packet_mutex_arbiter::Roster;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+
+pub use duration::format_duration;
+pub use keys::{KEYS, Key, Section};
+pub use lockout::{RosterWarning, longest_wait, warnings};
+pub use write::to_toml;
+
+/// The largest roster file, in bytes.
+pub const FILE_MAX: usize = 256 * 1024;
+
+/// The roster that a TOML text holds. `file_name` is only for the errors.
+///
+/// # Errors
+///
+/// All that is wrong with the text, in the order of the lines.
+pub fn from_toml(file_name: &str, text: &str) -> Result<Roster, RosterFileErrors> {
+    RosterFile::parse(file_name, text).map(|file| file.roster)
+}
+
+/// A roster together with the places of its fields, so that what is said about it later can name the line.
+#[derive(Clone, Debug)]
+pub struct RosterFile {
+    /// The file's name.
+    pub file: String,
+    /// The roster.
+    pub roster: Roster,
+    places: BTreeMap<String, Place>,
+}
+
+impl RosterFile {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, a directory, larger than [`FILE_MAX`] or not UTF-8: that one error. Else as [`from_toml`].
+    ///
+    /// ```
+    /// use packet_mutex::roster_toml::RosterFile;
+    /// use std::path::Path;
+    ///
+    /// let errors = RosterFile::open(Path::new("no-such-roster.toml")).unwrap_err();
+    /// assert!(errors.to_string().starts_with("no-such-roster.toml: cannot be read: "));
+    /// ```
+    pub fn open(path: &Path) -> Result<RosterFile, RosterFileErrors> {
+        let file_name = path.display().to_string();
+        let text = read_text(path)
+            .map_err(|error| RosterFileErrors { file: file_name.clone(), errors: vec![error] })?;
+        RosterFile::parse(&file_name, &text)
+    }
+
+    /// The roster that a TOML text holds. `file_name` is only for the errors.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_toml`].
+    pub fn parse(file_name: &str, text: &str) -> Result<RosterFile, RosterFileErrors> {
+        let file = file_name.to_string();
+        match read::roster(text) {
+            Ok((roster, places)) => Ok(RosterFile { file, roster, places }),
+            Err(errors) => Err(RosterFileErrors { file, errors }),
+        }
+    }
+
+    /// Where the field with this path stands; `None` if it is not written in the file.
+    #[must_use]
+    pub fn place(&self, field: &str) -> Option<Place> {
+        self.places.get(field).copied()
+    }
+}
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// All that is wrong with a roster file, in the order of the lines. Displayed one error a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterFileErrors {
+    /// The file's name.
+    pub file: String,
+    /// The errors; at least one.
+    pub errors: Vec<RosterFileError>,
+}
+
+impl fmt::Display for RosterFileErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.errors.iter().enumerate() {
+            let newline = if at == 0 { "" } else { "\n" };
+            let colon = if error.place.is_some() { ":" } else { ": " };
+            write!(f, "{newline}{}{colon}{error}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RosterFileErrors {}
+
+/// One thing that is wrong with a roster file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterFileError {
+    /// Where; `None` if the file as a whole is meant.
+    pub place: Option<Place>,
+    /// The field's path, such as `modules.fisher.timeout`; empty if it is no field that is wrong.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// The known key or name that was probably meant.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for RosterFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.place {
+            write!(f, "{place}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        write!(f, "{}", self.message)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for RosterFileError {}
+
+fn read_text(path: &Path) -> Result<String, RosterFileError> {
+    let cannot_read = |error: std::io::Error| whole_file(format!("cannot be read: {error}"));
+    if path.is_dir() {
+        return Err(whole_file("is a directory, not a roster".into()));
+    }
+    let file = std::fs::File::open(path).map_err(cannot_read)?;
+    let mut bytes = Vec::new();
+    // One byte past the limit tells that it is exceeded, however much more a device would give.
+    file.take(FILE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
+    if bytes.len() > FILE_MAX {
+        return Err(too_large());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let good = std::str::from_utf8(good).unwrap_or_default();
+        let place = read::places(good, [good.len()]).into_values().next();
+        RosterFileError { place, ..whole_file("is not UTF-8 text from here on".into()) }
+    })
+}
+
+fn too_large() -> RosterFileError {
+    whole_file(format!("is larger than {} KiB, the largest roster", FILE_MAX / 1024))
+}
+
+fn whole_file(message: String) -> RosterFileError {
+    RosterFileError { place: None, field: String::new(), message, nearest: None }
+}

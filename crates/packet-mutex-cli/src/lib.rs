@@ -1,1 +1,101 @@
-//! The packet-mutex command.
+//! The `packet-mutex` command as a library: [`run`] is all of it, the binary only passes its arguments.
+//!
+//! ```
+//! use packet_mutex_cli::{ExitStatus, run};
+//! assert_eq!(run(["packet-mutex", "check", "no-such-file.toml"]), ExitStatus::BadInput);
+//! ```
+
+mod check;
+mod exit;
+mod printer;
+mod reference;
+mod table;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use printer::Printer;
+use std::ffi::OsString;
+use std::io::stderr;
+use tracing_subscriber::EnvFilter;
+
+pub use exit::ExitStatus;
+pub use reference::{cli_reference, roster_reference};
+
+/// Runs the command with these arguments, the first of which is its own name.
+///
+/// What was asked for goes to stdout; errors, warnings and logs go to stderr.
+pub fn run<A>(args: impl IntoIterator<Item = A>) -> ExitStatus
+where
+    A: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let mut printer = Printer::new(cli.color.into());
+    log_to_stderr(&printer);
+    match &cli.command {
+        Command::Check(args) => check::check(args, &mut printer),
+    }
+}
+
+/// One shared action channel, one module at a time.
+#[derive(Debug, Parser)]
+#[command(name = "packet-mutex", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// When to use colours; `auto` also respects NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Color> for anstream::ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+    }
+}
+
+/// Prints what clap has to say instead of a command: help, the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitStatus {
+    let mut printer = Printer::new(anstream::ColorChoice::Auto);
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        printer.note(text.trim_end());
+        ExitStatus::BadInput
+    } else {
+        printer.data(text.trim_end());
+        ExitStatus::Done
+    }
+}
+
+fn log_to_stderr(printer: &Printer) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(printer.colours_stderr());
+    // A program that calls `run` and has its own subscriber keeps it.
+    let _ = logs.try_init();
+}
+
+/// The command's definition, for the reference.
+fn command() -> clap::Command {
+    Cli::command()
+}

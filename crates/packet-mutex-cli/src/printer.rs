@@ -1,0 +1,52 @@
+//! The one owner of the command's output.
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use std::fmt::Display;
+use std::io::{Stderr, Stdout, Write, stderr, stdout};
+
+/// The style of headings.
+pub(crate) const HEADING: Style = Style::new().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Writes data to stdout, all else to stderr, with colours where they are wanted.
+///
+/// Texts may hold ANSI styles; they are stripped where they are not. A reader that is gone, such as `head` with
+/// its lines full, is no error: what would be written is for nobody.
+pub(crate) struct Printer {
+    out: AutoStream<Stdout>,
+    err: AutoStream<Stderr>,
+}
+
+impl Printer {
+    pub(crate) fn new(colours: ColorChoice) -> Self {
+        Printer { out: AutoStream::new(stdout(), colours), err: AutoStream::new(stderr(), colours) }
+    }
+
+    /// What was asked for.
+    pub(crate) fn data(&mut self, text: impl Display) {
+        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+
+    /// What goes on beside it.
+    pub(crate) fn note(&mut self, text: impl Display) {
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// What is probably not meant.
+    pub(crate) fn warning(&mut self, text: impl Display) {
+        self.note(format_args!("{WARNING}warning{WARNING:#}: {text}"));
+    }
+
+    /// What is wrong.
+    pub(crate) fn error(&mut self, text: impl Display) {
+        self.note(format_args!("{ERROR}error{ERROR:#}: {text}"));
+    }
+
+    /// Are there colours on stderr?
+    pub(crate) fn colours_stderr(&self) -> bool {
+        self.err.current_choice() != ColorChoice::Never
+    }
+}

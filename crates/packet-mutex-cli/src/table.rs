@@ -1,0 +1,66 @@
+//! Tables in plain text.
+
+use crate::printer::HEADING;
+use std::fmt;
+
+/// A table with a heading. Numbers stand at the right of their column, texts at the left.
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+impl Table {
+    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
+        Table { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; cells that are missing are empty.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    fn line<'a>(&self, cells: impl Fn(usize) -> &'a str) -> String {
+        let mut line = String::new();
+        for (at, (heading, align)) in self.columns.iter().enumerate() {
+            let widths = self.rows.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count());
+            let width = widths.fold(heading.chars().count(), usize::max);
+            let gap = if at == 0 { "" } else { "  " };
+            line += &match align {
+                Align::Left => format!("{gap}{:<width$}", cells(at)),
+                Align::Right => format!("{gap}{:>width$}", cells(at)),
+            };
+        }
+        line.trim_end().to_string()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading = self.line(|at| self.columns[at].0);
+        write!(f, "{HEADING}{heading}{HEADING:#}")?;
+        for row in &self.rows {
+            write!(f, "\n{}", self.line(|at| row.get(at).map_or("", String::as_str)))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_short_rows_are_filled() {
+        let mut table = Table::new(&[("name", Align::Left), ("turns", Align::Right)]);
+        table.row(["runemaker".into(), "7".into()]);
+        table.row(["eater".into()]);
+        let plain = anstream::adapter::strip_str(&table.to_string()).to_string();
+        assert_eq!(plain, "name       turns\nrunemaker      7\neater");
+    }
+}

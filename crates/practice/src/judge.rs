@@ -107,14 +107,7 @@ pub fn judge<'a>(
     waits: &[Waited],
     group: impl Fn(&'a str) -> &'a str,
 ) -> Counts {
-    let effect = |wanted| {
-        count(
-            frames
-                .iter()
-                .flat_map(|f| &f.effects)
-                .filter(|e| **e == wanted),
-        )
-    };
+    let effect = |wanted| count(frames.iter().flat_map(|f| &f.effects).filter(|e| **e == wanted));
     let verdict = |wanted| count(frames.iter().filter(|frame| frame.verdict == wanted));
     Counts {
         interleavings: interleavings(sends),
@@ -138,17 +131,13 @@ fn count<T>(items: impl Iterator<Item = T>) -> u64 {
 fn interleavings(sends: &[Sent]) -> u64 {
     let mut cycles: BTreeMap<(&str, u64), (u32, u32)> = BTreeMap::new();
     for sent in sends {
-        let (first, last) = cycles
-            .entry((sent.module.as_str(), sent.cycle))
-            .or_insert((sent.n, sent.n));
+        let (first, last) =
+            cycles.entry((sent.module.as_str(), sent.cycle)).or_insert((sent.n, sent.n));
         *first = sent.n.min(*first);
         *last = sent.n.max(*last);
     }
     // Sorted by first frame; a frame is inside a cycle of another module if one of those that began before it still runs.
-    let mut spans: Vec<_> = cycles
-        .iter()
-        .map(|((module, _), span)| (*span, *module))
-        .collect();
+    let mut spans: Vec<_> = cycles.iter().map(|((module, _), span)| (*span, *module)).collect();
     spans.sort_unstable();
     let mut ordered: Vec<_> = sends.iter().collect();
     ordered.sort_unstable_by_key(|sent| sent.n);
@@ -170,18 +159,10 @@ fn inside_mut<'a, F: FnMut(&&&'a Sent) -> bool>(f: F) -> F {
 }
 
 fn runes_failed(frames: &[Frame]) -> u64 {
-    let hex: String = RUNE_SPELL
-        .bytes()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = RUNE_SPELL.bytes().map(|byte| format!("{byte:02x}")).collect();
     let said =
         |frame: &&Frame| frame.hex.starts_with("96") && frame.hex.get(8..) == Some(hex.as_str());
-    count(
-        frames
-            .iter()
-            .filter(said)
-            .filter(|frame| !frame.effects.contains(&Effect::Rune)),
-    )
+    count(frames.iter().filter(said).filter(|frame| !frame.effects.contains(&Effect::Rune)))
 }
 
 fn min_handover<'a>(

@@ -31,14 +31,13 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A corpse that decays sooner than this is left alone: it would not last for the cycle.
 const CORPSE_MARGIN_MS: u32 = 3000;
 /// Who is fed for less than this eats.
-const HUNGRY_MS: u32 = 15_000;
+const HUNGRY_MS: u32 = 30_000;
 /// The most items that one cycle takes out of a corpse.
 const MOST_LOOT: usize = 5;
+/// The most old boots that one cycle throws away.
+const MOST_RUBBISH: usize = 2;
 /// No slot in particular: the item goes to the front, and never onto a stack, whose end would not be known.
-const IN_FRONT: Place = Place::Container {
-    window: BACKPACK_WINDOW,
-    slot: 0xFF,
-};
+const IN_FRONT: Place = Place::Container { window: BACKPACK_WINDOW, slot: 0xFF };
 
 /// Where the turn is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,15 +110,7 @@ impl Module {
     fn plan(self, view: &State) -> Vec<Action> {
         match self {
             Module::Runemaker => make_rune(view),
-            Module::Trainer if view.mana >= STRIKE_MANA => vec![
-                Action::Say(STRIKE_SPELL.to_owned()),
-                Action::Use {
-                    from: CORPSE_TILE,
-                    item: CORPSE,
-                    window: CORPSE_WINDOW,
-                },
-            ],
-            Module::Trainer => Vec::new(),
+            Module::Trainer => train(view),
             Module::Fisher => fish(view),
             Module::AutoLoot => loot(view),
             Module::Stacker => stack(view),
@@ -127,16 +118,25 @@ impl Module {
         }
     }
 
+    /// How many milliseconds it takes before each action, besides the cooldown: from, to.
+    fn think_ms(self) -> (u64, u64) {
+        match self {
+            // It waits for its moves to show, as bots that change equipment do.
+            Module::Runemaker => (150, 400),
+            _ => (40, 200),
+        }
+    }
+
     /// How many milliseconds it rests between two cycles: from, to. Who failed tries again sooner, as bots do.
     fn rest_ms(self, failed: bool) -> (u64, u64) {
         match (self, failed) {
             (Module::Fisher, _) => (2000, 4000),
-            (_, true) => (400, 800),
-            (Module::Runemaker, false) => (5000, 6000),
-            (Module::Trainer, false) => (8000, 10000),
-            (Module::AutoLoot, false) => (6000, 8000),
-            (Module::Stacker, false) => (2000, 4000),
-            (Module::Eater, false) => (2000, 4000),
+            (_, true) => (150, 400),
+            (Module::Runemaker, false) => (2500, 3500),
+            (Module::Trainer, false) => (500, 1000),
+            (Module::AutoLoot, false) => (3500, 4500),
+            (Module::Stacker, false) => (1200, 2000),
+            (Module::Eater, false) => (1000, 1500),
         }
     }
 }
@@ -146,143 +146,112 @@ fn make_rune(view: &State) -> Vec<Action> {
     let Some(blank) = slot_of(view, BLANK).filter(|_| view.mana >= RUNE_MANA) else {
         return Vec::new();
     };
-    let armed = view.hand.is_some_and(|item| item.id == SWORD);
     let mut plan = Vec::new();
     if let Some(item) = view.hand {
         plan.push(take_from_hand(item.id));
     }
-    // What the hand held lies at the front now, before the blank.
-    plan.push(take_in_hand(BLANK, blank + plan.len() as u8));
-    plan.push(Action::Say(RUNE_SPELL.to_owned()));
-    plan.push(take_from_hand(RUNE));
+    // What the hand held lies at the front now.
+    let shift = plan.len() as u8;
+    let armed = view.hand.is_some_and(|item| item.id == SWORD);
+    match slot_of(view, SWORD).filter(|_| !armed) {
+        // Disarmed by some mishap: nothing but the weapon into the hand.
+        Some(sword) => plan.push(take_in_hand(SWORD, sword + shift)),
+        None => plan.extend([
+            take_in_hand(BLANK, blank + shift),
+            Action::Say(RUNE_SPELL.to_owned()),
+            take_from_hand(RUNE),
+        ]),
+    }
     if armed {
         // Behind the rune that was just put before it.
         plan.push(take_in_hand(SWORD, 1));
-    } else if let Some(sword) = slot_of(view, SWORD) {
-        // Disarmed by some mishap: arm again. The hand's item and the rune went before this sword, the blank from behind or
-        // before it.
-        let shift = if view.hand.is_some() { 2 } else { 1 };
-        plan.push(take_in_hand(SWORD, sword + shift - u8::from(blank < sword)));
     }
     plan
+}
+
+/// A strike once the last corpse is gone, and its corpse opened. Who trains needs a weapon in hand.
+fn train(view: &State) -> Vec<Action> {
+    let armed = view.hand.is_some_and(|item| item.id == SWORD);
+    if let Some(sword) = slot_of(view, SWORD).filter(|_| !armed) {
+        return vec![take_in_hand(SWORD, sword)];
+    }
+    if view.corpse.is_some() || view.mana < STRIKE_MANA {
+        return Vec::new();
+    }
+    vec![
+        Action::Say(STRIKE_SPELL.to_owned()),
+        Action::Use { from: CORPSE_TILE, item: CORPSE, window: CORPSE_WINDOW },
+    ]
 }
 
 fn fish(view: &State) -> Vec<Action> {
     let cast = |slot| {
         let from = backpack(slot);
-        Action::UseWith {
-            from,
-            item: ROD,
-            to: WATER_TILE,
-            to_item: WATER,
-        }
+        Action::UseWith { from, item: ROD, to: WATER_TILE, to_item: WATER }
     };
     slot_of(view, ROD).map(cast).into_iter().collect()
 }
 
-/// All of the corpse, from its back so that nothing in it shifts, then one old boot.
+/// All of the corpse, from its back so that nothing in it shifts, then old boots, from the back as well.
 fn loot(view: &State) -> Vec<Action> {
     let room = view.backpack.len() < BACKPACK_SLOTS - 10;
-    let corpse = view
-        .corpse
-        .iter()
-        .filter(|corpse| room && corpse.left_ms > CORPSE_MARGIN_MS);
+    let corpse = view.corpse.iter().filter(|corpse| room && corpse.left_ms > CORPSE_MARGIN_MS);
     let items = corpse.flat_map(|corpse| corpse.items.iter().enumerate().rev().take(MOST_LOOT));
     let mut plan: Vec<_> = items
         .map(|(slot, item)| Action::Move {
-            from: Place::Container {
-                window: CORPSE_WINDOW,
-                slot: slot as u8,
-            },
+            from: Place::Container { window: CORPSE_WINDOW, slot: slot as u8 },
             item: item.id,
             to: IN_FRONT,
             count: item.count,
         })
         .collect();
-    if let Some(boot) = slot_of(view, BOOT) {
-        let from = backpack(boot + plan.len() as u8);
-        plan.push(Action::Move {
-            from,
-            item: BOOT,
-            to: GROUND_TILE,
-            count: 1,
-        });
-    }
+    let looted = plan.len() as u8;
+    let boots = view.backpack.iter().zip(looted..).filter(|(item, _)| item.id == BOOT);
+    let boots: Vec<u8> = boots.map(|(_, slot)| slot).take(MOST_RUBBISH).collect();
+    plan.extend(boots.iter().rev().map(|slot| Action::Move {
+        from: backpack(*slot),
+        item: BOOT,
+        to: GROUND_TILE,
+        count: 1,
+    }));
     plan
 }
 
 /// The first two stacks of one kind that fit together: the second onto the first.
 fn stack(view: &State) -> Vec<Action> {
-    let stacks = || {
-        view.backpack
-            .iter()
-            .zip(0..)
-            .filter(|(item, _)| stacks(item.id))
-    };
+    let stacks = || view.backpack.iter().zip(0..).filter(|(item, _)| stacks(item.id));
     let pair = stacks().find_map(|(onto, first)| {
         let (item, second) = stacks().find(|(item, second)| {
             *second > first && item.id == onto.id && item.count <= 100 - onto.count.min(100)
         })?;
         let (from, to) = (backpack(second), backpack(first));
-        Some(Action::Move {
-            from,
-            item: item.id,
-            to,
-            count: item.count,
-        })
+        Some(Action::Move { from, item: item.id, to, count: item.count })
     });
     pair.into_iter().collect()
 }
 
 fn eat(view: &State) -> Vec<Action> {
-    let meal = view
-        .backpack
-        .iter()
-        .zip(0..)
-        .find(|(item, _)| food(item.id));
-    let eat = |(item, slot): (&Item, u8)| Action::Use {
-        from: backpack(slot),
-        item: item.id,
-        window: 0,
-    };
-    meal.filter(|_| view.fed_ms < HUNGRY_MS)
-        .map(eat)
-        .into_iter()
-        .collect()
+    let meal = view.backpack.iter().zip(0..).find(|(item, _)| food(item.id));
+    let eat =
+        |(item, slot): (&Item, u8)| Action::Use { from: backpack(slot), item: item.id, window: 0 };
+    meal.filter(|_| view.fed_ms < HUNGRY_MS).map(eat).into_iter().collect()
 }
 
 fn backpack(slot: u8) -> Place {
-    Place::Container {
-        window: BACKPACK_WINDOW,
-        slot,
-    }
+    Place::Container { window: BACKPACK_WINDOW, slot }
 }
 
 fn take_from_hand(item: u16) -> Action {
-    Action::Move {
-        from: Place::Inventory(HAND),
-        item,
-        to: IN_FRONT,
-        count: 1,
-    }
+    Action::Move { from: Place::Inventory(HAND), item, to: IN_FRONT, count: 1 }
 }
 
 fn take_in_hand(item: u16, slot: u8) -> Action {
-    Action::Move {
-        from: backpack(slot),
-        item,
-        to: Place::Inventory(HAND),
-        count: 1,
-    }
+    Action::Move { from: backpack(slot), item, to: Place::Inventory(HAND), count: 1 }
 }
 
 /// The first slot of the backpack that holds this.
 fn slot_of(view: &State, id: u16) -> Option<u8> {
-    view.backpack
-        .iter()
-        .zip(0..)
-        .find(|(item, _)| item.id == id)
-        .map(|(_, slot)| slot)
+    view.backpack.iter().zip(0..).find(|(item, _)| item.id == id).map(|(_, slot)| slot)
 }
 
 /// What a [`Player`] wants done before it is asked again.
@@ -394,7 +363,8 @@ impl Player {
                     }
                 }
                 Phase::Next => {
-                    let think = Duration::from_millis(self.rng.range(60, 180));
+                    let (from, to) = self.module.think_ms();
+                    let think = Duration::from_millis(self.rng.range(from, to));
                     self.phase = Phase::Think(now + think);
                 }
                 Phase::Think(until) if now < until => return Do::Sleep { until, idle: false },

@@ -301,10 +301,7 @@ pub struct Frames {
 impl Frames {
     /// Accepts frames of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Frames {
-            buffer: Vec::new(),
-            limit,
-        }
+        Frames { buffer: Vec::new(), limit }
     }
 
     /// Takes bytes as they arrive. Call [`Frames::next`] until it has no more before pushing again: that bounds the buffer.
@@ -323,15 +320,8 @@ impl Frames {
         };
         let length = usize::from(u16::from_le_bytes([low, high]));
         if length == 0 || length > self.limit {
-            let problem = Problem::Length {
-                is: length,
-                limit: self.limit,
-            };
-            return Err(WireError {
-                frame: "frame",
-                field: "length",
-                problem,
-            });
+            let problem = Problem::Length { is: length, limit: self.limit };
+            return Err(WireError { frame: "frame", field: "length", problem });
         }
         if self.buffer.len() < 2 + length {
             return Ok(None);
@@ -375,37 +365,22 @@ impl ClientMessage {
             0x96 => "say (0x96)",
             _ => {
                 let problem = Problem::Value(code.into());
-                return Err(WireError {
-                    frame: "client message",
-                    field: "first byte",
-                    problem,
-                });
+                return Err(WireError { frame: "client message", field: "first byte", problem });
             }
         };
-        let mut fields = Fields {
-            frame: name,
-            rest: body,
-        };
+        let mut fields = Fields { frame: name, rest: body };
         let message = match code {
             0x0A => {
                 let version = fields.u16("version")?;
                 if version != VERSION {
                     return Err(fields.value("version", version));
                 }
-                ClientMessage::Enter {
-                    seed: fields.u64("seed")?,
-                    name: fields.text("name")?,
-                }
+                ClientMessage::Enter { seed: fields.u64("seed")?, name: fields.text("name")? }
             }
             0x78 => {
                 let (from, item) = fields.thing("from", "item", "stack")?;
                 let to = fields.place("to")?;
-                ClientMessage::Act(Action::Move {
-                    from,
-                    item,
-                    to,
-                    count: fields.u8("count")?,
-                })
+                ClientMessage::Act(Action::Move { from, item, to, count: fields.u8("count")? })
             }
             0x82 => {
                 let (from, item) = fields.thing("from", "item", "stack")?;
@@ -418,12 +393,7 @@ impl ClientMessage {
             0x83 => {
                 let (from, item) = fields.thing("from", "item", "stack")?;
                 let (to, to_item) = fields.thing("to", "item there", "stack there")?;
-                ClientMessage::Act(Action::UseWith {
-                    from,
-                    item,
-                    to,
-                    to_item,
-                })
+                ClientMessage::Act(Action::UseWith { from, item, to, to_item })
             }
             _ => {
                 let kind = fields.u8("kind")?;
@@ -447,12 +417,7 @@ impl Action {
                 out.extend([0x96, 1]);
                 put_text(&mut out, text);
             }
-            Action::Move {
-                from,
-                item,
-                to,
-                count,
-            } => {
+            Action::Move { from, item, to, count } => {
                 out.push(0x78);
                 put_thing(&mut out, *from, *item);
                 put_place(&mut out, *to);
@@ -463,12 +428,7 @@ impl Action {
                 put_thing(&mut out, *from, *item);
                 out.push(*window);
             }
-            Action::UseWith {
-                from,
-                item,
-                to,
-                to_item,
-            } => {
+            Action::UseWith { from, item, to, to_item } => {
                 out.push(0x83);
                 put_thing(&mut out, *from, *item);
                 put_thing(&mut out, *to, *to_item);
@@ -536,21 +496,12 @@ impl ServerMessage {
             0x0D => "error (0x0d)",
             _ => {
                 let problem = Problem::Value(code.into());
-                return Err(WireError {
-                    frame: "server message",
-                    field: "first byte",
-                    problem,
-                });
+                return Err(WireError { frame: "server message", field: "first byte", problem });
             }
         };
-        let mut fields = Fields {
-            frame: name,
-            rest: body,
-        };
+        let mut fields = Fields { frame: name, rest: body };
         let message = match code {
-            0x0A => ServerMessage::Hello {
-                time_us: fields.u64("time")?,
-            },
+            0x0A => ServerMessage::Hello { time_us: fields.u64("time")? },
             0x0B => ServerMessage::Verdict(fields.judged()?),
             0x0C => ServerMessage::State(fields.state()?),
             _ => ServerMessage::Error(fields.text("text")?),
@@ -585,11 +536,7 @@ fn put_place(out: &mut Vec<u8>, place: Place) {
 fn put_thing(out: &mut Vec<u8>, place: Place, item: u16) {
     put_place(out, place);
     out.extend(item.to_le_bytes());
-    out.push(if let Place::Container { slot, .. } = place {
-        slot
-    } else {
-        0
-    });
+    out.push(if let Place::Container { slot, .. } = place { slot } else { 0 });
 }
 
 fn put_item(out: &mut Vec<u8>, item: Item) {
@@ -600,10 +547,7 @@ fn put_item(out: &mut Vec<u8>, item: Item) {
 fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     let count = u8::try_from(items.len()).unwrap_or(u8::MAX);
     out.push(count);
-    items
-        .iter()
-        .take(count.into())
-        .for_each(|item| put_item(out, *item));
+    items.iter().take(count.into()).for_each(|item| put_item(out, *item));
 }
 
 /// What is left to read of one message.
@@ -614,11 +558,7 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn error(&self, field: &'static str, problem: Problem) -> WireError {
-        WireError {
-            frame: self.frame,
-            field,
-            problem,
-        }
+        WireError { frame: self.frame, field, problem }
     }
 
     fn value(&self, field: &'static str, value: impl Into<u64>) -> WireError {
@@ -626,10 +566,8 @@ impl Fields<'_> {
     }
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WireError> {
-        let (bytes, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(self.error(field, Problem::Truncated))?;
+        let (bytes, rest) =
+            self.rest.split_first_chunk().ok_or(self.error(field, Problem::Truncated))?;
         self.rest = rest;
         Ok(*bytes)
     }
@@ -655,10 +593,8 @@ impl Fields<'_> {
         if length == 0 || length > limit {
             return Err(self.error(field, Problem::Length { is: length, limit }));
         }
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(self.error(field, Problem::Truncated))?;
+        let (bytes, rest) =
+            self.rest.split_at_checked(length).ok_or(self.error(field, Problem::Truncated))?;
         self.rest = rest;
         Ok(bytes.to_vec())
     }
@@ -675,10 +611,7 @@ impl Fields<'_> {
         let (x, y, z) = (self.u16(field)?, self.u16(field)?, self.u8(field)?);
         match (x, y, z) {
             (0xFFFF, 1..=10, 0) => Ok(Place::Inventory(y as u8)),
-            (0xFFFF, 0x40..=0x4F, slot) => Ok(Place::Container {
-                window: (y & 0x0F) as u8,
-                slot,
-            }),
+            (0xFFFF, 0x40..=0x4F, slot) => Ok(Place::Container { window: (y & 0x0F) as u8, slot }),
             (0xFFFF, ..) => Err(self.value(field, y)),
             (x, y, z @ 0..=15) => Ok(Place::Map { x, y, z }),
             (_, _, z) => Err(self.value(field, z)),
@@ -700,18 +633,11 @@ impl Fields<'_> {
             Place::Container { slot, .. } => is == slot,
             Place::Map { .. } => is <= 9,
         };
-        if fits {
-            Ok((place, id))
-        } else {
-            Err(self.value(stack, is))
-        }
+        if fits { Ok((place, id)) } else { Err(self.value(stack, is)) }
     }
 
     fn item(&mut self, field: &'static str) -> Result<Item, WireError> {
-        Ok(Item {
-            id: self.u16(field)?,
-            count: self.u8(field)?,
-        })
+        Ok(Item { id: self.u16(field)?, count: self.u8(field)? })
     }
 
     fn items(&mut self, field: &'static str) -> Result<Vec<Item>, WireError> {
@@ -728,16 +654,8 @@ impl Fields<'_> {
             3 => Verdict::WrongItem,
             other => return Err(self.value("verdict", other)),
         };
-        let effects = (0..self.u8("effects")?)
-            .map(|_| self.effect())
-            .collect::<Result<_, _>>()?;
-        Ok(Judged {
-            n,
-            time_us,
-            verdict,
-            effects,
-            frame: self.bytes("frame", MAX_CLIENT_FRAME)?,
-        })
+        let effects = (0..self.u8("effects")?).map(|_| self.effect()).collect::<Result<_, _>>()?;
+        Ok(Judged { n, time_us, verdict, effects, frame: self.bytes("frame", MAX_CLIENT_FRAME)? })
     }
 
     fn effect(&mut self) -> Result<Effect, WireError> {
@@ -764,13 +682,7 @@ impl Fields<'_> {
             }),
             other => return Err(self.value("corpse", other)),
         };
-        Ok(State {
-            mana,
-            fed_ms,
-            hand,
-            backpack,
-            corpse,
-        })
+        Ok(State { mana, fed_ms, hand, backpack, corpse })
     }
 
     fn end(&self) -> Result<(), WireError> {

@@ -53,32 +53,20 @@ pub const CORPSE: u16 = 4286;
 pub const WATER: u16 = 4597;
 
 /// Where the corpse lies.
-pub const CORPSE_TILE: Place = Place::Map {
-    x: 32098,
-    y: 32219,
-    z: 7,
-};
+pub const CORPSE_TILE: Place = Place::Map { x: 32098, y: 32219, z: 7 };
 /// Where the water is.
-pub const WATER_TILE: Place = Place::Map {
-    x: 32096,
-    y: 32219,
-    z: 7,
-};
+pub const WATER_TILE: Place = Place::Map { x: 32096, y: 32219, z: 7 };
 /// The ground under the character.
-pub const GROUND_TILE: Place = Place::Map {
-    x: 32097,
-    y: 32219,
-    z: 7,
-};
+pub const GROUND_TILE: Place = Place::Map { x: 32097, y: 32219, z: 7 };
 
 /// The least time between two actions.
 pub const ACTION_GAP: Duration = Duration::from_millis(200);
 /// The least time between two uses of something on something.
 pub const USE_WITH_GAP: Duration = Duration::from_secs(1);
 /// How long a corpse lies there.
-pub const CORPSE_LIFE: Duration = Duration::from_secs(25);
+pub const CORPSE_LIFE: Duration = Duration::from_secs(12);
 /// How much one meal feeds.
-pub const MEAL: Duration = Duration::from_secs(12);
+pub const MEAL: Duration = Duration::from_secs(6);
 /// Who is fed for longer than this cannot eat.
 pub const FULL: Duration = Duration::from_secs(60);
 
@@ -93,7 +81,7 @@ pub const STRIKE_MANA: u16 = 20;
 /// The most mana that a character has.
 pub const MAX_MANA: u16 = 500;
 /// Mana that comes back each second, unless hungry.
-pub const MANA_PER_SECOND: u64 = 16;
+pub const MANA_PER_SECOND: u64 = 30;
 
 /// The most items in the backpack; few enough for one state message.
 pub const BACKPACK_SLOTS: usize = 200;
@@ -136,26 +124,29 @@ impl World {
         let some = |id, count| Item { id, count };
         // The weapons lie where the rubbish and the food lie, as in any backpack that is in use.
         let mut backpack = vec![
-            one(BOOT),
-            one(SWORD),
             some(FISH, 2),
             one(SWORD),
-            one(ROD),
-            one(RUNE),
             one(BOOT),
             one(SWORD),
+            one(BOOT),
+            one(SWORD),
+            one(BOOT),
+            one(ROD),
+            one(RUNE),
             some(MEAT, 10),
             one(SWORD),
+            one(BOOT),
             some(GOLD, 20),
             one(SWORD),
+            one(BOOT),
             some(FISH, 3),
         ];
         backpack.extend(std::iter::repeat_n(one(BLANK), 100));
         World {
             now,
             rng: Rng::new(seed),
-            micro_mana: 240_000_000,
-            fed_until: now + Duration::from_secs(14),
+            micro_mana: 130_000_000,
+            fed_until: now + Duration::from_secs(3),
             hand: Some(one(SWORD)),
             backpack,
             corpse: None,
@@ -178,11 +169,7 @@ impl World {
             corpse: self.corpse.as_ref().map(|remains| Corpse {
                 open: remains.open,
                 left_ms: millis(remains.decays),
-                items: if remains.open {
-                    remains.items.clone()
-                } else {
-                    Vec::new()
-                },
+                items: if remains.open { remains.items.clone() } else { Vec::new() },
             }),
         }
     }
@@ -202,23 +189,13 @@ impl World {
         let mut effects = Vec::new();
         let done = match action {
             Action::Say(text) => self.say(text, &mut effects),
-            Action::Move {
-                from,
-                item,
-                to,
-                count,
-            } => self.move_thing(*from, *item, *to, *count, &mut effects),
-            Action::Use {
-                from,
-                item,
-                window: _,
-            } => self.use_thing(*from, *item, &mut effects),
-            Action::UseWith {
-                from,
-                item,
-                to,
-                to_item,
-            } => self.use_with(*from, *item, *to, *to_item, &mut effects),
+            Action::Move { from, item, to, count } => {
+                self.move_thing(*from, *item, *to, *count, &mut effects)
+            }
+            Action::Use { from, item, window: _ } => self.use_thing(*from, *item, &mut effects),
+            Action::UseWith { from, item, to, to_item } => {
+                self.use_with(*from, *item, *to, *to_item, &mut effects)
+            }
         };
         let verdict = match done {
             None => Verdict::NotPossible,
@@ -227,11 +204,7 @@ impl World {
                 if use_with {
                     self.last_use_with = Some(self.now);
                 }
-                if as_named {
-                    Verdict::Ok
-                } else {
-                    Verdict::WrongItem
-                }
+                if as_named { Verdict::Ok } else { Verdict::WrongItem }
             }
         };
         (verdict, effects)
@@ -257,22 +230,15 @@ impl World {
         match text {
             RUNE_SPELL => {
                 let blank = self.hand.as_mut().filter(|item| item.id == BLANK)?;
-                self.micro_mana = self
-                    .micro_mana
-                    .checked_sub(u64::from(RUNE_MANA) * 1_000_000)?;
+                self.micro_mana = self.micro_mana.checked_sub(u64::from(RUNE_MANA) * 1_000_000)?;
                 blank.id = RUNE;
                 effects.push(Effect::Rune);
             }
             STRIKE_SPELL => {
-                self.micro_mana = self
-                    .micro_mana
-                    .checked_sub(u64::from(STRIKE_MANA) * 1_000_000)?;
+                self.micro_mana =
+                    self.micro_mana.checked_sub(u64::from(STRIKE_MANA) * 1_000_000)?;
                 let items = self.loot();
-                self.corpse = Some(Remains {
-                    open: false,
-                    decays: self.now + CORPSE_LIFE,
-                    items,
-                });
+                self.corpse = Some(Remains { open: false, decays: self.now + CORPSE_LIFE, items });
             }
             _ => {}
         }
@@ -288,10 +254,7 @@ impl World {
         effects: &mut Vec<Effect>,
     ) -> Option<bool> {
         let spot = self.find(from)?;
-        let item = Item {
-            count: count.min(self.peek(spot)?.count),
-            ..self.peek(spot)?
-        };
+        let item = Item { count: count.min(self.peek(spot)?.count), ..self.peek(spot)? };
         if item.count == 0 {
             return None;
         }
@@ -302,10 +265,7 @@ impl World {
                     drop_to_ground(knocked, effects);
                 }
             }
-            Place::Container {
-                window: BACKPACK_WINDOW,
-                slot,
-            } => {
+            Place::Container { window: BACKPACK_WINDOW, slot } => {
                 self.move_to_backpack(spot, item, usize::from(slot))?;
                 if matches!(spot, Spot::Corpse(_)) {
                     effects.push(Effect::Loot);
@@ -396,32 +356,17 @@ impl World {
         let more = self.rng.range(2, 8) as u8;
         let meat = self.rng.range(1, 2) as u8;
         vec![
-            Item {
-                id: GOLD,
-                count: gold,
-            },
-            Item {
-                id: MEAT,
-                count: meat,
-            },
-            Item {
-                id: GOLD,
-                count: more,
-            },
+            Item { id: GOLD, count: gold },
+            Item { id: MEAT, count: meat },
+            Item { id: GOLD, count: more },
         ]
     }
 
     fn find(&self, place: Place) -> Option<Spot> {
         match place {
             Place::Inventory(HAND) => Some(Spot::Hand),
-            Place::Container {
-                window: BACKPACK_WINDOW,
-                slot,
-            } => Some(Spot::Backpack(slot.into())),
-            Place::Container {
-                window: CORPSE_WINDOW,
-                slot,
-            } => {
+            Place::Container { window: BACKPACK_WINDOW, slot } => Some(Spot::Backpack(slot.into())),
+            Place::Container { window: CORPSE_WINDOW, slot } => {
                 self.corpse.as_ref().filter(|remains| remains.open)?;
                 Some(Spot::Corpse(slot.into()))
             }

@@ -25,9 +25,7 @@ fn survey() {
         ("loot", |c| c.loot),
     ];
     for mode in Mode::ALL {
-        let all: Vec<_> = (0..5000)
-            .map(|seed| simulate(mode, seed, LENGTH).0)
-            .collect();
+        let all: Vec<_> = (0..5000).map(|seed| simulate(mode, seed, LENGTH).0).collect();
         let mut lines = format!("{}\n", mode.name());
         for (name, of) in pick {
             let mut values: Vec<_> = all.iter().map(of).collect();
@@ -50,14 +48,29 @@ fn survey() {
                 values[4999]
             );
         }
-        let least = all
-            .iter()
-            .filter_map(|c| c.min_handover_s)
-            .min_by(f64::total_cmp);
+        let least = all.iter().filter_map(|c| c.min_handover_s).min_by(f64::total_cmp);
         std::io::Write::write_all(
             &mut std::io::stdout(),
             format!("{lines}  least handover {least:?}\n").as_bytes(),
         )
         .unwrap();
+    }
+}
+
+#[test]
+#[ignore]
+fn trace() {
+    for seed in 0..5000 {
+        let (c, frames, sends) = simulate(Mode::Without, seed, LENGTH);
+        if c.runes_failed == 0 {
+            println!("seed {seed} {c:?}");
+            for (f, s) in frames.iter().zip(&sends) {
+                println!(
+                    "{:7.3} {:10} {:2} {:?} {:?} {}",
+                    f.t, s.module, s.cycle, f.verdict, f.effects, f.hex
+                );
+            }
+            return;
+        }
     }
 }

@@ -45,20 +45,14 @@ impl Turns {
 pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<Frame>, Vec<Sent>) {
     let mut now = Duration::ZERO;
     let mut world = World::new(seed, now);
-    let mut players: Vec<_> = Module::ALL
-        .iter()
-        .map(|module| Player::new(*module, mode, seed, now))
-        .collect();
+    let mut players: Vec<_> =
+        Module::ALL.iter().map(|module| Player::new(*module, mode, seed, now)).collect();
     let mut wake: Vec<Option<Duration>> = vec![Some(now); players.len()];
     let mut turns = Turns::default();
     let (mut frames, mut sends, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         // Grants first, then whoever is due: ties go to the higher module.
-        let woken = wake
-            .iter()
-            .enumerate()
-            .filter_map(|(who, at)| at.map(|at| (at, who)))
-            .min();
+        let woken = wake.iter().enumerate().filter_map(|(who, at)| at.map(|at| (at, who))).min();
         let grant = turns.due();
         let at = match (woken, grant) {
             (Some((at, _)), Some((due, ..))) => at.min(due),
@@ -78,10 +72,7 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
                 turns.holder = Some(who);
                 turns.token += 1;
                 let seconds = (now - since).as_secs_f64();
-                waits.push(Waited {
-                    module: Module::ALL[who].name(),
-                    seconds,
-                });
+                waits.push(Waited { module: Module::ALL[who].name(), seconds });
                 who
             }
             _ => break,
@@ -104,27 +95,11 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
                 let (verdict, effects) = world.act(now, &action);
                 player.verdict(verdict);
                 let (t, n) = (now.as_secs_f64(), frames.len() as u32);
-                let hex = action
-                    .encode()
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                frames.push(Frame {
-                    t,
-                    n,
-                    hex,
-                    verdict,
-                    effects,
-                });
+                let hex = action.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+                frames.push(Frame { t, n, hex, verdict, effects });
                 let token = turns.holder.map(|_| turns.token.to_string());
                 let module = Module::ALL[who].name().to_owned();
-                sends.push(Sent {
-                    t,
-                    n,
-                    module,
-                    cycle: player.cycle(),
-                    token,
-                });
+                sends.push(Sent { t, n, module, cycle: player.cycle(), token });
             }
         }
     }

@@ -1,5 +1,8 @@
 use super::*;
-use packet_mutex_arbiter::{DelaySpec, Limits, Mode, ModuleSpec, NAME_MAX, RosterSpec};
+use packet_mutex_arbiter::{
+    Answer, Arbiter, DelaySpec, Input, Leave, Limits, Mode, ModuleSpec, NAME_MAX, Output, Request,
+    RequestId, RosterSpec, Start, Time,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -497,6 +500,81 @@ proptest! {
             text.replace_range(from..to.max(from), &with);
         }
         look_at(&text);
+    }
+}
+
+proptest! {
+    /// Busy modules never wait longer than `longest_wait` says.
+    #[test]
+    fn the_longest_wait_holds(
+        aging in prop::option::of(1..500_u64),
+        modules in prop::collection::vec((0..=255_u8, 0..2000_u64, 1..3000_u64, 0..2_u8), 2..5),
+        choices in prop::collection::vec((any::<bool>(), 0..1000_u64), 50..400),
+    ) {
+        let ms = Duration::from_millis;
+        let modules = modules.into_iter().enumerate().map(|(at, (priority, delay, longest, group))| {
+            ModuleSpec {
+                handover_delay: Some(ms(delay)),
+                longest_turn: Some(ms(longest)),
+                group: (group == 0).then(|| "shared".to_string()),
+                ..ModuleSpec::new(&format!("module{at}"), priority)
+            }
+        });
+        let spec = RosterSpec {
+            timeout: packet_mutex_arbiter::DURATION_MAX,
+            aging: aging.map(ms),
+            modules: modules.collect(),
+            ..RosterSpec::default()
+        };
+        let roster = Roster::new(spec).unwrap();
+        for (module, waited) in waits(&roster, &choices) {
+            let bound = longest_wait(&roster, &module);
+            prop_assert!(bound.is_none_or(|bound| waited <= bound), "{module}: {waited:?} > {bound:?}");
+        }
+    }
+}
+
+/// What modules wait that ask again at once or soon, with turns of the longest or some shorter length.
+fn waits(roster: &Roster, choices: &[(bool, u64)]) -> Vec<(String, Duration)> {
+    let mut arbiter = Arbiter::new(roster.clone(), Start::default());
+    let modules = &roster.spec().modules;
+    let ids: Vec<_> = modules.iter().map(|m| arbiter.resolve(&m.name).unwrap().module).collect();
+    let mut choices = choices.iter().copied();
+    // What each module does next: when, and with which turn it ends, if it has one.
+    let mut plans: Vec<Option<(Time, Option<RequestId>)>> =
+        vec![Some((Time::ZERO, None)); ids.len()];
+    let mut waits = Vec::new();
+    loop {
+        let next = plans.iter().enumerate().filter_map(|(at, plan)| Some((plan.as_ref()?.0, at)));
+        let plan = next.min();
+        let due = arbiter.poll_timeout().unwrap_or(Time::MAX);
+        let (now, input) = match plan {
+            Some((now, at)) if now <= due => {
+                let Some((full, amount)) = choices.next() else { return waits };
+                match plans[at].take().and_then(|(_, hold)| hold) {
+                    Some(hold) => {
+                        let pause = if full { 0 } else { amount };
+                        plans[at] = Some((now + Duration::from_millis(pause), None));
+                        (now, Input::End { hold, owner: None, how: Leave::Released })
+                    }
+                    None => (now, Input::Request(Request::new(arbiter.next_request(), ids[at]))),
+                }
+            }
+            _ => (due, Input::Tick),
+        };
+        arbiter.handle(now, input).unwrap();
+        while let Some(output) = arbiter.poll_output() {
+            if let Output::Answer { request, answer: Answer::Turn(grant) } = output {
+                let at = ids.iter().position(|id| *id == grant.module).unwrap();
+                let longest = modules[at].longest_turn.unwrap();
+                let held = match choices.next() {
+                    Some((false, amount)) => longest.min(Duration::from_millis(amount)),
+                    _ => longest,
+                };
+                plans[at] = Some((now + held, Some(request)));
+                waits.push((modules[at].name.clone(), grant.waited));
+            }
+        }
     }
 }
 

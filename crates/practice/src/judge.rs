@@ -101,11 +101,11 @@ impl Counts {
 
 /// Counts. `group` tells a module's group; the logs may be in any order; a frame that nobody sent, or that the server never
 /// saw, counts for what is known of it.
-pub fn judge<'a>(
+pub fn judge(
     frames: &[Frame],
-    sends: &'a [Sent],
+    sends: &[Sent],
     waits: &[Waited],
-    group: impl Fn(&'a str) -> &'a str,
+    group: impl Fn(&str) -> String,
 ) -> Counts {
     let effect = |wanted| count(frames.iter().flat_map(|f| &f.effects).filter(|e| **e == wanted));
     let verdict = |wanted| count(frames.iter().filter(|frame| frame.verdict == wanted));
@@ -142,20 +142,16 @@ fn interleavings(sends: &[Sent]) -> u64 {
     let mut ordered: Vec<_> = sends.iter().collect();
     ordered.sort_unstable_by_key(|sent| sent.n);
     let (mut next, mut open) = (0, Vec::new());
-    let inside = |sent: &&&Sent| {
+    let mut inside = 0;
+    for sent in ordered {
         while next < spans.len() && spans[next].0.0 < sent.n {
             open.push(spans[next]);
             next += 1;
         }
         open.retain(|((_, last), _)| *last > sent.n);
-        open.iter().any(|(_, module)| *module != sent.module)
-    };
-    count(ordered.iter().filter(inside_mut(inside)))
-}
-
-/// `Iterator::filter` hands out shared references to the item; this only helps the closure's type along.
-fn inside_mut<'a, F: FnMut(&&&'a Sent) -> bool>(f: F) -> F {
-    f
+        inside += u64::from(open.iter().any(|(_, module)| *module != sent.module));
+    }
+    inside
 }
 
 fn runes_failed(frames: &[Frame]) -> u64 {
@@ -165,11 +161,7 @@ fn runes_failed(frames: &[Frame]) -> u64 {
     count(frames.iter().filter(said).filter(|frame| !frame.effects.contains(&Effect::Rune)))
 }
 
-fn min_handover<'a>(
-    frames: &[Frame],
-    sends: &'a [Sent],
-    group: impl Fn(&'a str) -> &'a str,
-) -> Option<f64> {
+fn min_handover(frames: &[Frame], sends: &[Sent], group: impl Fn(&str) -> String) -> Option<f64> {
     let times: BTreeMap<u32, f64> = frames.iter().map(|frame| (frame.n, frame.t)).collect();
     let mut turns: Vec<_> = sends
         .iter()
@@ -180,7 +172,8 @@ fn min_handover<'a>(
     turns
         .windows(2)
         .filter(|pair| pair[0].2 != pair[1].2)
-        .map(|pair| pair[1].1 - pair[0].1)
+        // The logs are exact to the microsecond; the difference of two floats is not.
+        .map(|pair| ((pair[1].1 - pair[0].1) * 1e6).round() / 1e6)
         .min_by(f64::total_cmp)
 }
 

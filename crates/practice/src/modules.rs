@@ -393,6 +393,12 @@ impl Player {
         }
     }
 
+    /// Tells that the turn it asked for was refused: it leaves the cycle.
+    pub fn give_up(&mut self, now: Duration) {
+        self.plan.clear();
+        self.phase = Phase::Rest(now + LOOK);
+    }
+
     /// Tells how the server answered what was sent last.
     pub fn verdict(&mut self, verdict: Verdict) {
         self.failed |= verdict != Verdict::Ok;

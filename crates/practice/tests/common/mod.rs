@@ -103,6 +103,6 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
             }
         }
     }
-    let counts = judge(&frames, &sends, &waits, group);
+    let counts = judge(&frames, &sends, &waits, |module| group(module).to_owned());
     (counts, frames, sends)
 }

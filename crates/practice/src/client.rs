@@ -1,0 +1,280 @@
+//! One connection to the practice server, shared by all modules of a character.
+//!
+//! This is what a bot has already: single frames are written atomically, and a reader keeps the state as the server sent it
+//! last. Nothing here keeps two modules apart; that is the mutex's part.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::judge::{Frame, Sent};
+use crate::server::is_timeout;
+use crate::wire::{
+    self, Action, ClientMessage, Frames, Judged, ServerMessage, State, Verdict, WireError,
+};
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the connection is of no more use.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The network failed.
+    #[error("practice server at {address}: {source}")]
+    Io {
+        /// Where the server was looked for.
+        address: SocketAddr,
+        /// What failed.
+        source: io::Error,
+    },
+    /// The server closed the connection, with its reason if it gave one.
+    #[error("the practice server closed the connection: {0}")]
+    Closed(String),
+    /// The server did not answer.
+    #[error("no answer from the practice server within {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+/// The clock of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Time zero of every log of the run.
+    pub epoch: Instant,
+    /// Whether the server counts from the same epoch, as an embedded one does. If not, its times are mapped with the offset that
+    /// is measured when the character enters; it is off by half a round trip at most, and the same for all frames.
+    pub shared: bool,
+}
+
+impl Clock {
+    /// Now.
+    pub fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+/// Who sends.
+#[derive(Debug, Clone)]
+pub struct Sender<'a> {
+    /// The module.
+    pub module: &'a str,
+    /// Which of its cycles.
+    pub cycle: u64,
+    /// The turn's token, if it has one.
+    pub token: Option<String>,
+}
+
+/// A character's connection.
+#[derive(Debug)]
+pub struct Client {
+    address: SocketAddr,
+    clock: Clock,
+    out: Mutex<Out>,
+    known: Arc<Known>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Out {
+    stream: TcpStream,
+    sends: Vec<Sent>,
+}
+
+/// What the server told.
+#[derive(Debug, Default)]
+struct Known {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    frames: Vec<Frame>,
+    closed: Option<String>,
+}
+
+impl Client {
+    /// Connects and enters the world of this seed.
+    pub fn enter(
+        address: SocketAddr,
+        name: &str,
+        seed: u64,
+        clock: Clock,
+    ) -> Result<Client, ClientError> {
+        let failed = |source| ClientError::Io { address, source };
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+
+        let before = clock.now();
+        let enter = ClientMessage::Enter { seed, name: name.to_owned() };
+        stream.write_all(&wire::frame(&enter.encode())).map_err(failed)?;
+        let mut incoming = Incoming {
+            stream: stream.try_clone().map_err(failed)?,
+            frames: Frames::new(wire::MAX_SERVER_FRAME),
+        };
+        let ServerMessage::Hello { time_us } = incoming.next()? else {
+            return Err(ClientError::Closed("it did not say hello".to_owned()));
+        };
+        // Half-way between asking and reading the answer is when the server looked at its clock.
+        let middle = micros((before + clock.now()) / 2);
+        let offset_us = if clock.shared { 0 } else { middle - i64::try_from(time_us).unwrap_or(0) };
+        let ServerMessage::State(state) = incoming.next()? else {
+            return Err(ClientError::Closed("it did not tell the state".to_owned()));
+        };
+
+        let inner = Inner { state, ..Inner::default() };
+        let known = Arc::new(Known { inner: Mutex::new(inner), ..Known::default() });
+        let told = Arc::clone(&known);
+        let reader = std::thread::Builder::new()
+            .name("practice-client".to_owned())
+            .spawn(move || listen(incoming, &told, offset_us))
+            .map_err(failed)?;
+        let out = Mutex::new(Out { stream, sends: Vec::new() });
+        Ok(Client { address, clock, out, known, reader: Some(reader) })
+    }
+
+    /// The state as the server sent it last.
+    pub fn state(&self) -> State {
+        self.known.lock().state.clone()
+    }
+
+    /// Sends an action and waits for the server's verdict. When this returns, [`Client::state`] shows what came of it.
+    pub fn act(&self, sender: Sender<'_>, action: &Action) -> Result<Verdict, ClientError> {
+        let n = self.send(sender, action)?;
+        let answered = |inner: &mut Inner| {
+            inner.closed.is_none() && inner.frames.len() <= usize::try_from(n).unwrap_or(usize::MAX)
+        };
+        let (inner, _) = self
+            .known
+            .changed
+            .wait_timeout_while(self.known.lock(), PATIENCE, answered)
+            .unwrap_or_else(PoisonError::into_inner);
+        // The server answers in order, so the n-th answer is this frame's.
+        match (inner.frames.get(n as usize), &inner.closed) {
+            (Some(frame), _) => Ok(frame.verdict),
+            (None, Some(reason)) => Err(ClientError::Closed(reason.clone())),
+            (None, None) => Err(ClientError::Silent),
+        }
+    }
+
+    /// Writes one frame, whole, and gives its number.
+    fn send(&self, sender: Sender<'_>, action: &Action) -> Result<u32, ClientError> {
+        let bytes = wire::frame(&action.encode());
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = u32::try_from(out.sends.len()).unwrap_or(u32::MAX);
+        let t = seconds(micros(self.clock.now()));
+        out.stream
+            .write_all(&bytes)
+            .map_err(|source| ClientError::Io { address: self.address, source })?;
+        let Sender { module, cycle, token } = sender;
+        out.sends.push(Sent { t, n, module: module.to_owned(), cycle, token });
+        Ok(n)
+    }
+
+    /// Leaves, and gives the logs: what was sent, and what the server saw.
+    pub fn leave(mut self) -> (Vec<Sent>, Vec<Frame>) {
+        self.hang_up();
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut out.sends), std::mem::take(&mut self.known.lock().frames))
+    }
+
+    fn hang_up(&mut self) {
+        let out = self.out.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Ends the reader; a stream that cannot be shut down is closed already.
+        let _ = out.stream.shutdown(Shutdown::Both);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps what the server tells, until the connection closes.
+fn listen(mut incoming: Incoming, known: &Known, offset_us: i64) {
+    loop {
+        let message = incoming.next();
+        let mut inner = known.lock();
+        match message {
+            Ok(ServerMessage::State(state)) => inner.state = state,
+            Ok(ServerMessage::Verdict(judged)) => inner.frames.push(logged(judged, offset_us)),
+            Ok(ServerMessage::Error(reason)) => inner.closed = Some(reason),
+            Ok(ServerMessage::Hello { .. }) => {}
+            Err(ClientError::Closed(reason)) => {
+                inner.closed.get_or_insert(reason);
+            }
+            Err(error) => {
+                inner.closed.get_or_insert(error.to_string());
+            }
+        }
+        let closed = inner.closed.is_some();
+        drop(inner);
+        known.changed.notify_all();
+        if closed {
+            return;
+        }
+    }
+}
+
+fn logged(judged: Judged, offset_us: i64) -> Frame {
+    let time_us = i64::try_from(judged.time_us).unwrap_or(i64::MAX).saturating_add(offset_us);
+    Frame {
+        t: seconds(time_us),
+        n: judged.n,
+        hex: judged.frame.iter().map(|byte| format!("{byte:02x}")).collect(),
+        verdict: judged.verdict,
+        effects: judged.effects,
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Exact to the microsecond for the next 285 years.
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// The server's messages.
+struct Incoming {
+    stream: TcpStream,
+    frames: Frames,
+}
+
+impl Incoming {
+    /// The next message. The server sends news four times a second, so a longer silence means that it is gone.
+    fn next(&mut self) -> Result<ServerMessage, ClientError> {
+        let closed = |reason: &str| ClientError::Closed(reason.to_owned());
+        let garbled = |error: WireError| ClientError::Closed(format!("it is garbled: {error}"));
+        loop {
+            if let Some(frame) = self.frames.next().map_err(garbled)? {
+                return ServerMessage::decode(&frame).map_err(garbled);
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(closed("it gave no reason")),
+                Ok(count) => self.frames.push(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return Err(ClientError::Silent),
+                Err(error) => return Err(closed(&error.to_string())),
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use crate::seconds::{Nanos, nanos, seconds};
 use packet_mutex_arbiter::{
     Answer, Arbiter, Below, Event, EventKind, Failure, Grant, Input, Leave, ModuleId,
-    NameError, Output, Owner, Request, RequestId, Start, Status, Time,
+    NameError, Output, Owner, Request, RequestId, Start, Status, Time, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,8 +44,8 @@ pub struct ArbiterFront {
     owners: BTreeMap<Name, Owner>,
     module_names: Vec<Name>,
     answers: BTreeMap<RequestId, Answer>,
-    /// The holds that were told to yield.
-    told_to_yield: BTreeSet<RequestId>,
+    /// The turns that were told to yield, by token.
+    told_to_yield: BTreeSet<Token>,
     seen: u64,
     /// Requests in the order they got their answers, for who drives the mutex by them.
     answered: Vec<Name>,
@@ -189,7 +189,7 @@ impl ArbiterFront {
                     self.answered.push(name);
                 }
                 Output::ShouldYield { hold } => {
-                    self.told_to_yield.insert(hold);
+                    self.told_to_yield.extend(self.token(hold));
                 }
                 Output::Ended { .. } => {}
             }
@@ -211,8 +211,10 @@ impl ArbiterFront {
     pub fn forget(&mut self, request: &str) {
         if let Some(id) = self.requests.remove(request) {
             self.request_names.remove(&id);
+            if let Some(token) = self.token(id) {
+                self.told_to_yield.remove(&token);
+            }
             self.answers.remove(&id);
-            self.told_to_yield.remove(&id);
         }
     }
 
@@ -221,7 +223,15 @@ impl ArbiterFront {
     pub fn should_yield(&self, request: &str, now: Nanos) -> (bool, bool) {
         let Some(id) = self.requests.get(request) else { return (false, false) };
         let should = self.arbiter.should_yield(*id, Time::from_nanos(now));
-        (should, self.told_to_yield.contains(id))
+        (should, self.token(*id).is_some_and(|token| self.told_to_yield.contains(&token)))
+    }
+
+    /// The token of the turn that a request was granted.
+    fn token(&self, request: RequestId) -> Option<Token> {
+        match self.answers.get(&request)? {
+            Answer::Turn(grant) => grant.token,
+            Answer::Pass(_) | Answer::Failed(_) => None,
+        }
     }
 
     fn module_name(&mut self, module: ModuleId) -> Name {
@@ -343,8 +353,13 @@ impl Front for ArbiterFront {
     }
 
     fn act(&mut self, at: Nanos, action: &Action) -> Result<(), String> {
-        let input = self.input(action).map_err(|why| why.kind().to_string())?;
-        self.handle(at, input).map_err(|why| told_failure(&why))
+        let (input, refused) = match self.input(action) {
+            Ok(input) => (input, None),
+            // Time passes all the same.
+            Err(why) => (Input::Tick, Some(why.kind().to_string())),
+        };
+        let done = self.handle(at, input).map_err(|why| told_failure(&why));
+        refused.map_or(done, Err)
     }
 
     fn log(&mut self) -> Vec<Entry> {

@@ -97,7 +97,7 @@ fn log_lines(front: &mut dyn Front, seq: &mut u64) -> Vec<String> {
 }
 
 /// The two lists with `-` before what only the first has and `+` before what only the second has.
-fn diff(expected: &[String], found: &[String]) -> Vec<String> {
+pub(crate) fn diff(expected: &[String], found: &[String]) -> Vec<String> {
     // The longest common subsequence, by the textbook's table: the lists are short.
     let (n, m) = (expected.len(), found.len());
     let mut common = vec![vec![0_usize; m + 1]; n + 1];

@@ -1,0 +1,1144 @@
+//! A second, naive reading of SEMANTICS: it predicts the whole event log from the whole history.
+//!
+//! It shares nothing with the arbiter but the form of the roster and of the log. Where the arbiter keeps queues and
+//! barriers, this keeps plain lists of what happened and, for every decision, goes through all of them again. It is
+//! slow and short; where the two differ, one of them has misread a rule.
+
+use crate::action::{Action, Ask, How, Level};
+use crate::log::{Entry, Name, Value};
+use crate::seconds::{Nanos, nanos};
+use packet_mutex_arbiter::{DEFAULT_PRIORITY, Mode, ModuleSpec, Roster, RosterSpec};
+use std::sync::Arc;
+
+/// The longest timeout, lease or pause.
+const LONGEST: Nanos = 24 * 3600 * crate::seconds::SECOND;
+const REASON_MAX: usize = 200;
+const PAUSES_MAX: usize = 64;
+
+/// The naive predictor.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    roster: Arc<RosterSpec>,
+    /// Every module so far: the roster's in order, then others as they are first named.
+    modules: Vec<Module>,
+    now: Nanos,
+    /// Counts all that is written down, to tell before from after at one instant.
+    count: u64,
+    asks: Vec<Waiter>,
+    turns: Vec<Turn>,
+    passes: Vec<Pass>,
+    pauses: Vec<Pause>,
+    /// Groups (`None`: all) that are kept out until a moment for another reason than a turn's end: a restart, or a
+    /// module that moved into the group with a delay still running; and the module after which it runs.
+    floors: Vec<(Option<Name>, Nanos, Option<usize>)>,
+    abandoned: bool,
+    closed: bool,
+    next_token: u64,
+    log: Vec<Entry>,
+    seq: u64,
+    /// What cannot matter any more is dropped, for long runs.
+    forgets: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Module {
+    name: Name,
+    group: Name,
+    priority: u8,
+    timeout: Nanos,
+    delay: Nanos,
+    longest: Option<Nanos>,
+    urgent: bool,
+    mode: Mode,
+    disabled: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    name: Name,
+    module: usize,
+    owner: Option<Name>,
+    urgent: bool,
+    at: Nanos,
+    count: u64,
+    deadline: Nanos,
+    starving_told: bool,
+    starving_at: Option<Nanos>,
+    lease: Option<Nanos>,
+    claim: bool,
+    over: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Turn {
+    token: u64,
+    module: usize,
+    group: Name,
+    owner: Option<Name>,
+    urgent: bool,
+    since: Nanos,
+    holds: Vec<Hold>,
+    lease: Option<Nanos>,
+    heard: Nanos,
+    claim: bool,
+    /// Until when it must be claimed; `None`: it need not be, or was.
+    unclaimed_until: Option<Nanos>,
+    overran: bool,
+    longest: Option<Nanos>,
+    end: Option<TurnEnd>,
+}
+
+#[derive(Clone, Debug)]
+struct TurnEnd {
+    at: Nanos,
+    count: u64,
+    unclean: bool,
+    /// The largest delay of what was not declined; `None`: all was.
+    delay: Option<Nanos>,
+    roster: Arc<RosterSpec>,
+}
+
+#[derive(Clone, Debug)]
+struct Hold {
+    name: Name,
+    module: usize,
+    since: Nanos,
+    /// How it ended and the module's delay at that time.
+    end: Option<(&'static str, Nanos)>,
+}
+
+#[derive(Clone, Debug)]
+struct Pass {
+    name: Name,
+    /// The place of its ask among all asks.
+    count: u64,
+    module: usize,
+    owner: Option<Name>,
+    mode: Mode,
+    recorded: bool,
+    since: Nanos,
+    end: Option<PassEnd>,
+}
+
+#[derive(Clone, Debug)]
+struct PassEnd {
+    at: Nanos,
+    declined: bool,
+    group: Name,
+    delay: Nanos,
+    roster: Arc<RosterSpec>,
+}
+
+#[derive(Clone, Debug)]
+struct Pause {
+    reason: String,
+    below: Level,
+    until: Option<Nanos>,
+}
+
+/// The kind of error with which an action is refused.
+pub type Refused = &'static str;
+
+impl Oracle {
+    /// A mutex without history.
+    #[must_use]
+    pub fn new(roster: &Roster) -> Self {
+        let mut oracle = Oracle {
+            roster: Arc::new(roster.spec().clone()),
+            modules: Vec::new(),
+            now: 0,
+            count: 0,
+            asks: Vec::new(),
+            turns: Vec::new(),
+            passes: Vec::new(),
+            pauses: Vec::new(),
+            floors: Vec::new(),
+            abandoned: false,
+            closed: false,
+            next_token: 1,
+            log: Vec::new(),
+            seq: 0,
+            forgets: false,
+        };
+        for spec in &roster.spec().modules {
+            let module = oracle.settings(spec);
+            oracle.modules.push(module);
+        }
+        oracle
+    }
+
+    /// Starts as after a restart of a server: with this token, and as after an abandoned turn (S17).
+    #[must_use]
+    pub fn started(mut self, first_token: u64, restarted: bool) -> Self {
+        self.next_token = first_token;
+        if restarted {
+            // Nobody knows whose turn it was: the longest delay of all.
+            let delays = self.roster.delays.iter().map(|d| nanos(d.delay));
+            let all = delays.chain(self.modules.iter().map(|m| m.delay));
+            let longest = all.max().unwrap_or(0).max(nanos(self.roster.handover_delay));
+            self.floors.push((None, longest, None));
+            self.abandoned = true;
+        }
+        self
+    }
+
+    /// Drops what cannot matter any more, so that a long run needs no more time a step than a short one.
+    #[must_use]
+    pub fn forgetting(mut self) -> Self {
+        self.forgets = true;
+        self
+    }
+
+    /// The predicted events since the last call.
+    pub fn log(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Does all that falls due before `to`.
+    pub fn advance(&mut self, to: Nanos) {
+        while let Some(due) = self.due().filter(|due| *due < to) {
+            self.now = due;
+            self.settle();
+        }
+    }
+
+    /// What an action at a moment comes to, with all that fell due before and at that moment.
+    ///
+    /// # Errors
+    ///
+    /// The kind of error with which it is refused.
+    pub fn act(&mut self, at: Nanos, action: &Action) -> Result<(), Refused> {
+        // S18: what fell due before is done first; a time never goes back.
+        self.advance(at);
+        self.now = self.now.max(at);
+        let done = self.apply(action);
+        self.settle();
+        if self.forgets {
+            self.forget();
+        }
+        done
+    }
+
+    /// S11: should the turn with this open hold be given away?
+    #[must_use]
+    pub fn should_yield(&self, hold: &str) -> bool {
+        let Some(turn) = self.turn() else { return false };
+        if !turn.open().any(|open| *open.name == *hold) {
+            return false;
+        }
+        let priority = self.turn_priority(turn);
+        if turn.overran || (!turn.urgent && self.paused(priority)) {
+            return true;
+        }
+        let above = |w: &&Waiter| w.urgent || (!turn.urgent && self.is_above(w, priority));
+        self.eligible().any(|w| above(&w))
+    }
+
+    /// The open holds of the turn and the open passes, with their owners.
+    #[must_use]
+    pub fn open(&self) -> Vec<(Name, Option<Name>)> {
+        let holds = self.turn().into_iter().flat_map(|turn| {
+            turn.open().map(|hold| (hold.name.clone(), turn.owner.clone()))
+        });
+        let passes = self.passes.iter().filter(|pass| pass.end.is_none());
+        holds.chain(passes.map(|pass| (pass.name.clone(), pass.owner.clone()))).collect()
+    }
+
+    // What is so, found out from the history each time.
+
+    fn turn(&self) -> Option<&Turn> {
+        // S1: at most one is open.
+        let mut open = self.turns.iter().filter(|turn| turn.end.is_none());
+        let turn = open.next();
+        assert!(open.next().is_none(), "two turns are open");
+        turn
+    }
+
+    fn turn_mut(&mut self) -> Option<&mut Turn> {
+        self.turns.iter_mut().find(|turn| turn.end.is_none())
+    }
+
+    fn turn_priority(&self, turn: &Turn) -> u8 {
+        turn.open().map(|hold| self.modules[hold.module].priority).max().unwrap_or(0)
+    }
+
+    fn paused(&self, priority: u8) -> bool {
+        self.pauses.iter().any(|pause| match pause.below {
+            Level::Priority(level) => priority < level,
+            Level::Urgent => true,
+        })
+    }
+
+    /// The waiters that no pause holds back.
+    fn eligible(&self) -> impl Iterator<Item = &Waiter> {
+        self.asks.iter().filter(|w| {
+            !w.over && (w.urgent || !self.paused(self.modules[w.module].priority))
+        })
+    }
+
+    /// Is the waiter's effective priority strictly above this one (S13)?
+    fn is_above(&self, waiter: &Waiter, priority: u8) -> bool {
+        self.effective(waiter) > i128::from(priority) * self.step()
+    }
+
+    /// Priority + waiting time / interval, times the interval so that it is a whole number.
+    fn effective(&self, waiter: &Waiter) -> i128 {
+        let waited = if self.roster.aging.is_some() { self.now - waiter.at } else { 0 };
+        i128::from(self.modules[waiter.module].priority) * self.step() + i128::from(waited)
+    }
+
+    fn step(&self) -> i128 {
+        self.roster.aging.map_or(1, |interval| i128::from(nanos(interval)))
+    }
+
+    /// S2 and S10: urgent before others, then effective priority, then arrival.
+    fn is_before(&self, a: &Waiter, b: &Waiter) -> bool {
+        if a.urgent != b.urgent {
+            return a.urgent;
+        }
+        if !a.urgent && self.effective(a) != self.effective(b) {
+            return self.effective(a) > self.effective(b);
+        }
+        a.count < b.count
+    }
+
+    fn best(&self) -> Option<&Waiter> {
+        let mut best: Option<&Waiter> = None;
+        for waiter in self.eligible() {
+            if best.is_none_or(|best| self.is_before(waiter, best)) {
+                best = Some(waiter);
+            }
+        }
+        best
+    }
+
+    /// S3: when the history lets a group in.
+    fn ready(&self, group: &Name) -> Nanos {
+        let ends = self.turns.iter().filter_map(|turn| self.keeps_out(turn, group));
+        ends.chain(self.floors_of(group).map(|(until, _)| until)).max().unwrap_or(0)
+    }
+
+    fn floors_of(&self, group: &Name) -> impl Iterator<Item = (Nanos, Option<usize>)> {
+        let of = self.floors.iter().filter(move |(of, ..)| of.as_ref().is_none_or(|g| g == group));
+        of.map(|(_, until, by)| (*until, *by))
+    }
+
+    /// Until when a turn that ended keeps a group out.
+    fn keeps_out(&self, turn: &Turn, group: &Name) -> Option<Nanos> {
+        let end = turn.end.as_ref()?;
+        let own = end.delay?;
+        let mut delay = delay(&end.roster, &turn.group, group, own);
+        if end.unclean && turn.group == *group {
+            // S7: the delay holds for every group, its own included.
+            delay = delay.max(Some(own));
+        }
+        Some(end.at + delay?)
+    }
+
+    /// Until when, and after which module, a pass that ended should have kept a group out (S15).
+    fn gap(&self, pass: &Pass, group: &Name) -> Option<Nanos> {
+        let end = pass.end.as_ref().filter(|end| !end.declined && pass.mode == Mode::Observed)?;
+        Some(end.at + delay(&end.roster, &end.group, group, end.delay)?)
+    }
+
+    fn due(&self) -> Option<Nanos> {
+        let mut due: Vec<Nanos> = self.pauses.iter().filter_map(|pause| pause.until).collect();
+        for waiter in self.asks.iter().filter(|w| !w.over) {
+            due.push(waiter.deadline);
+            due.extend(waiter.starving_at.filter(|_| !waiter.starving_told));
+        }
+        if let Some(turn) = self.turn() {
+            due.extend(turn.lease.map(|lease| turn.heard + lease));
+            due.extend(turn.unclaimed_until);
+            due.extend(turn.longest.filter(|_| !turn.overran).map(|t| turn.since + t));
+        } else if let Some(best) = self.best() {
+            due.push(if best.urgent { 0 } else { self.ready(&self.modules[best.module].group) });
+        }
+        due.into_iter().min()
+    }
+
+    // What happens.
+
+    fn write(
+        &mut self,
+        event: &'static str,
+        (request, module, token): (Option<Name>, Option<usize>, Option<u64>),
+        details: Vec<(&'static str, Value)>,
+    ) {
+        self.seq += 1;
+        let module = module.map(|module| self.modules[module].name.clone());
+        let (seq, at) = (self.seq, self.now);
+        self.log.push(Entry { seq, at, event, request, module, token, details });
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// S18: at one instant the input, then ends of pauses, leases and unclaimed grants, then the grant, then the deadlines
+    /// together, then grants that this made possible, then notices.
+    fn settle(&mut self) {
+        loop {
+            self.expire();
+            self.grant();
+            if !self.time_out() {
+                break;
+            }
+        }
+        self.notice();
+    }
+
+    fn expire(&mut self) {
+        let now = self.now;
+        self.end_pauses(|pause| pause.until.is_some_and(|until| until <= now));
+        let Some(turn) = self.turn() else { return };
+        if turn.lease.is_some_and(|lease| turn.heard + lease <= now) {
+            self.end_turn("revoked");
+        } else if turn.unclaimed_until.is_some_and(|until| until <= now) {
+            self.end_turn("declined");
+        }
+    }
+
+    fn end_pauses(&mut self, which: impl Fn(&Pause) -> bool) -> usize {
+        let (ended, kept): (Vec<Pause>, Vec<Pause>) =
+            std::mem::take(&mut self.pauses).into_iter().partition(which);
+        self.pauses = kept;
+        for pause in &ended {
+            let reason = Value::Text(pause.reason.as_str().into());
+            self.write("resumed", (None, None, None), vec![("reason", reason)]);
+        }
+        ended.len()
+    }
+
+    fn grant(&mut self) {
+        if self.turn().is_some() {
+            return;
+        }
+        let Some(best) = self.best().cloned() else { return };
+        let settings = self.modules[best.module].clone();
+        if !best.urgent && self.ready(&settings.group) > self.now {
+            return;
+        }
+        self.finish(&best.name);
+        let token = self.next_token;
+        self.next_token += 1;
+        let between = |turn: &&Turn| {
+            let end = turn.end.as_ref();
+            end.is_some_and(|end| end.delay.is_some() && end.count > best.count)
+        };
+        let others = self.turns.iter().filter(between).count() as u64;
+        let mut details = vec![("waited", Value::For(self.now - best.at))];
+        if others > 0 {
+            details.push(("others", Value::Count(others)));
+        }
+        if best.urgent {
+            details.push(("urgent", Value::Yes));
+        }
+        if self.abandoned {
+            details.push(("predecessor_abandoned", Value::Yes));
+        }
+        let about = (Some(best.name.clone()), Some(best.module), Some(token));
+        self.write("granted", about.clone(), details);
+        let hold =
+            Hold { name: best.name.clone(), module: best.module, since: self.now, end: None };
+        self.conflicts(&about, best.owner.as_ref());
+        if !best.urgent {
+            let gap = self.worst_gap(&settings.group);
+            self.short_gap(&about, gap);
+        }
+        self.turns.push(Turn {
+            token,
+            module: best.module,
+            group: settings.group,
+            owner: best.owner,
+            urgent: best.urgent,
+            since: self.now,
+            holds: vec![hold],
+            lease: best.lease,
+            heard: self.now,
+            claim: best.claim,
+            unclaimed_until: best.claim.then(|| self.now + nanos(self.roster.claim_within)),
+            overran: false,
+            longest: settings.longest,
+            end: None,
+        });
+    }
+
+    /// S15: one `conflict` for each open turn or observed pass of another owner.
+    fn conflicts(
+        &mut self,
+        about: &(Option<Name>, Option<usize>, Option<u64>),
+        owner: Option<&Name>,
+    ) {
+        let mut others = Vec::new();
+        if let Some(turn) = self.turn() {
+            let first = turn.open().next().map(|hold| hold.name.clone());
+            others.push((turn.owner.clone(), turn.module, first.unwrap_or_default()));
+        }
+        let mut passes: Vec<&Pass> = self.passes.iter().collect();
+        passes.retain(|pass| pass.end.is_none() && pass.mode == Mode::Observed);
+        passes.sort_by_key(|pass| pass.count);
+        others.extend(passes.iter().map(|p| (p.owner.clone(), p.module, p.name.clone())));
+        for (other, with, with_request) in others {
+            if other.is_none() || other.as_ref() != owner {
+                let with = Value::Word(self.modules[with].name.clone());
+                let with_request = Value::Word(with_request);
+                let details = vec![("with", with), ("with_request", with_request)];
+                self.write("conflict", about.clone(), details);
+            }
+        }
+    }
+
+    /// The pass that ended and should have kept the group out longest: until when, and its module.
+    fn worst_gap(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
+        let mut worst: Option<(Nanos, Option<usize>)> = None;
+        let mut ended: Vec<&Pass> = self.passes.iter().filter(|p| p.end.is_some()).collect();
+        ended.sort_by_key(|pass| pass.end.as_ref().map(|end| end.at));
+        for pass in ended {
+            if let Some(until) = self.gap(pass, group)
+                && worst.is_none_or(|(worst, _)| until > worst)
+            {
+                worst = Some((until, Some(pass.module)));
+            }
+        }
+        worst
+    }
+
+    /// The same for turns.
+    fn worst_delay(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
+        let mut worst: Option<(Nanos, Option<usize>)> = None;
+        let turns = self.turns.iter().filter_map(|turn| {
+            Some((self.keeps_out(turn, group)?, Some(turn.module)))
+        });
+        for (until, module) in turns.chain(self.floors_of(group)) {
+            if worst.is_none_or(|(worst, _)| until > worst) {
+                worst = Some((until, module));
+            }
+        }
+        worst
+    }
+
+    fn short_gap(
+        &mut self,
+        about: &(Option<Name>, Option<usize>, Option<u64>),
+        gap: Option<(Nanos, Option<usize>)>,
+    ) {
+        if let Some((until, Some(after))) = gap
+            && until > self.now
+        {
+            let after = Value::Word(self.modules[after].name.clone());
+            let details = vec![("after", after), ("missing", Value::For(until - self.now))];
+            self.write("short_gap", about.clone(), details);
+        }
+    }
+
+    /// S4: all deadlines of this instant together.
+    fn time_out(&mut self) -> bool {
+        let mut due: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
+        due.retain(|waiter| waiter.deadline <= self.now);
+        due.sort_by_key(|waiter| (waiter.deadline, waiter.count));
+        due.iter().for_each(|waiter| self.leave_queue(waiter, "timed_out"));
+        !due.is_empty()
+    }
+
+    fn leave_queue(&mut self, waiter: &Waiter, event: &'static str) {
+        self.finish(&waiter.name);
+        let waited = Value::For(self.now - waiter.at);
+        let about = (Some(waiter.name.clone()), Some(waiter.module), None);
+        self.write(event, about, vec![("waited", waited)]);
+    }
+
+    /// Ends all waiters of a kind, in order of arrival.
+    fn leave_all(&mut self, event: &'static str, which: impl Fn(&Waiter) -> bool) {
+        let mut leaving: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
+        leaving.retain(|waiter| which(waiter));
+        leaving.iter().for_each(|waiter| self.leave_queue(waiter, event));
+    }
+
+    fn finish(&mut self, request: &Name) {
+        for waiter in self.asks.iter_mut().filter(|w| w.name == *request) {
+            waiter.over = true;
+        }
+    }
+
+    fn notice(&mut self) {
+        let now = self.now;
+        if let Some(turn) = self.turn_mut()
+            && turn.longest.is_some_and(|longest| turn.since + longest <= now)
+            && !turn.overran
+        {
+            turn.overran = true;
+            let first = turn.open().next().map(|hold| hold.name.clone());
+            let about = (first, Some(turn.module), Some(turn.token));
+            let held = Value::For(now - turn.since);
+            self.write("overrun", about, vec![("held", held)]);
+        }
+        let mut starving: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
+        starving.retain(|w| !w.starving_told && w.starving_at.is_some_and(|at| at <= now));
+        starving.sort_by_key(|w| (w.starving_at, w.count));
+        for waiter in starving {
+            for told in self.asks.iter_mut().filter(|w| w.name == waiter.name) {
+                told.starving_told = true;
+            }
+            let best = self.best().filter(|best| best.name != waiter.name).map(|w| w.module);
+            let holder = self.turn().map(|turn| turn.module);
+            let by = holder.or(best).or_else(|| self.last());
+            let mut details = vec![("waited", Value::For(now - waiter.at))];
+            details.extend(by.map(|by| ("by", Value::Word(self.modules[by].name.clone()))));
+            self.write("starving", (Some(waiter.name), Some(waiter.module), None), details);
+        }
+    }
+
+    /// The module of the last turn that was not declined.
+    fn last(&self) -> Option<usize> {
+        let ended = self.turns.iter().filter_map(|turn| {
+            let end = turn.end.as_ref().filter(|end| end.delay.is_some())?;
+            Some((end.count, turn.module))
+        });
+        ended.max().map(|(_, module)| module)
+    }
+
+    fn apply(&mut self, action: &Action) -> Result<(), Refused> {
+        match action {
+            Action::Tick => {}
+            Action::Ask(ask) => {
+                let module = self.module(&ask.module)?;
+                self.ask(ask, module);
+            }
+            Action::End { hold, owner, how } => {
+                let end = match how {
+                    How::Released => "released",
+                    How::Panicked => "panicked",
+                    How::Declined => "declined",
+                };
+                if !self.end_own(hold, owner.as_ref(), end) {
+                    self.write("not_holder", (Some(hold.clone()), None, None), Vec::new());
+                    return Err("not_holder");
+                }
+            }
+            Action::EndModule { module, owner } => return self.end_module(module, owner),
+            Action::Yield { hold, owner, request, timeout } => {
+                return self.give_away(hold, owner.as_ref(), request, *timeout);
+            }
+            Action::Withdraw(request) => self.withdraw(request),
+            Action::Claim(request) => return self.claim(request),
+            Action::Acknowledge(hold) => return self.acknowledge(hold),
+            Action::Heartbeat(hold) => {
+                let now = self.now;
+                let turn = self.turn_mut().filter(|turn| turn.open().any(|h| h.name == *hold));
+                turn.ok_or("not_holder")?.heard = now;
+            }
+            Action::OwnerLost(owner) => self.owner_lost(owner),
+            Action::Cancel(module) => {
+                let module = self.module(module)?;
+                self.leave_all("cancelled", |waiter| waiter.module == module);
+            }
+            Action::Disable(module) => self.set_disabled(module, true)?,
+            Action::Enable(module) => self.set_disabled(module, false)?,
+            Action::SetMode(module, mode) => {
+                let module = self.module(module)?;
+                self.set_mode(module, *mode);
+            }
+            Action::Pause { reason, below, lasts } => return self.pause(reason, *below, *lasts),
+            Action::Resume(reason) => {
+                let ended =
+                    self.end_pauses(|pause| reason.as_ref().is_none_or(|r| *r == pause.reason));
+                if ended == 0 && reason.is_some() {
+                    return Err("refused");
+                }
+            }
+            Action::Close => {
+                if !self.closed {
+                    self.closed = true;
+                    self.write("closing", (None, None, None), Vec::new());
+                    self.leave_all("closed", |_| true);
+                }
+            }
+            Action::Reload(roster) => return self.reload(roster),
+            Action::Reset(owner) => self.reset(owner.as_ref()),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, ask: &Ask, module: usize) {
+        let settings = self.modules[module].clone();
+        let own = |turn: &&Turn| {
+            let by_owner = ask.owner.is_some() && turn.owner == ask.owner;
+            by_owner || turn.open().any(|hold| ask.within.as_ref() == Some(&hold.name))
+        };
+        let own_turn = self.turn().filter(own);
+        let same = |turn: &Turn| {
+            turn.group == settings.group || turn.open().any(|hold| hold.module == module)
+        };
+        let nests = own_turn.is_some_and(same);
+        let holds_other = own_turn.is_some() && !nests;
+        if nests {
+            return self.nest(&ask.request, module);
+        }
+        let timeout = ask.timeout.unwrap_or(settings.timeout);
+        let refusal = self.refusal(ask, &settings, holds_other);
+        let about = (Some(ask.request.clone()), Some(module), None);
+        let recorded = settings.mode != Mode::Off || refusal.is_some();
+        if recorded {
+            let mut details = vec![("timeout", Value::For(timeout))];
+            if ask.urgent {
+                details.push(("urgent", Value::Yes));
+            }
+            self.write("requested", about.clone(), details);
+        }
+        if let Some(error) = refusal {
+            return self.write("refused", about, vec![("error", Value::Fixed(error))]);
+        }
+        let count = self.tick();
+        if settings.mode != Mode::Enforced {
+            return self.pass(&ask.request, count, module, ask.owner.clone(), 0, recorded);
+        }
+        self.asks.push(Waiter {
+            name: ask.request.clone(),
+            module,
+            owner: ask.owner.clone(),
+            urgent: ask.urgent,
+            at: self.now,
+            count,
+            deadline: self.now + timeout,
+            starving_told: false,
+            starving_at: self.roster.starving_after.map(|after| self.now + nanos(after)),
+            lease: ask.lease,
+            claim: ask.claim,
+            over: false,
+        });
+    }
+
+    fn refusal(&self, ask: &Ask, module: &Module, holds_other: bool) -> Option<Refused> {
+        let enforced = module.mode == Mode::Enforced;
+        let waiting = self.asks.iter().filter(|w| !w.over).count();
+        let passing = self.passes.iter().filter(|p| p.end.is_none()).count();
+        let checks = [
+            ("not_holder", ask.within.as_ref().is_some_and(|hold| !self.is_open(hold))),
+            ("would_deadlock", holds_other && enforced),
+            ("closed", self.closed),
+            ("disabled", module.disabled),
+            ("refused", ask.timeout.max(ask.lease).is_some_and(|longest| longest > LONGEST)),
+            ("refused", ask.urgent && !module.urgent && enforced),
+            (
+                "queue_full",
+                (if enforced { waiting } else { passing }) >= self.roster.limits.waiters,
+            ),
+        ];
+        checks.into_iter().find(|(_, is)| *is).map(|(error, _)| error)
+    }
+
+    fn is_open(&self, hold: &Name) -> bool {
+        self.turn().is_some_and(|turn| turn.open().any(|h| h.name == *hold))
+            || self.passes.iter().any(|pass| pass.end.is_none() && pass.name == *hold)
+    }
+
+    fn nest(&mut self, request: &Name, module: usize) {
+        let now = self.now;
+        let Some(turn) = self.turn_mut() else { return };
+        let (token, depth) = (turn.token, turn.open().count() as u64);
+        turn.holds.push(Hold { name: request.clone(), module, since: now, end: None });
+        let about = (Some(request.clone()), Some(module), Some(token));
+        self.write("nested", about, vec![("depth", Value::Count(depth))]);
+    }
+
+    fn pass(
+        &mut self,
+        request: &Name,
+        count: u64,
+        module: usize,
+        owner: Option<Name>,
+        waited: Nanos,
+        recorded: bool,
+    ) {
+        let settings = self.modules[module].clone();
+        let about = (Some(request.clone()), Some(module), None);
+        if recorded {
+            let mut details = vec![("waited", Value::For(waited)), ("pass", Value::Yes)];
+            if self.abandoned {
+                details.push(("predecessor_abandoned", Value::Yes));
+            }
+            self.write("granted", about.clone(), details);
+        }
+        if settings.mode == Mode::Observed {
+            self.conflicts(&about, owner.as_ref());
+            let (delay, gap) = (self.worst_delay(&settings.group), self.worst_gap(&settings.group));
+            let until = |gap: Option<(Nanos, Option<usize>)>| gap.map(|(until, _)| until);
+            self.short_gap(&about, if until(gap) > until(delay) { gap } else { delay });
+        }
+        self.passes.push(Pass {
+            name: request.clone(),
+            count,
+            module,
+            owner,
+            mode: settings.mode,
+            recorded,
+            since: self.now,
+            end: None,
+        });
+    }
+
+    // Ends.
+
+    /// Ends an open hold or pass of this owner.
+    fn end_own(&mut self, hold: &Name, owner: Option<&Name>, end: &'static str) -> bool {
+        let held = self.turn().is_some_and(|turn| {
+            turn.owner.as_ref() == owner && turn.open().any(|h| h.name == *hold)
+        });
+        let passing = self.passes.iter().any(|pass| {
+            pass.end.is_none() && pass.name == *hold && pass.owner.as_ref() == owner
+        });
+        if held {
+            self.end_hold(hold, end);
+        } else if passing {
+            self.end_pass(hold, end);
+        }
+        held || passing
+    }
+
+    fn end_module(&mut self, module: &str, owner: &Name) -> Result<(), Refused> {
+        let module = self.module(module)?;
+        let turn = self.turn().filter(|turn| turn.owner.as_ref() == Some(owner));
+        let hold = turn.and_then(|turn| turn.open().filter(|hold| hold.module == module).last());
+        let passes = self.passes.iter().filter(|pass| {
+            pass.end.is_none() && pass.module == module && pass.owner.as_ref() == Some(owner)
+        });
+        let pass = passes.max_by_key(|pass| pass.count);
+        match (hold.map(|hold| hold.name.clone()), pass.map(|pass| pass.name.clone())) {
+            (Some(hold), _) => self.end_hold(&hold, "released"),
+            (None, Some(pass)) => self.end_pass(&pass, "released"),
+            (None, None) => {
+                self.write("not_holder", (None, Some(module), None), Vec::new());
+                return Err("not_holder");
+            }
+        }
+        Ok(())
+    }
+
+    fn end_hold(&mut self, hold: &Name, how: &'static str) {
+        let (now, count) = (self.now, self.tick());
+        let delays: Vec<Nanos> = self.modules.iter().map(|module| module.delay).collect();
+        let roster = self.roster.clone();
+        let Some(turn) = self.turn_mut() else { return };
+        let Some(at) = turn.holds.iter().position(|h| h.name == *hold) else { return };
+        let module = turn.holds[at].module;
+        turn.holds[at].end = Some((how, delays[module]));
+        let depth = turn.open().count() as u64;
+        let (token, held) = (turn.token, now - turn.holds[at].since);
+        if depth == 0 {
+            // S3: the largest delay of its modules; S9: what was declined left no trace.
+            let did = turn.holds.iter().filter_map(|hold| hold.end);
+            let delay = did.filter(|(how, _)| *how != "declined").map(|(_, delay)| delay).max();
+            let unclean = delay.is_some() && matches!(how, "abandoned" | "revoked");
+            turn.end = Some(TurnEnd { at: now, count, unclean, delay, roster });
+            self.abandoned |= unclean;
+        }
+        let mut details = vec![("held", Value::For(held))];
+        if depth > 0 {
+            details.push(("depth", Value::Count(depth)));
+        }
+        self.write(how, (Some(hold.clone()), Some(module), Some(token)), details);
+    }
+
+    /// Ends all holds of the turn, the newest first.
+    fn end_turn(&mut self, how: &'static str) {
+        while let Some(newest) =
+            self.turn().and_then(|turn| turn.open().last()).map(|hold| hold.name.clone())
+        {
+            self.end_hold(&newest, how);
+        }
+    }
+
+    fn end_pass(&mut self, request: &Name, how: &'static str) {
+        let (now, roster) = (self.now, self.roster.clone());
+        let modules = self.modules.clone();
+        let open = |pass: &&mut Pass| pass.end.is_none() && pass.name == *request;
+        let Some(pass) = self.passes.iter_mut().find(open) else { return };
+        let Module { group, delay, .. } = modules[pass.module].clone();
+        pass.end = Some(PassEnd { at: now, declined: how == "declined", group, delay, roster });
+        if pass.recorded {
+            let about = (Some(request.clone()), Some(pass.module), None);
+            let details = vec![("held", Value::For(now - pass.since)), ("pass", Value::Yes)];
+            self.write(how, about, details);
+        }
+    }
+
+    fn give_away(
+        &mut self,
+        hold: &Name,
+        owner: Option<&Name>,
+        request: &Name,
+        timeout: Option<Nanos>,
+    ) -> Result<(), Refused> {
+        let mut again = Ask { owner: owner.cloned(), timeout, ..Ask::new(request, "") };
+        let own = |turn: &&Turn| {
+            turn.owner.as_ref() == owner && turn.open().any(|h| h.name == *hold)
+        };
+        let module;
+        if let Some(turn) = self.turn().filter(own) {
+            if turn.open().count() > 1 {
+                return Err("refused");
+            }
+            (again.lease, again.claim) = (turn.lease, turn.claim);
+            module = turn.open().next().map_or(turn.module, |hold| hold.module);
+        } else {
+            let pass = self.passes.iter().find(|pass| {
+                pass.end.is_none() && pass.name == *hold && pass.owner.as_ref() == owner
+            });
+            let Some(pass) = pass else {
+                self.write("not_holder", (Some(hold.clone()), None, None), Vec::new());
+                return Err("not_holder");
+            };
+            module = pass.module;
+        }
+        self.end_own(hold, owner, "yielded");
+        self.ask(&again, module);
+        Ok(())
+    }
+
+    fn withdraw(&mut self, request: &Name) {
+        let waiting = self.asks.iter().find(|w| !w.over && w.name == *request).cloned();
+        if let Some(waiter) = waiting {
+            self.leave_queue(&waiter, "withdrawn");
+        } else if self.turn().is_some_and(|turn| turn.open().any(|h| h.name == *request)) {
+            self.end_hold(request, "declined");
+        } else {
+            self.end_pass(request, "declined");
+        }
+    }
+
+    fn claim(&mut self, request: &Name) -> Result<(), Refused> {
+        if let Some(turn) = self.turn_mut()
+            && turn.open().next().is_some_and(|hold| hold.name == *request)
+        {
+            turn.unclaimed_until = None;
+        }
+        if self.is_open(request) { Ok(()) } else { Err("lost") }
+    }
+
+    fn acknowledge(&mut self, hold: &Name) -> Result<(), Refused> {
+        let turn = self.turn().filter(|turn| turn.open().any(|h| h.name == *hold));
+        let turn = turn.ok_or("not_holder")?;
+        let about = (Some(hold.clone()), Some(turn.module), Some(turn.token));
+        if self.abandoned {
+            self.abandoned = false;
+            self.write("acknowledged", about, Vec::new());
+        }
+        Ok(())
+    }
+
+    fn owner_lost(&mut self, owner: &Name) {
+        self.leave_all("lost", |waiter| waiter.owner.as_ref() == Some(owner));
+        if self.turn().is_some_and(|turn| turn.owner.as_ref() == Some(owner)) {
+            self.end_turn("abandoned");
+        }
+        self.end_passes_of(owner, "abandoned");
+    }
+
+    fn end_passes_of(&mut self, owner: &Name, how: &'static str) {
+        let mut passes: Vec<Pass> = self.passes.clone();
+        passes.retain(|pass| pass.end.is_none() && pass.owner.as_ref() == Some(owner));
+        passes.sort_by_key(|pass| pass.count);
+        passes.iter().for_each(|pass| self.end_pass(&pass.name, how));
+    }
+
+    // Steering.
+
+    fn set_disabled(&mut self, module: &str, disabled: bool) -> Result<(), Refused> {
+        let module = self.module(module)?;
+        if self.modules[module].disabled != disabled {
+            self.modules[module].disabled = disabled;
+            let event = if disabled { "disabled" } else { "enabled" };
+            self.write(event, (None, Some(module), None), Vec::new());
+        }
+        Ok(())
+    }
+
+    fn set_mode(&mut self, module: usize, mode: Mode) {
+        if self.modules[module].mode == mode {
+            return;
+        }
+        self.modules[module].mode = mode;
+        let details = vec![("mode", Value::Fixed(mode.name()))];
+        self.write("mode", (None, Some(module), None), details);
+        if mode == Mode::Enforced {
+            return;
+        }
+        let mut waiting: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
+        waiting.retain(|waiter| waiter.module == module);
+        for waiter in waiting {
+            self.finish(&waiter.name);
+            let waited = self.now - waiter.at;
+            self.pass(&waiter.name, waiter.count, module, waiter.owner, waited, true);
+        }
+    }
+
+    fn pause(&mut self, reason: &str, below: Level, lasts: Option<Nanos>) -> Result<(), Refused> {
+        let bad = !(1..=REASON_MAX).contains(&reason.len()) || reason.chars().any(char::is_control);
+        if bad || lasts.is_some_and(|lasts| lasts > LONGEST) {
+            return Err("refused");
+        }
+        let until = lasts.map(|lasts| self.now + lasts);
+        let pause = Pause { reason: reason.to_string(), below, until };
+        match self.pauses.iter().position(|pause| pause.reason == reason) {
+            Some(at) => self.pauses[at] = pause,
+            None if self.pauses.len() >= PAUSES_MAX => return Err("refused"),
+            None => self.pauses.push(pause),
+        }
+        let below = match below {
+            Level::Priority(level) => Value::Count(u64::from(level)),
+            Level::Urgent => Value::Fixed("urgent"),
+        };
+        let mut details = vec![("reason", Value::Text(reason.into())), ("below", below)];
+        details.extend(until.map(|until| ("until", Value::At(until))));
+        self.write("paused", (None, None, None), details);
+        Ok(())
+    }
+
+    fn reload(&mut self, roster: &Roster) -> Result<(), Refused> {
+        let new = roster.spec();
+        let added = new.modules.iter().filter(|m| self.known(&m.name).is_none()).count();
+        if self.modules.len() + added > new.limits.modules {
+            return Err("refused");
+        }
+        let old = std::mem::replace(&mut self.roster, Arc::new(new.clone()));
+        let mut switched = Vec::new();
+        for at in 0..self.modules.len() {
+            let before = self.modules[at].clone();
+            let written = |roster: &RosterSpec| {
+                let named = roster.modules.iter().find(|m| *m.name == *before.name).cloned();
+                named.unwrap_or_else(|| ModuleSpec::new(&before.name, DEFAULT_PRIORITY))
+            };
+            let (was, is) = (written(&old), written(new));
+            let mut module = self.settings(&is);
+            module.disabled = before.disabled;
+            // A switch made while running stays, unless the rosters themselves differ.
+            if was.mode == is.mode {
+                module.mode = before.mode;
+            } else if is.mode != before.mode {
+                switched.push((at, is.mode));
+                module.mode = before.mode;
+            }
+            if module.group != before.group {
+                // S19: no running delay shrinks, not by a move into a group that may go at once either.
+                if let Some((until, by)) = self.worst_delay(&before.group) {
+                    self.floors.push((Some(module.group.clone()), until, by));
+                }
+            }
+            self.modules[at] = module;
+        }
+        for spec in &new.modules {
+            if self.known(&spec.name).is_none() {
+                let module = self.settings(spec);
+                self.modules.push(module);
+            }
+        }
+        self.write("reloaded", (None, None, None), Vec::new());
+        switched.into_iter().for_each(|(module, mode)| self.set_mode(module, mode));
+        Ok(())
+    }
+
+    /// S20: ends the caller's own turn, cancels the waiters, forgets the delay.
+    fn reset(&mut self, owner: Option<&Name>) {
+        if let Some(owner) = owner {
+            while let Some(oldest) = self
+                .turn()
+                .filter(|turn| turn.owner.as_ref() == Some(owner))
+                .and_then(|turn| turn.open().next())
+                .map(|hold| hold.name.clone())
+            {
+                self.end_hold(&oldest, "released");
+            }
+            self.end_passes_of(owner, "released");
+        }
+        self.leave_all("cancelled", |_| true);
+        self.turns.retain(|turn| turn.end.is_none());
+        self.passes.retain(|pass| pass.end.is_none());
+        self.floors.clear();
+        self.abandoned = false;
+        self.write("reset", (None, None, None), Vec::new());
+    }
+
+    // Modules.
+
+    fn known(&self, name: &str) -> Option<usize> {
+        self.modules.iter().position(|module| *module.name == *name)
+    }
+
+    /// A module's place, by a valid name; one that the roster does not name is made when first asked for.
+    fn module(&mut self, name: &str) -> Result<usize, Refused> {
+        let name = name.to_ascii_lowercase();
+        if let Some(known) = self.known(&name) {
+            return Ok(known);
+        }
+        if self.roster.strict {
+            return Err("unknown_module");
+        }
+        if self.modules.len() >= self.roster.limits.modules {
+            return Err("refused");
+        }
+        let module = self.settings(&ModuleSpec::new(&name, DEFAULT_PRIORITY));
+        self.modules.push(module);
+        Ok(self.modules.len() - 1)
+    }
+
+    fn settings(&self, spec: &ModuleSpec) -> Module {
+        Module {
+            name: spec.name.as_str().into(),
+            group: spec.group.as_deref().unwrap_or(&spec.name).into(),
+            priority: spec.priority,
+            timeout: nanos(spec.timeout.unwrap_or(self.roster.timeout)),
+            delay: nanos(spec.handover_delay.unwrap_or(self.roster.handover_delay)),
+            longest: spec.longest_turn.map(nanos),
+            urgent: spec.urgent,
+            mode: spec.mode,
+            disabled: false,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.asks.retain(|waiter| !waiter.over);
+        if self.turns.len() + self.passes.len() < 32 {
+            return;
+        }
+        let Some(last) = self.turns.iter().filter_map(|t| t.end.as_ref()).map(|e| e.count).max()
+        else {
+            return;
+        };
+        let oldest = self.asks.iter().map(|waiter| waiter.count).min().unwrap_or(u64::MAX);
+        let delays = self.roster.delays.iter().map(|delay| nanos(delay.delay));
+        let delays = delays.chain(self.modules.iter().map(|module| module.delay));
+        let longest = delays.max().unwrap_or(0);
+        let now = self.now;
+        // The last turn stays: it may have to be named.
+        self.turns.retain(|turn| {
+            turn.end.as_ref().is_none_or(|end| {
+                end.count == last || end.count > oldest || end.at + longest > now
+            })
+        });
+        self.passes.retain(|pass| pass.end.as_ref().is_none_or(|end| end.at + longest > now));
+    }
+}
+
+impl Turn {
+    fn open(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.iter().filter(|hold| hold.end.is_none())
+    }
+}
+
+/// S3: the delay between groups; `own` is that of the turn's modules. The exact pair, else the longer of the two half
+/// named ones, else `*` to `*`, else the turn's own. Within a group only the exact pair counts.
+fn delay(roster: &RosterSpec, from: &str, to: &str, own: Nanos) -> Option<Nanos> {
+    let pair = |a: &str, b: &str| {
+        let mut pairs = roster.delays.iter().filter(|d| d.from == a && d.to == b);
+        pairs.next().map(|d| nanos(d.delay))
+    };
+    if let Some(exact) = pair(from, to) {
+        return Some(exact);
+    }
+    if from == to {
+        return None;
+    }
+    pair(from, "*").max(pair("*", to)).or(pair("*", "*")).or(Some(own))
+}

@@ -1,4 +1,48 @@
-//! Strict-priority mutex for one shared action channel, with handover delays and timeouts.
+//! The lock that several modules of one program share when they drive one character, robot or line: strict module
+//! priorities, a delay when the channel passes to another module, timeouts, scoped release, and a log of all of it.
+//!
+//! ```
+//! use packet_mutex::{PacketMutex, Roster};
+//!
+//! let mutex = PacketMutex::new(Roster::default());
+//! let turn = mutex.acquire("fisher")?; // waits at most 30 s
+//! // send the packets of one whole cycle
+//! drop(turn);
+//! # Ok::<(), packet_mutex::Error>(())
+//! ```
+//!
+//! - [`PacketMutex`] has no data: it says when a module may act. Lost threads are recovered, modules can be observed before
+//!   they are governed, turns nest in any order.
+//! - [`Guarded<T>`](Guarded) owns the channel: without a turn there is no way to send.
+//! - Threads and tasks of any executor wait in one queue; every blocking call has an async twin.
+//!
+//! The decisions are those of [`packet_mutex_arbiter`], a state machine without clock, thread or I/O.
 
+mod ask;
+mod clock;
+mod error;
+mod events;
+mod guarded;
+mod log;
+mod module;
+mod mutex;
+mod owner;
 #[cfg(feature = "toml")]
 pub mod roster_toml;
+mod shared;
+mod sync;
+mod turn;
+
+pub use ask::{Ask, Target};
+pub use clock::{Alarm, Clock, ManualClock, SystemClock};
+pub use error::Error;
+pub use events::{Entry, Events, NamedEvent};
+pub use guarded::{Guarded, GuardedTurn, NestedTurn};
+pub use module::{Module, ModuleRef};
+pub use mutex::{Builder, PacketMutex, all_but_urgent, below};
+pub use packet_mutex_arbiter::{
+    Below, DelaySpec, End, Event, EventKind, Failure, HolderStatus, InvalidName, Limits, Mode,
+    ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Refusal, Roster, RosterError,
+    RosterErrors, RosterSpec, Status, Time, TimedOut, Token, Unserved, WaiterStatus,
+};
+pub use turn::{OfTask, OfThread, Slept, TaskTurn, Turn, TurnOf};

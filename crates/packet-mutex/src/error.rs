@@ -1,0 +1,152 @@
+//! Why an ask or a call about a turn failed.
+
+use packet_mutex_arbiter::{Failure, InvalidName, NameError, Refusal, TimedOut};
+use std::sync::Arc;
+
+/// Why an ask or a call about a turn failed: what happened, who holds, what to do.
+///
+/// Whatever the error, the caller does not have the mutex.
+///
+/// ```
+/// use packet_mutex::{Error, PacketMutex, Roster};
+///
+/// let mutex = PacketMutex::new(Roster::default());
+/// let turn = mutex.acquire("fisher")?;
+/// std::thread::scope(|s| {
+///     s.spawn(|| match mutex.try_acquire("eater") {
+///         Err(Error::Timeout(why)) => assert_eq!(&*why.holder.unwrap().0, "fisher"),
+///         other => panic!("{other:?}"),
+///     });
+/// });
+/// # drop(turn);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not granted in time: who holds, how many are ahead, how much of the delay is left (S4).
+    #[error("{0}")]
+    Timeout(TimedOut),
+    /// The caller holds a turn of another group (S5). End that first, or put both modules into one group.
+    #[error("{}", Failure::WouldDeadlock { holds: holds.clone(), asked: asked.clone() })]
+    WouldDeadlock {
+        /// The module whose turn the caller holds.
+        holds: Arc<str>,
+        /// The module that it asked for.
+        asked: Arc<str>,
+    },
+    /// Refused for a reason that waiting does not change.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The module's waiting requests were cancelled (S12).
+    #[error("{}", Failure::Cancelled)]
+    Cancelled,
+    /// The module is disabled (S12). Enable it, or let it rest.
+    #[error("{}", Failure::Disabled { module: module.clone() })]
+    Disabled {
+        /// The module.
+        module: Arc<str>,
+    },
+    /// The mutex is closed (S12).
+    #[error("{}", Failure::Closed)]
+    Closed,
+    /// The caller does not hold what it speaks of (S6). Nothing was changed.
+    #[error("{}", Failure::NotHolder { holder: holder.clone() })]
+    NotHolder {
+        /// Who holds the mutex instead, if anybody.
+        holder: Option<Arc<str>>,
+    },
+    /// Too many requests wait (S14).
+    #[error("{}", Failure::QueueFull { limit: *limit })]
+    QueueFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// The text is no name (S14).
+    #[error("{0}")]
+    InvalidName(InvalidName),
+    /// The roster is strict and has no such module.
+    #[error("{0}")]
+    UnknownModule(NameError),
+    /// The ask's validity check said no inside the turn, or panicked; the turn was declined (S9).
+    #[error("no longer valid: the check that came with the ask said no inside the turn")]
+    NoLongerValid,
+    /// The turn is gone: its owner was lost, its lease ran out, or its grant was never claimed (S7, S8, S12).
+    #[error("lost: the turn or request is gone; ask again")]
+    Lost,
+    /// A turn that had the channel was leaked and its thread is gone, so the channel may still be in use (S7). Give the
+    /// mutex a new channel with `Guarded::replace`.
+    #[error(
+        "channel lost: the channel went with a leaked turn; connect anew and call `Guarded::replace`"
+    )]
+    ChannelLost,
+    /// The mutex cannot be reached.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The secret is missing or wrong.
+    #[error("unauthorized: the mutex's secret is missing or wrong")]
+    Unauthorized,
+    /// This mutex cannot do that.
+    #[error("unsupported: {0}")]
+    Unsupported(&'static str),
+    /// A client brought another roster than the mutex has (S19).
+    #[error("roster differs in: {}", fields.join(", "))]
+    RosterDiffers {
+        /// The paths of the fields that differ.
+        fields: Vec<String>,
+    },
+}
+
+impl Error {
+    /// The kind, by the name that every front uses.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Error::Timeout(_) => "timeout",
+            Error::WouldDeadlock { .. } => "would_deadlock",
+            Error::Refused(_) => "refused",
+            Error::Cancelled => "cancelled",
+            Error::Disabled { .. } => "disabled",
+            Error::Closed => "closed",
+            Error::NotHolder { .. } => "not_holder",
+            Error::QueueFull { .. } => "queue_full",
+            Error::InvalidName(_) => "invalid_name",
+            Error::UnknownModule(_) => "unknown_module",
+            Error::NoLongerValid => "no_longer_valid",
+            Error::Lost => "lost",
+            Error::ChannelLost => "channel_lost",
+            Error::Unavailable(_) => "unavailable",
+            Error::Unauthorized => "unauthorized",
+            Error::Unsupported(_) => "unsupported",
+            Error::RosterDiffers { .. } => "roster_differs",
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TimedOut(why) => Error::Timeout(why),
+            Failure::WouldDeadlock { holds, asked } => Error::WouldDeadlock { holds, asked },
+            Failure::Refused(why) => Error::Refused(why),
+            Failure::Cancelled | Failure::Withdrawn => Error::Cancelled,
+            Failure::Disabled { module } => Error::Disabled { module },
+            Failure::Closed => Error::Closed,
+            Failure::NotHolder { holder } => Error::NotHolder { holder },
+            Failure::QueueFull { limit } => Error::QueueFull { limit },
+            Failure::Lost => Error::Lost,
+        }
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Invalid(why) => Error::InvalidName(why),
+            NameError::UnknownModule { .. } => Error::UnknownModule(error),
+            NameError::TooManyModules { limit } => {
+                Error::Refused(Refusal::TooManyModules { limit })
+            }
+        }
+    }
+}

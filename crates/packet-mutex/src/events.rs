@@ -1,0 +1,130 @@
+//! Reading the event log (S16).
+
+use crate::log::other_module;
+use crate::shared::{Shared, State};
+use packet_mutex_arbiter::{Event, EventKind, ModuleId, Time};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A reader of one mutex's events, from `PacketMutex::events`.
+///
+/// Each reader reads every event once. The mutex keeps a bounded number (the roster's `limits.events`): who reads too
+/// late finds an [`Entry::Dropped`] that says how many are gone; a slow reader delays nobody.
+#[derive(Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+    seen: u64,
+}
+
+/// What a reader finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An event.
+    Event(NamedEvent),
+    /// So many events were dropped before this reader came to them.
+    Dropped {
+        /// The mutex's name.
+        mutex: Arc<str>,
+        /// The number of the newest event that is gone.
+        seq: u64,
+        /// When the reader noticed it.
+        at: Time,
+        /// How many are gone.
+        count: u64,
+    },
+}
+
+/// An event with the names that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEvent {
+    /// The event.
+    pub event: Event,
+    /// The mutex's name.
+    pub mutex: Arc<str>,
+    /// The name of the event's module.
+    pub module: Option<Arc<str>>,
+    /// The name of the second module that it speaks of, as in a conflict.
+    pub other: Option<Arc<str>>,
+}
+
+impl Events {
+    pub(crate) fn new(shared: Arc<Shared>, from_the_oldest: bool) -> Self {
+        let newest = shared.with(|state, _| state.arbiter.last_seq());
+        Events { shared, seen: if from_the_oldest { 0 } else { newest } }
+    }
+
+    /// All new events, without waiting.
+    pub fn take(&mut self) -> Vec<Entry> {
+        let shared = self.shared.clone();
+        shared.with(|state, now| self.read(state, now))
+    }
+
+    /// All new events; waits up to `longest` for the first, in the mutex's time.
+    pub fn wait(&mut self, longest: Duration) -> Vec<Entry> {
+        let shared = self.shared.clone();
+        let end = shared.clock.now() + longest;
+        let found = shared.wait(Some(end), |state, waker, now| {
+            let entries = self.read(state, now);
+            if entries.is_empty() {
+                state.readers.push(waker);
+                return None;
+            }
+            Some(entries)
+        });
+        found.unwrap_or_default()
+    }
+
+    fn read(&mut self, state: &State, now: Time) -> Vec<Entry> {
+        let arbiter = &state.arbiter;
+        let name = |module: ModuleId| arbiter.module_name(module).clone();
+        let mutex = &self.shared.name;
+        let (lost, events) = arbiter.events_since(self.seen);
+        let dropped =
+            Entry::Dropped { mutex: mutex.clone(), seq: self.seen + lost, at: now, count: lost };
+        let mut entries: Vec<Entry> = (lost > 0).then_some(dropped).into_iter().collect();
+        entries.extend(events.map(|event| {
+            Entry::Event(NamedEvent {
+                event: event.clone(),
+                mutex: mutex.clone(),
+                module: event.module.map(name),
+                other: other_module(&event.kind).map(name),
+            })
+        }));
+        self.seen = arbiter.last_seq();
+        entries
+    }
+}
+
+/// The line of JSON that stands for the entry in logs and traces, without the line's end.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Entry::Event(named) => named.fmt(f),
+            Entry::Dropped { mutex, seq, at, count } => write!(
+                f,
+                r#"{{"seq":{seq},"t":{at},"event":"dropped","mutex":"{mutex}","count":{count}}}"#
+            ),
+        }
+    }
+}
+
+/// The line of JSON that stands for the event.
+impl fmt::Display for NamedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |module: ModuleId| {
+            let own = self.event.module == Some(module);
+            let name = if own { &self.module } else { &self.other };
+            name.as_deref().unwrap_or_default()
+        };
+        self.event.write_json(&self.mutex, name, f)
+    }
+}
+
+impl NamedEvent {
+    /// The event's kind.
+    #[must_use]
+    pub fn kind(&self) -> &EventKind {
+        &self.event.kind
+    }
+}

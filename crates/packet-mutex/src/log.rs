@@ -1,0 +1,124 @@
+//! The lines that a mutex writes through `tracing`, target `packet_mutex`.
+
+use crate::Error;
+use packet_mutex_arbiter::{End, Event, EventKind, ModuleId, Unserved};
+use std::sync::Arc;
+use tracing::{Level, debug, enabled, info, warn};
+
+const TARGET: &str = "packet_mutex";
+
+/// What is to be written once the mutex's lock is free.
+pub(crate) enum Line {
+    /// An event, with the names of its module and of the second one that it speaks of.
+    Event { event: Event, level: Level, module: Arc<str>, other: Arc<str> },
+    /// A module that the roster does not name asks for the first time.
+    Unknown { name: Arc<str>, nearest: Option<Arc<str>> },
+}
+
+/// Is anybody listening? Asked before anything is copied.
+pub(crate) fn is_wanted() -> bool {
+    enabled!(target: TARGET, Level::WARN)
+}
+
+impl Line {
+    pub(crate) fn of(event: &Event, name: impl Fn(ModuleId) -> Arc<str>) -> Option<Line> {
+        let level = level(&event.kind)?;
+        let name = |module: Option<ModuleId>| module.map_or_else(|| Arc::from("-"), &name);
+        let (module, other) = (name(event.module), name(other_module(&event.kind)));
+        Some(Line::Event { event: event.clone(), level, module, other })
+    }
+}
+
+/// At which level this kind of event is written; `None`: not now.
+fn level(kind: &EventKind) -> Option<Level> {
+    match kind {
+        EventKind::Requested { .. } | EventKind::Acknowledged => {
+            enabled!(target: TARGET, Level::DEBUG).then_some(Level::DEBUG)
+        }
+        // The asker writes this one, for it knows why.
+        EventKind::Unserved { why: Unserved::TimedOut, .. } => None,
+        EventKind::Ended { end: End::Abandoned | End::Revoked | End::Panicked, .. }
+        | EventKind::Refused { .. }
+        | EventKind::NotHolder
+        | EventKind::Overrun { .. }
+        | EventKind::Starving { .. }
+        | EventKind::Conflict { .. }
+        | EventKind::ShortGap { .. } => Some(Level::WARN),
+        _ => enabled!(target: TARGET, Level::INFO).then_some(Level::INFO),
+    }
+}
+
+/// The second module that an event names.
+pub(crate) fn other_module(kind: &EventKind) -> Option<ModuleId> {
+    match kind {
+        EventKind::Starving { by, .. } => *by,
+        EventKind::Conflict { with, .. } => Some(*with),
+        EventKind::ShortGap { after, .. } => Some(*after),
+        _ => None,
+    }
+}
+
+pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
+    for line in lines {
+        match line {
+            Line::Event { event, level, module, other } => {
+                let token = event.token.map(|token| token.0);
+                let text = sentence(&event, &module, &other);
+                match level {
+                    Level::DEBUG => debug!(target: TARGET, mutex, token, "{text}"),
+                    Level::INFO => info!(target: TARGET, mutex, token, "{text}"),
+                    _ => warn!(target: TARGET, mutex, token, "{text}"),
+                }
+            }
+            Line::Unknown { name, nearest } => {
+                let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+                warn!(target: TARGET, mutex, "the roster does not name {name}: priority 50{hint}");
+            }
+        }
+    }
+}
+
+/// An ask that was not granted in time, and why.
+pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
+    if let Error::Timeout(why) = error {
+        warn!(target: TARGET, mutex, "{module} {why}");
+    }
+}
+
+fn sentence(event: &Event, module: &str, other: &str) -> String {
+    match &event.kind {
+        EventKind::Granted { waited, pass, urgent, abandoned, .. } => {
+            let pass = if *pass { " a pass, not a turn," } else { "" };
+            let urgent = if *urgent { ", urgent" } else { "" };
+            let mark = if *abandoned { "; an earlier turn was abandoned" } else { "" };
+            format!("{module} acquired{pass} after {:.3} s{urgent}{mark}", waited.as_secs_f64())
+        }
+        EventKind::Ended { end, held, depth, .. } => {
+            let still = if *depth > 0 { format!(" ({depth} still open)") } else { String::new() };
+            format!("{module} {} after holding {:.3} s{still}", end.name(), held.as_secs_f64())
+        }
+        EventKind::Unserved { waited, .. } => {
+            format!("{module} {} after waiting {:.3} s", event.kind.name(), waited.as_secs_f64())
+        }
+        EventKind::Refused { error } => format!("{module} refused: {error}"),
+        EventKind::NotHolder => {
+            format!("refused a release of {module}: the caller does not hold that turn")
+        }
+        EventKind::Overrun { held } => {
+            format!("{module} overruns its longest turn: held for {:.3} s", held.as_secs_f64())
+        }
+        EventKind::Starving { waited, .. } => {
+            let waited = waited.as_secs_f64();
+            format!("{module} is starving: waits for {waited:.3} s, kept out by {other}")
+        }
+        EventKind::Conflict { .. } => format!("conflict: {module} acts while {other} does"),
+        EventKind::ShortGap { missing, .. } => {
+            let missing = missing.as_secs_f64();
+            format!("short gap: {module} acts {missing:.3} s too soon after {other}")
+        }
+        EventKind::Paused { reason, .. } => format!("paused: {reason}"),
+        EventKind::Resumed { reason } => format!("resumed: {reason}"),
+        EventKind::Mode { mode } => format!("{module} is now {}", mode.name()),
+        kind => format!("{module} {}", kind.name()),
+    }
+}

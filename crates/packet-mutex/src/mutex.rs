@@ -1,0 +1,377 @@
+//! The mutex itself.
+
+use crate::ask::Ask;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+use crate::events::Events;
+use crate::module::{Module, ModuleRef};
+use crate::owner::this_thread;
+use crate::shared::Shared;
+use crate::turn::{TaskTurn, Turn};
+use packet_mutex_arbiter::{Arbiter, Below, Input, Mode, Roster, Start, Status, fold_name};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The lock that the modules of one program share: strict priorities, a handover delay, timeouts.
+///
+/// Cloning it gives another handle of the same mutex. It has no data of its own; [`Guarded`](crate::Guarded) owns the
+/// channel too.
+///
+/// ```
+/// use packet_mutex::{PacketMutex, Roster};
+///
+/// let mutex = PacketMutex::new(Roster::default());
+/// {
+///     let _turn = mutex.acquire("fisher")?; // waits at most 30 s
+///     // send packets
+/// } // released
+/// # Ok::<(), packet_mutex::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PacketMutex {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Settings of a mutex that is to be made: from [`PacketMutex::builder`].
+#[derive(Debug)]
+#[must_use = "a builder makes nothing until `build` is called"]
+pub struct Builder {
+    roster: Roster,
+    name: String,
+    clock: Arc<dyn Clock>,
+    start: Start,
+}
+
+impl Builder {
+    /// The name that events and logs show; `main` without it. A text that is no name is refused by
+    /// [`build_named`](Self::build_named) and shown as it is by [`build`](Self::build).
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// The clock, for tests in virtual time; the system's without it.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Tokens begin here, and the mutex behaves as after an abandoned turn (S17): for whoever stores tokens.
+    pub fn after_restart(mut self, first_token: u64) -> Self {
+        self.start = Start { first_token, after_restart: true, ..self.start };
+        self
+    }
+
+    /// Makes the mutex.
+    #[must_use]
+    pub fn build(self) -> PacketMutex {
+        let start = Start { now: self.clock.now(), ..self.start };
+        let arbiter = Arbiter::new(self.roster, start);
+        PacketMutex { shared: Shared::new(self.name.into(), self.clock, arbiter) }
+    }
+
+    /// Makes the mutex and keeps it under its name, so that all of the process finds it with [`PacketMutex::named`].
+    /// One that is there already is returned if its roster is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`], or [`Error::RosterDiffers`] with the fields in which the mutex of this name differs (S19).
+    pub fn build_named(mut self) -> Result<PacketMutex, Error> {
+        self.name = fold_name(&self.name).map_err(Error::InvalidName)?;
+        let mut named = named_mutexes();
+        if let Some(mutex) = named.get(&self.name) {
+            let theirs = mutex.roster();
+            let fields = theirs.differences(&self.roster);
+            return if fields.is_empty() {
+                Ok(mutex.clone())
+            } else {
+                Err(Error::RosterDiffers { fields })
+            };
+        }
+        let name = self.name.clone();
+        let mutex = self.build();
+        named.insert(name, mutex.clone());
+        Ok(mutex)
+    }
+}
+
+/// The process's mutexes by name. They live as long as the process.
+fn named_mutexes() -> MutexGuard<'static, BTreeMap<String, PacketMutex>> {
+    static NAMED: Mutex<BTreeMap<String, PacketMutex>> = Mutex::new(BTreeMap::new());
+    NAMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PacketMutex {
+    /// A mutex with this roster, named `main`.
+    #[must_use]
+    pub fn new(roster: Roster) -> Self {
+        Self::builder(roster).build()
+    }
+
+    /// A mutex with settings of its own.
+    pub fn builder(roster: Roster) -> Builder {
+        Builder {
+            roster,
+            name: "main".into(),
+            clock: Arc::new(SystemClock),
+            start: Start::default(),
+        }
+    }
+
+    /// The process's mutex of this name; made with the default roster if [`Builder::build_named`] has not made it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`].
+    pub fn named(name: &str) -> Result<Self, Error> {
+        let name = fold_name(name).map_err(Error::InvalidName)?;
+        let mut named = named_mutexes();
+        let make = || Self::builder(Roster::default()).name(&name).build();
+        Ok(named.entry(name.clone()).or_insert_with(make).clone())
+    }
+
+    /// The mutex's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.name
+    }
+
+    // Turns.
+
+    /// Waits for a turn of the module, as long as the roster says (30 s by default). The calling thread is its owner.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ask::acquire`].
+    pub fn acquire<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
+        self.request(module).acquire()
+    }
+
+    /// A turn of the module if it can be had this very instant.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ask::acquire`]; [`Error::Timeout`] says who is in the way.
+    pub fn try_acquire<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
+        self.request(module).timeout(Duration::ZERO).acquire()
+    }
+
+    /// The async twin of [`acquire`](Self::acquire), on the same queue, for any executor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ask::acquire_async`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point withdraws the ask; see [`Ask::acquire_async`].
+    ///
+    /// ```
+    /// # use packet_mutex::{PacketMutex, Roster};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), packet_mutex::Error> {
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// let turn = mutex.acquire_async("fisher").await?;
+    /// // send packets
+    /// drop(turn);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn acquire_async<'m>(
+        &'m self,
+        module: impl Into<ModuleRef<'m>>,
+    ) -> Result<TaskTurn, Error> {
+        self.request(module).acquire_async().await
+    }
+
+    /// An ask with terms: timeout, urgency, a validity check.
+    pub fn request<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Ask<'m, PacketMutex> {
+        Ask::new(self, module.into())
+    }
+
+    /// Looks a module up once, for hot loops.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`], [`Error::UnknownModule`] from a strict roster, [`Error::Refused`] if there are too many.
+    pub fn module(&self, name: &str) -> Result<Module, Error> {
+        self.shared.with(|state, _| {
+            let mutex = self.shared.number;
+            let id = state.resolve(mutex, &ModuleRef::Name(name))?;
+            Ok(Module { mutex, id, name: state.arbiter.module_name(id).clone() })
+        })
+    }
+
+    /// Ends the calling thread's newest turn of the module, for code that cannot keep the turn: leak it with
+    /// [`std::mem::forget`] and release it by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6).
+    pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
+        let owner = this_thread(&self.shared);
+        self.shared.input_about(&module.into(), |module| Input::EndModule { module, owner })
+    }
+
+    // Looking.
+
+    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16).
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.with(|state, now| {
+            // Counts what fell due until now; nothing refuses a tick.
+            let _ = state.handle(now, Input::Tick);
+            state.arbiter.status(now)
+        })
+    }
+
+    /// A reader of the events from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.shared.clone(), false)
+    }
+
+    /// A reader of the events that are still kept, and those to come.
+    #[must_use]
+    pub fn events_so_far(&self) -> Events {
+        Events::new(self.shared.clone(), true)
+    }
+
+    /// The roster in force.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        self.shared.with(|state, _| state.arbiter.roster().clone())
+    }
+
+    // Steering (S12, S15, S19, S20).
+
+    /// Ends all waiting requests of the module with [`Error::Cancelled`]; a grant that was decided stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name.
+    pub fn cancel<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
+        self.shared.input_about(&module.into(), |module| Input::Cancel { module })
+    }
+
+    /// Refuses the module's new requests with [`Error::Disabled`]; what waits, stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name.
+    pub fn disable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
+        self.shared.input_about(&module.into(), |module| Input::Disable { module })
+    }
+
+    /// Takes the module's requests again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name.
+    pub fn enable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
+        self.shared.input_about(&module.into(), |module| Input::Enable { module })
+    }
+
+    /// Switches how far the mutex governs the module (S15), its waiters at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name; [`Error::Unsupported`] for anything but [`Mode::Enforced`] where turns hand out the
+    /// channel itself.
+    pub fn set_mode<'m>(&self, module: impl Into<ModuleRef<'m>>, mode: Mode) -> Result<(), Error> {
+        if mode != Mode::Enforced && self.shared.hands_out_channel() {
+            return Err(Error::Unsupported(
+                "a Guarded channel can only be had with a turn, so its modules are all enforced",
+            ));
+        }
+        self.shared.input_about(&module.into(), |module| Input::SetMode { module, mode })
+    }
+
+    /// Holds back requests until [`resume`](Self::resume); a lower holder is asked to yield. Another pause of the same
+    /// reason replaces it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for a reason that is empty, over 200 bytes or has control characters.
+    ///
+    /// ```
+    /// use packet_mutex::{PacketMutex, Roster, below};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// mutex.pause(below(60), "alarm")?;
+    /// assert!(mutex.try_acquire("eater").is_err());
+    /// assert!(mutex.try_acquire("runemaker").is_ok());
+    /// mutex.resume("alarm")?;
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
+    pub fn pause(&self, below: Below, reason: &str) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        Ok(self.shared.input(Input::Pause { reason, below, lasts: None })?)
+    }
+
+    /// A [`pause`](Self::pause) that ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`pause`](Self::pause).
+    pub fn pause_for(&self, lasts: Duration, below: Below, reason: &str) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        Ok(self.shared.input(Input::Pause { reason, below, lasts: Some(lasts) })?)
+    }
+
+    /// Ends the pause with this reason.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if there is none.
+    pub fn resume(&self, reason: &str) -> Result<(), Error> {
+        Ok(self.shared.input(Input::Resume { reason: Some(reason.to_owned()) })?)
+    }
+
+    /// Ends all pauses.
+    pub fn resume_all(&self) {
+        // Nothing refuses this.
+        let _ = self.shared.input(Input::Resume { reason: None });
+    }
+
+    /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses what comes.
+    pub fn close(&self) {
+        // Nothing refuses this.
+        let _ = self.shared.input(Input::Close);
+    }
+
+    /// Replaces the roster; waiters keep their arrival, and no running delay shrinks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if old and new modules are more than the new limit; [`Error::Unsupported`] for modes other than
+    /// enforced where turns hand out the channel itself.
+    pub fn reload(&self, roster: Roster) -> Result<(), Error> {
+        let all_enforced = roster.spec().modules.iter().all(|m| m.mode == Mode::Enforced);
+        if self.shared.hands_out_channel() && !all_enforced {
+            return Err(Error::Unsupported("the modules of a Guarded channel are all enforced"));
+        }
+        Ok(self.shared.input(Input::Reload(Box::new(roster)))?)
+    }
+
+    /// For tests: ends the calling thread's own turn, cancels the waiters, clears counts and forgets the delay. It ends no
+    /// turn of another and restarts no token (S20).
+    pub fn reset(&self) {
+        let owner = Some(this_thread(&self.shared));
+        // Nothing refuses this.
+        let _ = self.shared.input(Input::Reset { owner });
+    }
+}
+
+/// All modules of a lower priority than this, for [`PacketMutex::pause`].
+#[must_use]
+pub fn below(priority: u8) -> Below {
+    Below::Priority(priority)
+}
+
+/// Everything that is not urgent, for [`PacketMutex::pause`].
+#[must_use]
+pub fn all_but_urgent() -> Below {
+    Below::Urgent
+}

@@ -1,0 +1,307 @@
+//! What the handles of one mutex share: the arbiter under its lock, and who waits for its answers.
+
+use crate::clock::Clock;
+use crate::log;
+use crate::module::ModuleRef;
+use crate::sync::{Mutex, MutexGuard, Parker};
+use crate::{Error, owner};
+use packet_mutex_arbiter::{
+    Answer, Arbiter, Failure, Input, ModuleId, Output, Request, RequestId, Time,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Wake, Waker};
+
+/// One mutex, behind all its handles.
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    /// Tells mutexes of one process apart.
+    pub(crate) number: u64,
+    pub(crate) clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// Its turns come with the channel itself, so there are no passes (S15).
+    hands_out_channel: AtomicBool,
+    ticker: OnceLock<Waker>,
+}
+
+pub(crate) struct State {
+    pub(crate) arbiter: Arbiter,
+    /// Requests whose asker waits, and answers that it has not taken yet.
+    pub(crate) askers: BTreeMap<RequestId, Asker>,
+    /// Holders that sleep inside their turn, by their hold.
+    pub(crate) sleepers: BTreeMap<RequestId, Waker>,
+    /// Readers that wait for new events.
+    pub(crate) readers: Vec<Waker>,
+    /// The answer of a request that nobody waits for: it came at once.
+    at_once: Option<(RequestId, Answer)>,
+    /// When the clock is to ring next. Spurious rings are harmless, so alarms that are no longer needed stay set.
+    alarm: Option<Time>,
+    /// The newest event that was handed to the log.
+    logged: u64,
+    lines: Vec<log::Line>,
+    to_wake: Vec<Waker>,
+}
+
+#[derive(Default)]
+pub(crate) struct Asker {
+    waker: Option<Waker>,
+    answer: Option<Answer>,
+}
+
+impl Shared {
+    pub(crate) fn new(name: Arc<str>, clock: Arc<dyn Clock>, arbiter: Arbiter) -> Arc<Self> {
+        let state = State {
+            arbiter,
+            askers: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
+            readers: Vec::new(),
+            at_once: None,
+            alarm: None,
+            logged: 0,
+            lines: Vec::new(),
+            to_wake: Vec::new(),
+        };
+        let shared = Arc::new(Shared {
+            name,
+            number: owner::new_owner().0,
+            clock,
+            state: Mutex::new(state),
+            hands_out_channel: AtomicBool::new(false),
+            ticker: OnceLock::new(),
+        });
+        let ticker = Ticker(Arc::downgrade(&shared));
+        shared.ticker.get_or_init(|| Waker::from(Arc::new(ticker)));
+        shared
+    }
+
+    /// Works on the state under its lock. Once it is unlocked, wakes whom that concerns, sets the alarm and logs:
+    /// nobody is woken, and nothing is written, under the lock.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> R {
+        let mut state = self.lock();
+        // Stamped under the lock, so that stamps are in the order of the inputs.
+        let now = self.clock.now();
+        let result = work(&mut state, now);
+        let alarm = state.new_alarm();
+        state.note_events();
+        let lines = std::mem::take(&mut state.lines);
+        let to_wake = WakeAll(std::mem::take(&mut state.to_wake));
+        drop(state);
+        drop(to_wake);
+        if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
+            self.clock.wake_at(at, ticker.clone());
+        }
+        log::write(&self.name, lines);
+        result
+    }
+
+    /// Hands in one input.
+    pub(crate) fn input(&self, input: Input) -> Result<(), Failure> {
+        self.with(|state, now| state.handle(now, input))
+    }
+
+    /// Hands in an input about a module.
+    pub(crate) fn input_about(
+        &self,
+        module: &ModuleRef<'_>,
+        input: impl FnOnce(ModuleId) -> Input,
+    ) -> Result<(), Error> {
+        self.with(|state, now| {
+            let module = state.resolve(self.number, module)?;
+            Ok(state.handle(now, input(module))?)
+        })
+    }
+
+    /// Calls `look` under the lock until it finds something, or until the time `end`; the thread sleeps in between.
+    /// `look` gets a waker to leave with whoever knows when there is something new.
+    pub(crate) fn wait<R>(
+        &self,
+        end: Option<Time>,
+        mut look: impl FnMut(&mut State, Waker, Time) -> Option<R>,
+    ) -> Option<R> {
+        let parker = Parker::new();
+        let mut alarm = None;
+        let found = loop {
+            let (found, now) = self.with(|state, now| (look(state, parker.waker(), now), now));
+            if found.is_some() || end.is_some_and(|end| end <= now) {
+                break found;
+            }
+            match end {
+                // The alarm is set after the first look: what is there at once costs none.
+                Some(end) if alarm.is_none() => {
+                    alarm = Some(self.clock.wake_at(end, parker.waker()));
+                }
+                _ => {}
+            }
+            parker.park();
+        };
+        alarm.into_iter().for_each(|alarm| self.clock.cancel(alarm));
+        found
+    }
+
+    pub(crate) fn hand_out_channel(&self) {
+        self.hands_out_channel.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hands_out_channel(&self) -> bool {
+        self.hands_out_channel.load(Ordering::Relaxed)
+    }
+
+    /// No code of a user's runs under this lock, so a poisoned one means that the arbiter's own assertions failed.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        match self.state.lock() {
+            Ok(state) => state,
+            // Turns that are dropped while the first panic unwinds must not abort the process.
+            Err(poisoned) if std::thread::panicking() => poisoned.into_inner(),
+            Err(_) => panic!("the mutex {} broke an invariant of its own and stopped", self.name),
+        }
+    }
+}
+
+impl State {
+    /// Hands an input to the arbiter and carries its outputs out as far as that goes under the lock.
+    pub(crate) fn handle(&mut self, now: Time, input: Input) -> Result<(), Failure> {
+        let result = self.arbiter.handle(now, input);
+        while let Some(output) = self.arbiter.poll_output() {
+            match output {
+                Output::Answer { request, answer } => match self.askers.get_mut(&request) {
+                    Some(asker) => {
+                        asker.answer = Some(answer);
+                        self.to_wake.extend(asker.waker.take());
+                    }
+                    None => self.at_once = Some((request, answer)),
+                },
+                Output::ShouldYield { hold } | Output::Ended { hold, .. } => {
+                    self.to_wake.extend(self.sleepers.remove(&hold));
+                }
+            }
+        }
+        result
+    }
+
+    /// Hands in a request (or what makes one) and says what it was answered at once; else it waits as an asker.
+    pub(crate) fn ask(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        input: Input,
+    ) -> Result<Option<Answer>, Failure> {
+        self.handle(now, input)?;
+        match self.at_once.take() {
+            Some((request, answer)) if request == id => Ok(Some(answer)),
+            _ => {
+                self.askers.insert(id, Asker::default());
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn request(&mut self, now: Time, request: Request) -> Option<Answer> {
+        // A request is never refused as an input; what is wrong with it is its answer.
+        self.ask(now, request.id, Input::Request(request)).unwrap_or_default()
+    }
+
+    /// Takes the answer of an asker, or leaves its waker. The waker that was there before comes back, to be dropped
+    /// outside the lock.
+    pub(crate) fn answer_or_leave(
+        &mut self,
+        id: RequestId,
+        waker: Waker,
+    ) -> (Option<Answer>, Option<Waker>) {
+        let Some(asker) = self.askers.get_mut(&id) else {
+            return (Some(Answer::Failed(Failure::Lost)), Some(waker));
+        };
+        match asker.answer.take() {
+            None => (None, asker.waker.replace(waker)),
+            Some(answer) => {
+                self.askers.remove(&id);
+                (Some(answer), Some(waker))
+            }
+        }
+    }
+
+    /// The asker went away.
+    pub(crate) fn withdraw(&mut self, now: Time, id: RequestId) -> Option<Asker> {
+        let asker = self.askers.remove(&id);
+        // Nothing refuses a withdrawal.
+        let _ = self.handle(now, Input::Withdraw { request: id });
+        asker
+    }
+
+    /// The module that a handle or a name stands for.
+    pub(crate) fn resolve(
+        &mut self,
+        mutex: u64,
+        module: &ModuleRef<'_>,
+    ) -> Result<ModuleId, Error> {
+        let name = match module {
+            ModuleRef::Handle(handle) if handle.mutex == mutex => return Ok(handle.id),
+            ModuleRef::Handle(handle) => &handle.name,
+            ModuleRef::Name(name) => *name,
+        };
+        let resolved = self.arbiter.resolve(name)?;
+        if resolved.first_unknown {
+            let name = self.arbiter.module_name(resolved.module).clone();
+            self.lines.push(log::Line::Unknown { name, nearest: resolved.nearest });
+        }
+        Ok(resolved.module)
+    }
+
+    /// The time to set the clock's alarm to, if it is earlier than the one that is set.
+    fn new_alarm(&mut self) -> Option<Time> {
+        let due = self.arbiter.poll_timeout()?;
+        if self.alarm.is_some_and(|alarm| alarm <= due) {
+            return None;
+        }
+        self.alarm = Some(due);
+        Some(due)
+    }
+
+    /// Takes new events up for the log, and wakes the readers if there are any.
+    fn note_events(&mut self) {
+        let newest = self.arbiter.last_seq();
+        let since = std::mem::replace(&mut self.logged, newest);
+        if since == newest {
+            return;
+        }
+        self.to_wake.append(&mut self.readers);
+        if log::is_wanted() {
+            let name = |module| self.arbiter.module_name(module).clone();
+            let (_, events) = self.arbiter.events_since(since);
+            self.lines.extend(events.filter_map(|event| log::Line::of(event, name)));
+        }
+    }
+}
+
+/// Wakes all, even if one of them panics.
+struct WakeAll(Vec<Waker>);
+
+impl Drop for WakeAll {
+    fn drop(&mut self) {
+        while let Some(waker) = self.0.pop() {
+            let _rest = WakeAll(std::mem::take(&mut self.0));
+            waker.wake();
+        }
+    }
+}
+
+/// Rings when something falls due in a mutex.
+struct Ticker(Weak<Shared>);
+
+impl Wake for Ticker {
+    fn wake(self: Arc<Self>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.with(|state, now| {
+            state.alarm = state.alarm.filter(|alarm| *alarm > now);
+            // Nothing refuses a tick.
+            let _ = state.handle(now, Input::Tick);
+        });
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketMutex").field("name", &self.name).finish_non_exhaustive()
+    }
+}

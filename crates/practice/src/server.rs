@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const NEWS: Duration = Duration::from_millis(250);
 /// How often a quiet connection looks whether to send news or to stop.
 const BREATH: Duration = Duration::from_millis(50);
+/// How many reads of leftovers a refused client gets.
+const FAREWELL: u32 = 16;
 
 /// A running server. It stops when this is dropped.
 #[derive(Debug)]
@@ -122,9 +124,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let spawned = std::thread::Builder::new().name("practice-connection".to_owned());
         if full {
             drop(connections);
-            let mut out = Connection { stream };
-            let _ = out.prepare();
-            let _ = out.send(&ServerMessage::Error("too many connections".to_owned()));
+            let mut refused = Connection { stream };
+            if refused.prepare().is_ok() {
+                refused.refuse("too many connections".to_owned());
+            }
         } else if let Ok(thread) = spawned.spawn(move || serve(stream, &playing)) {
             connections.push(thread);
         }
@@ -135,7 +138,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(stream: TcpStream, shared: &Shared) {
     let mut connection = Connection { stream };
     if let Err(Ended::Because(reason)) = connection.play(shared) {
-        let _ = connection.send(&ServerMessage::Error(reason));
+        connection.refuse(reason);
     }
 }
 
@@ -166,6 +169,22 @@ impl Connection {
 
     fn send(&mut self, message: &ServerMessage) -> io::Result<()> {
         self.stream.write_all(&wire::frame(&message.encode()))
+    }
+
+    /// Says why the connection ends. A client that has left does not hear it.
+    fn refuse(&mut self, reason: String) {
+        let sent = self.send(&ServerMessage::Error(reason));
+        if sent.is_err() || self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        // Closing while bytes of the client are unread would reset the connection and lose the reason on its way.
+        let mut bytes = [0; 1024];
+        for _ in 0..FAREWELL {
+            match self.stream.read(&mut bytes) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 
     fn play(&mut self, shared: &Shared) -> Result<(), Ended> {

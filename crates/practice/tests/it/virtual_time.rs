@@ -1,14 +1,56 @@
 //! All six in virtual time: what the modes promise, over many seeds.
 
-mod common;
-
 use std::time::Duration;
 
-use common::simulate;
 use practice::judge::Counts;
-use practice::modules::Mode;
+use practice::modules::{Mode, Module};
+
+use crate::stand_in::simulate;
 
 const LENGTH: Duration = Duration::from_secs(30);
+
+#[test]
+fn with_the_mutex_nothing_goes_wrong_and_all_are_served() {
+    for seed in 0..300 {
+        let (counts, frames, sends) = simulate(Mode::With, seed, LENGTH);
+        assert!(counts.clean(), "seed {seed}: {counts:?}");
+        assert!(counts.min_handover_s.is_some_and(|least| least >= 1.0), "seed {seed}: {counts:?}");
+        assert!(counts.modules.values().all(|module| module.turns > 0), "seed {seed}: {counts:?}");
+        assert!(counts.runes_made > 0 && counts.meals > 0 && counts.loot > 0, "seed {seed}");
+        assert_eq!(frames.len(), sends.len());
+    }
+}
+
+#[test]
+fn with_the_mutex_an_hour_is_as_clean() {
+    let (counts, ..) = simulate(Mode::With, 1, Duration::from_secs(3600));
+    assert!(counts.clean(), "{counts:?}");
+    assert!(counts.modules.values().all(|module| module.turns > 30), "{counts:?}");
+}
+
+#[test]
+fn without_it_each_kind_of_conflict_shows() {
+    for seed in 0..20 {
+        let (c, ..) = simulate(Mode::Without, seed, LENGTH);
+        let kinds = [c.interleavings, c.refusals, c.wrong_items, c.weapons_lost, c.runes_failed];
+        assert!(kinds.iter().all(|count| *count > 0), "seed {seed}: {c:?}");
+    }
+}
+
+#[test]
+fn around_each_action_only_what_was_read_is_stale() {
+    for seed in 0..20 {
+        let (c, ..) = simulate(Mode::ActionOnly, seed, LENGTH);
+        assert!(c.wrong_items > 0 && c.min_handover_s >= Some(1.0), "seed {seed}: {c:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for mode in Mode::ALL {
+        assert_eq!(simulate(mode, 5, LENGTH), simulate(mode, 5, LENGTH));
+    }
+}
 
 #[test]
 #[ignore = "prints what the workload does, for those who tune it"]
@@ -36,7 +78,7 @@ fn survey() {
                 values[0], values[2500], values[4999]
             );
         }
-        for module in practice::modules::Module::ALL {
+        for module in Module::ALL {
             let mut values: Vec<_> = all.iter().map(|c| c.modules[module.name()].turns).collect();
             values.sort_unstable();
             let zero = values.iter().filter(|v| **v == 0).count();
@@ -54,23 +96,5 @@ fn survey() {
             format!("{lines}  least handover {least:?}\n").as_bytes(),
         )
         .unwrap();
-    }
-}
-
-#[test]
-#[ignore]
-fn trace() {
-    for seed in 0..5000 {
-        let (c, frames, sends) = simulate(Mode::Without, seed, LENGTH);
-        if c.runes_failed == 0 {
-            println!("seed {seed} {c:?}");
-            for (f, s) in frames.iter().zip(&sends) {
-                println!(
-                    "{:7.3} {:10} {:2} {:?} {:?} {}",
-                    f.t, s.module, s.cycle, f.verdict, f.effects, f.hex
-                );
-            }
-            return;
-        }
     }
 }

@@ -1,0 +1,56 @@
+//! The server as a process of its own, with a clock of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use practice::client::Clock;
+use practice::modules::Mode;
+use practice::run::{Config, run};
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn times_are_on_the_clients_clock() {
+    // An epoch of the client's that the server cannot share.
+    let epoch = Instant::now() - Duration::from_secs(5);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_practice-server"));
+    let command = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut server = Process(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+
+    let config = Config {
+        mode: Mode::Without,
+        server: address,
+        clock: Clock { epoch, shared: false },
+        length: Duration::from_secs(1),
+        seed: 1,
+    };
+    let outcome = run(&config, None, &AtomicBool::new(false)).unwrap();
+    assert!(outcome.frames.len() >= 6 && outcome.frames.len() == outcome.sends.len());
+    for (frame, sent) in outcome.frames.iter().zip(&outcome.sends) {
+        assert_eq!(frame.n, sent.n);
+        let late = frame.t - sent.t;
+        assert!((-0.05..0.5).contains(&late), "frame {} is {late} s after its send", frame.n);
+    }
+}
+
+#[test]
+fn bad_arguments_are_a_usage_error() {
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_practice-server")).args(args).output().unwrap()
+    };
+    assert_eq!(run(&["--port"]).status.code(), Some(2));
+    assert_eq!(run(&["--listen", "nowhere"]).status.code(), Some(2));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+}

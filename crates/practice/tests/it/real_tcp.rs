@@ -1,0 +1,125 @@
+//! The six in threads of their own, over real TCP.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use practice::client::Clock;
+use practice::judge::judge;
+use practice::modules::{Mode, Module};
+use practice::run::{Config, Gate, Outcome, run};
+use practice::server::Server;
+
+use crate::stand_in::{StandIn, group};
+
+fn play(server: &Server, epoch: Instant, mode: Mode, seed: u64, seconds: u64) -> Outcome {
+    let gate = StandIn::default();
+    let config = Config {
+        mode,
+        server: server.address(),
+        clock: Clock { epoch, shared: true },
+        length: Duration::from_secs(seconds),
+        seed,
+    };
+    let gate: Option<&dyn Gate> = (mode != Mode::Without).then_some(&gate);
+    run(&config, gate, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn six_seconds_with_the_mutex() {
+    let epoch = Instant::now();
+    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let outcome = play(&server, epoch, Mode::With, 1, 6);
+    assert!(outcome.counts.clean(), "{:?}", outcome.counts);
+    assert!(outcome.counts.min_handover_s.is_some_and(|least| least >= 1.0));
+    assert_eq!(outcome.failures, []);
+    assert_eq!(outcome.counts.runes_made, 1);
+
+    // The client's log is the server's.
+    let seen = server.frames("with");
+    assert_eq!(seen.len(), outcome.frames.len());
+    for (seen, frame) in seen.iter().zip(&outcome.frames) {
+        let hex: String = seen.frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((seen.n, seen.verdict, &hex), (frame.n, frame.verdict, &frame.hex));
+        assert_eq!(seen.time_us, (frame.t * 1e6).round() as u64);
+    }
+
+    // The written logs give the same counts again.
+    let directory = std::env::temp_dir().join(format!("practice-logs-{}", std::process::id()));
+    outcome.write_logs(&directory).unwrap();
+    let frames = lines(&directory.join("frames.jsonl"));
+    let sends = lines(&directory.join("sends.jsonl"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let again = judge(&frames, &sends, &outcome.waits, |module| group(module).to_owned());
+    assert_eq!(again, outcome.counts);
+}
+
+fn lines<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Vec<T> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_stopped_run_returns_at_once() {
+    let epoch = Instant::now();
+    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let config = Config {
+        mode: Mode::With,
+        server: server.address(),
+        clock: Clock { epoch, shared: true },
+        length: Duration::from_secs(60),
+        seed: 1,
+    };
+    run(&config, Some(&StandIn::default()), &AtomicBool::new(true)).unwrap();
+    assert!(epoch.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_server_that_stops_ends_the_run_with_its_reason() {
+    let epoch = Instant::now();
+    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let config = Config {
+        mode: Mode::Without,
+        server: server.address(),
+        clock: Clock { epoch, shared: true },
+        length: Duration::from_secs(60),
+        seed: 1,
+    };
+    let error = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&config, None, &AtomicBool::new(false)).unwrap_err());
+        std::thread::sleep(Duration::from_millis(300));
+        drop(server);
+        running.join().unwrap()
+    });
+    assert_eq!(error.to_string(), "the practice server closed the connection: the server stops");
+    assert!(epoch.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+#[ignore = "takes minutes; prints the counts of each mode over many seeds"]
+fn survey() {
+    let epoch = Instant::now();
+    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let mut lines = Vec::new();
+    for seeds in [0..10_u64, 10..20] {
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = seeds
+                .flat_map(|seed| Mode::ALL.map(|mode| (seed, mode)))
+                .map(|(seed, mode)| {
+                    let server = &server;
+                    (seed, mode, scope.spawn(move || play(server, epoch, mode, seed, 30)))
+                })
+                .collect();
+            for (seed, mode, run) in runs {
+                let Outcome { counts: c, failures, .. } = run.join().unwrap();
+                let turns = Module::ALL.map(|module| c.modules[module.name()].turns);
+                lines.push(format!(
+                    "{:12} {seed:2}  inter {:3} refused {:3} wrong {:2} lost {} made {} failed {:2} fish {} meals {:2} loot {:2} handover {:?} turns {turns:?} {failures:?}",
+                    mode.name(), c.interleavings, c.refusals, c.wrong_items, c.weapons_lost, c.runes_made, c.runes_failed, c.fish, c.meals, c.loot, c.min_handover_s,
+                ));
+            }
+        });
+    }
+    lines.sort();
+    std::io::Write::write_all(&mut std::io::stdout(), (lines.join("\n") + "\n").as_bytes())
+        .unwrap();
+}

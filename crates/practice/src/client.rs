@@ -7,10 +7,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::clock;
 use crate::judge::{Frame, Sent};
 use crate::server::is_timeout;
 use crate::wire::{
@@ -39,23 +40,6 @@ pub enum ClientError {
     Silent,
 }
 
-/// The clock of a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    /// Time zero of every log of the run.
-    pub epoch: Instant,
-    /// Whether the server counts from the same epoch, as an embedded one does. If not, its times are mapped with the offset that
-    /// is measured when the character enters; it is off by half a round trip at most, and the same for all frames.
-    pub shared: bool,
-}
-
-impl Clock {
-    /// Now.
-    pub fn now(&self) -> Duration {
-        self.epoch.elapsed()
-    }
-}
-
 /// Who sends.
 #[derive(Debug, Clone)]
 pub struct Sender<'a> {
@@ -71,7 +55,6 @@ pub struct Sender<'a> {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
-    clock: Clock,
     out: Mutex<Out>,
     known: Arc<Known>,
     reader: Option<JoinHandle<()>>,
@@ -99,11 +82,15 @@ struct Inner {
 
 impl Client {
     /// Connects and enters the world of this seed.
+    ///
+    /// A server that is `embedded` in this process counts time from the same zero. The times of any other are mapped to this
+    /// process's clock with the offset that is measured here; it is off by half a round trip at most, and by the same for all
+    /// frames.
     pub fn enter(
         address: SocketAddr,
         name: &str,
         seed: u64,
-        clock: Clock,
+        embedded: bool,
     ) -> Result<Client, ClientError> {
         let failed = |source| ClientError::Io { address, source };
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
@@ -111,7 +98,7 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
 
-        let before = clock.now();
+        let before = clock::now();
         let enter = ClientMessage::Enter { seed, name: name.to_owned() };
         stream.write_all(&wire::frame(&enter.encode())).map_err(failed)?;
         let mut incoming = Incoming {
@@ -122,8 +109,8 @@ impl Client {
             return Err(ClientError::Closed("it did not say hello".to_owned()));
         };
         // Half-way between asking and reading the answer is when the server looked at its clock.
-        let middle = micros((before + clock.now()) / 2);
-        let offset_us = if clock.shared { 0 } else { middle - i64::try_from(time_us).unwrap_or(0) };
+        let middle = micros((before + clock::now()) / 2);
+        let offset_us = if embedded { 0 } else { middle - i64::try_from(time_us).unwrap_or(0) };
         let ServerMessage::State(state) = incoming.next()? else {
             return Err(ClientError::Closed("it did not tell the state".to_owned()));
         };
@@ -136,7 +123,7 @@ impl Client {
             .spawn(move || listen(incoming, &told, offset_us))
             .map_err(failed)?;
         let out = Mutex::new(Out { stream, sends: Vec::new() });
-        Ok(Client { address, clock, out, known, reader: Some(reader) })
+        Ok(Client { address, out, known, reader: Some(reader) })
     }
 
     /// The state as the server sent it last.
@@ -168,7 +155,7 @@ impl Client {
         let bytes = wire::frame(&action.encode());
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let n = u32::try_from(out.sends.len()).unwrap_or(u32::MAX);
-        let t = seconds(micros(self.clock.now()));
+        let t = seconds(micros(clock::now()));
         out.stream
             .write_all(&bytes)
             .map_err(|source| ClientError::Io { address: self.address, source })?;

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use packet_mutex::{Error, PacketMutex, Roster, Turn};
 use serde::Serialize;
 
-use crate::client::{Client, ClientError, Clock, Sender};
+use crate::client::{Client, ClientError, Sender};
+use crate::clock;
 use crate::judge::{Counts, Frame, Sent, Waited, judge};
 use crate::modules::{Do, Mode, Module, Player};
 
@@ -24,39 +26,12 @@ pub struct Config {
     pub mode: Mode,
     /// The practice server.
     pub server: SocketAddr,
-    /// The clock of the logs.
-    pub clock: Clock,
+    /// Whether the server is in this process and so counts time as the logs do; see [`Client::enter`].
+    pub embedded: bool,
     /// How long cycles are begun; the last ones are played to their end.
     pub length: Duration,
     /// Fixes the world and the modules' chances.
     pub seed: u64,
-}
-
-/// The mutex, as far as a run needs it.
-pub trait Gate: Sync {
-    /// Waits for a turn.
-    fn acquire(&self, module: &'static str) -> Result<Box<dyn Turn + '_>, Refused>;
-    /// Ends every waiter: the run is over.
-    fn close(&self);
-    /// The group of a module.
-    fn group(&self, module: &str) -> String;
-}
-
-/// A turn; dropped, it is released.
-pub trait Turn {
-    /// Its fencing number.
-    fn token(&self) -> String;
-    /// Ends a turn that sent nothing.
-    fn decline(self: Box<Self>);
-}
-
-/// No turn was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// The run is over.
-    Closed,
-    /// This once, for this reason.
-    Because(String),
 }
 
 /// What a run gave.
@@ -92,19 +67,21 @@ fn write_lines<T: Serialize>(path: &Path, lines: &[T]) -> io::Result<()> {
     file.flush()
 }
 
-/// Plays until the length is over or `stop` is set. Without a gate no turns are taken, whatever the mode.
+/// Plays until the length is over or `stop` is set, and then closes the mutex. All times are on the clock of
+/// [`clock::now`], which is that of the mutex's events.
+///
+/// The mutex is not used in the mode [`Mode::Without`].
 pub fn run(
     config: &Config,
-    gate: Option<&dyn Gate>,
+    mutex: &PacketMutex,
     stop: &AtomicBool,
 ) -> Result<Outcome, ClientError> {
-    let client = Client::enter(config.server, config.mode.name(), config.seed, config.clock)?;
-    let begin = config.clock.now();
+    let client = Client::enter(config.server, config.mode.name(), config.seed, config.embedded)?;
+    let begin = clock::now();
     let game = Game {
-        clock: config.clock,
         end: begin + config.length,
         client: &client,
-        gate,
+        mutex,
         stop,
         over: AtomicBool::new(false),
         waits: Mutex::default(),
@@ -122,9 +99,7 @@ pub fn run(
         while !game.ended() {
             std::thread::sleep(SLICE);
         }
-        if let Some(gate) = gate {
-            gate.close();
-        }
+        mutex.close();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(played) => played,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -134,17 +109,22 @@ pub fn run(
     let failures = game.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     result?;
     let (sends, frames) = client.leave();
-    let group = |module: &str| gate.map_or(module.to_owned(), |gate| gate.group(module));
-    let counts = judge(&frames, &sends, &waits, group);
+    let roster = mutex.roster();
+    let counts = judge(&frames, &sends, &waits, |module| group(&roster, module));
     Ok(Outcome { counts, sends, frames, waits, failures })
+}
+
+/// A module without a group in the roster is a group of its own.
+fn group(roster: &Roster, module: &str) -> String {
+    let group = roster.module(module).and_then(|spec| spec.group.clone());
+    group.unwrap_or_else(|| module.to_owned())
 }
 
 /// What the six threads share.
 struct Game<'a> {
-    clock: Clock,
     end: Duration,
     client: &'a Client,
-    gate: Option<&'a dyn Gate>,
+    mutex: &'a PacketMutex,
     stop: &'a AtomicBool,
     /// Set when one of the six cannot go on.
     over: AtomicBool,
@@ -154,7 +134,7 @@ struct Game<'a> {
 
 impl Game<'_> {
     fn ended(&self) -> bool {
-        self.clock.now() >= self.end
+        clock::now() >= self.end
             || self.stop.load(Ordering::Relaxed)
             || self.over.load(Ordering::Relaxed)
     }
@@ -162,31 +142,30 @@ impl Game<'_> {
     /// Does what the player wants, until the run is over.
     fn play(&self, mut player: Player) -> Result<(), ClientError> {
         let module = player.module().name();
-        let mut turn: Option<Box<dyn Turn + '_>> = None;
+        let mut turn: Option<Turn> = None;
         loop {
-            let now = self.clock.now();
+            let now = clock::now();
             match player.next(now, &self.client.state()) {
                 Do::Sleep { idle: true, .. } if self.ended() => return Ok(()),
                 Do::Sleep { until, .. } => {
                     std::thread::sleep(until.saturating_sub(now).min(SLICE));
                 }
-                Do::Acquire => {
-                    let Some(gate) = self.gate else { continue };
-                    match gate.acquire(module) {
-                        Ok(granted) => {
-                            turn = Some(granted);
-                            let seconds = self.clock.now().saturating_sub(now).as_secs_f64();
-                            push(&self.waits, Waited { module, seconds });
-                        }
-                        Err(Refused::Closed) => return Ok(()),
-                        Err(Refused::Because(reason)) => {
-                            push(&self.failures, (module.to_owned(), reason));
-                            player.give_up(now);
-                        }
+                Do::Acquire => match self.mutex.acquire(module) {
+                    Ok(granted) => {
+                        push(
+                            &self.waits,
+                            Waited { module, seconds: granted.waited().as_secs_f64() },
+                        );
+                        turn = Some(granted);
                     }
-                }
+                    Err(Error::Closed) => return Ok(()),
+                    Err(error) => {
+                        push(&self.failures, (module.to_owned(), error.to_string()));
+                        player.give_up(now);
+                    }
+                },
                 Do::Send(action) => {
-                    let token = turn.as_ref().map(|turn| turn.token());
+                    let token = turn.as_ref().and_then(Turn::token).map(|token| token.to_string());
                     let sender = Sender { module, cycle: player.cycle(), token };
                     match self.client.act(sender, &action) {
                         Ok(verdict) => player.verdict(verdict),

@@ -9,8 +9,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock;
 use crate::wire::{self, ClientMessage, Frames, Judged, ServerMessage};
 use crate::world::World;
 
@@ -39,8 +40,6 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Shared {
-    /// Time zero of every time that the server tells.
-    epoch: Instant,
     stop: AtomicBool,
     connections: Mutex<Vec<JoinHandle<()>>>,
     characters: Mutex<VecDeque<(String, Log)>>,
@@ -50,12 +49,11 @@ struct Shared {
 type Log = Arc<Mutex<Vec<Judged>>>;
 
 impl Server {
-    /// Listens at `address` (port 0: any free one). Times count from `epoch`.
-    pub fn start(address: impl ToSocketAddrs, epoch: Instant) -> io::Result<Server> {
+    /// Listens at `address` (port 0: any free one). Its times are those of [`clock::now`].
+    pub fn start(address: impl ToSocketAddrs) -> io::Result<Server> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            epoch,
             stop: AtomicBool::new(false),
             connections: Mutex::default(),
             characters: Mutex::default(),
@@ -191,10 +189,10 @@ impl Connection {
         self.prepare()?;
         let mut frames = Frames::new(wire::MAX_CLIENT_FRAME);
         let mut character: Option<Character> = None;
-        let begun = Instant::now();
+        let begun = clock::now();
         loop {
             while let Some(frame) = frames.next().map_err(|error| because(&error))? {
-                let now = shared.epoch.elapsed();
+                let now = clock::now();
                 let message = ClientMessage::decode(&frame).map_err(|error| because(&error))?;
                 match (message, &mut character) {
                     (ClientMessage::Enter { seed, name }, None) => {
@@ -223,13 +221,13 @@ impl Connection {
             if shared.stop.load(Ordering::Relaxed) {
                 return Err(Ended::Because("the server stops".to_owned()));
             }
-            let now = shared.epoch.elapsed();
+            let now = clock::now();
             match &mut character {
                 Some(character) if now.saturating_sub(character.news) >= NEWS => {
                     character.news = now;
                     self.send(&ServerMessage::State(character.world.state(now)))?;
                 }
-                None if begun.elapsed() >= PATIENCE => {
+                None if now.saturating_sub(begun) >= PATIENCE => {
                     return Err(Ended::Because("enter (0x0a): did not come in time".to_owned()));
                 }
                 _ => {}

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use practice::server::Server;
 
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match Server::start(address, Instant::now()) {
+    match Server::start(address) {
         Ok(server) => {
             // For scripts that ask for port 0.
             let _ = writeln!(std::io::stdout(), "listening on {}", server.address());

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use practice::client::Clock;
+use packet_mutex::{PacketMutex, Roster};
+use practice::clock;
 use practice::modules::Mode;
 use practice::run::{Config, run};
 
@@ -20,8 +21,9 @@ impl Drop for Process {
 
 #[test]
 fn times_are_on_the_clients_clock() {
-    // An epoch of the client's that the server cannot share.
-    let epoch = Instant::now() - Duration::from_secs(5);
+    // The client's clock starts a while before the server's.
+    clock::now();
+    std::thread::sleep(Duration::from_millis(700));
     let mut command = Command::new(env!("CARGO_BIN_EXE_practice-server"));
     let command = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
     let mut server = Process(command.spawn().unwrap());
@@ -32,11 +34,12 @@ fn times_are_on_the_clients_clock() {
     let config = Config {
         mode: Mode::Without,
         server: address,
-        clock: Clock { epoch, shared: false },
+        embedded: false,
         length: Duration::from_secs(1),
         seed: 1,
     };
-    let outcome = run(&config, None, &AtomicBool::new(false)).unwrap();
+    let outcome =
+        run(&config, &PacketMutex::new(Roster::default()), &AtomicBool::new(false)).unwrap();
     assert!(outcome.frames.len() >= 6 && outcome.frames.len() == outcome.sends.len());
     for (frame, sent) in outcome.frames.iter().zip(&outcome.sends) {
         assert_eq!(frame.n, sent.n);

@@ -3,32 +3,33 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use practice::client::Clock;
+use packet_mutex::{PacketMutex, Roster};
 use practice::judge::judge;
 use practice::modules::{Mode, Module};
-use practice::run::{Config, Gate, Outcome, run};
+use practice::run::{Config, Outcome, run};
 use practice::server::Server;
 
-use crate::stand_in::{StandIn, group};
+use crate::stand_in::group;
 
-fn play(server: &Server, epoch: Instant, mode: Mode, seed: u64, seconds: u64) -> Outcome {
-    let gate = StandIn::default();
+fn mutex() -> PacketMutex {
+    PacketMutex::new(Roster::default())
+}
+
+fn play(server: &Server, mode: Mode, seed: u64, seconds: u64) -> Outcome {
     let config = Config {
         mode,
         server: server.address(),
-        clock: Clock { epoch, shared: true },
+        embedded: true,
         length: Duration::from_secs(seconds),
         seed,
     };
-    let gate: Option<&dyn Gate> = (mode != Mode::Without).then_some(&gate);
-    run(&config, gate, &AtomicBool::new(false)).unwrap()
+    run(&config, &mutex(), &AtomicBool::new(false)).unwrap()
 }
 
 #[test]
 fn six_seconds_with_the_mutex() {
-    let epoch = Instant::now();
-    let server = Server::start("127.0.0.1:0", epoch).unwrap();
-    let outcome = play(&server, epoch, Mode::With, 1, 6);
+    let server = Server::start("127.0.0.1:0").unwrap();
+    let outcome = play(&server, Mode::With, 1, 6);
     assert!(outcome.counts.clean(), "{:?}", outcome.counts);
     assert!(outcome.counts.min_handover_s.is_some_and(|least| least >= 1.0));
     assert_eq!(outcome.failures, []);
@@ -60,45 +61,44 @@ fn lines<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Vec<T> {
 
 #[test]
 fn a_stopped_run_returns_at_once() {
-    let epoch = Instant::now();
-    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let begun = Instant::now();
+    let server = Server::start("127.0.0.1:0").unwrap();
     let config = Config {
         mode: Mode::With,
         server: server.address(),
-        clock: Clock { epoch, shared: true },
+        embedded: true,
         length: Duration::from_secs(60),
         seed: 1,
     };
-    run(&config, Some(&StandIn::default()), &AtomicBool::new(true)).unwrap();
-    assert!(epoch.elapsed() < Duration::from_secs(5));
+    run(&config, &mutex(), &AtomicBool::new(true)).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
 fn a_server_that_stops_ends_the_run_with_its_reason() {
-    let epoch = Instant::now();
-    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let begun = Instant::now();
+    let server = Server::start("127.0.0.1:0").unwrap();
     let config = Config {
         mode: Mode::Without,
         server: server.address(),
-        clock: Clock { epoch, shared: true },
+        embedded: true,
         length: Duration::from_secs(60),
         seed: 1,
     };
     let error = std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&config, None, &AtomicBool::new(false)).unwrap_err());
+        let running = scope.spawn(|| run(&config, &mutex(), &AtomicBool::new(false)).unwrap_err());
         std::thread::sleep(Duration::from_millis(300));
         drop(server);
         running.join().unwrap()
     });
     assert_eq!(error.to_string(), "the practice server closed the connection: the server stops");
-    assert!(epoch.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
 #[ignore = "takes minutes; prints the counts of each mode over many seeds"]
 fn survey() {
-    let epoch = Instant::now();
-    let server = Server::start("127.0.0.1:0", epoch).unwrap();
+    let server = Server::start("127.0.0.1:0").unwrap();
     let mut lines = Vec::new();
     for seeds in [0..10_u64, 10..20] {
         std::thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn survey() {
                 .flat_map(|seed| Mode::ALL.map(|mode| (seed, mode)))
                 .map(|(seed, mode)| {
                     let server = &server;
-                    (seed, mode, scope.spawn(move || play(server, epoch, mode, seed, 30)))
+                    (seed, mode, scope.spawn(move || play(server, mode, seed, 30)))
                 })
                 .collect();
             for (seed, mode, run) in runs {

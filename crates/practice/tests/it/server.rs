@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use practice::server::{MAX_CONNECTIONS, Server};
 use practice::wire::{
@@ -75,7 +75,7 @@ impl Line {
 }
 
 fn start() -> Server {
-    Server::start("127.0.0.1:0", Instant::now()).unwrap()
+    Server::start("127.0.0.1:0").unwrap()
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! A run of all six in virtual time: the players, the world and a mutex of three rules, without threads or sockets.
 
-use std::sync::{Condvar, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use practice::judge::{Counts, Frame, Sent, Waited, judge};
 use practice::modules::{Do, Mode, Module, Player};
-use practice::run::{Gate, Refused, Turn};
 use practice::world::World;
 
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
@@ -107,80 +105,4 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
     }
     let counts = judge(&frames, &sends, &waits, |module| group(module).to_owned());
     (counts, frames, sends)
-}
-
-/// A mutex of three rules for threads: the best waiter, after its delay.
-#[derive(Default)]
-pub(crate) struct StandIn {
-    turns: Mutex<(Turns, bool)>,
-    changed: Condvar,
-    epoch: OnceLock<Instant>,
-}
-
-struct Held<'a> {
-    mutex: &'a StandIn,
-    who: usize,
-    token: u64,
-    used: bool,
-}
-
-impl StandIn {
-    fn now(&self) -> Duration {
-        self.epoch.get_or_init(Instant::now).elapsed()
-    }
-}
-
-impl Gate for StandIn {
-    fn acquire(&self, module: &'static str) -> Result<Box<dyn Turn + '_>, Refused> {
-        let who = Module::ALL.iter().position(|m| m.name() == module).unwrap();
-        let mut guard = self.turns.lock().unwrap();
-        guard.0.waiting.push((who, self.now()));
-        loop {
-            if guard.1 {
-                return Err(Refused::Closed);
-            }
-            let now = self.now();
-            let wait = match guard.0.due() {
-                Some((due, best, _)) if best == who && due <= now => break,
-                Some((due, ..)) => due.saturating_sub(now).max(Duration::from_millis(1)),
-                None => Duration::from_secs(1),
-            };
-            guard = self.changed.wait_timeout(guard, wait).unwrap().0;
-        }
-        guard.0.waiting.retain(|(waiter, _)| *waiter != who);
-        guard.0.holder = Some(who);
-        guard.0.token += 1;
-        Ok(Box::new(Held { mutex: self, who, token: guard.0.token, used: true }))
-    }
-
-    fn close(&self) {
-        self.turns.lock().unwrap().1 = true;
-        self.changed.notify_all();
-    }
-
-    fn group(&self, module: &str) -> String {
-        group(module).to_owned()
-    }
-}
-
-impl Turn for Held<'_> {
-    fn token(&self) -> String {
-        self.token.to_string()
-    }
-
-    fn decline(mut self: Box<Self>) {
-        self.used = false;
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let mut guard = self.mutex.turns.lock().unwrap();
-        guard.0.holder = None;
-        if self.used {
-            guard.0.last = Some((self.who, self.mutex.now()));
-        }
-        drop(guard);
-        self.mutex.changed.notify_all();
-    }
 }

@@ -55,7 +55,8 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 #[ignore = "prints what the workload does, for those who tune it"]
 fn survey() {
-    let pick: [(&str, fn(&Counts) -> u64); 9] = [
+    type Pick = (&'static str, fn(&Counts) -> u64);
+    let pick: [Pick; 9] = [
         ("interleavings", |c| c.interleavings),
         ("refusals", |c| c.refusals),
         ("wrong", |c| c.wrong_items),

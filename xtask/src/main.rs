@@ -1,2 +1,56 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask <task>`.
+#![allow(clippy::print_stdout, reason = "what a task prints is all of its interface")]
+
+mod bench;
+mod command;
+mod gen_docs;
+mod no_std;
+mod practice;
+mod report;
+mod steps;
+mod texts;
+mod tools;
+
+use std::process::ExitCode;
+
+/// The tasks and what they do, as `cargo xtask` shows them.
+const TASKS: [(&str, &str); 4] = [
+    ("test", "all checks and all tests, with a summary"),
+    ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
+    ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
+    (
+        "practice-seeds [N] [SECONDS]",
+        "practice over N seeds (20 of 30 s) and a table of what went wrong",
+    ),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["test"] => Ok(report::run(&steps::all())),
+        ["bench", options @ ..] => bench::bench(options),
+        ["gen"] => gen_docs::write(),
+        ["gen", "--check"] => gen_docs::check().map(|_| true),
+        ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
+        _ => Err(usage()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            println!("{why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn usage() -> String {
+    let tasks = TASKS.map(|(task, does)| format!("  cargo xtask {task:<30} {does}\n"));
+    format!("Usage:\n{}", tasks.concat())
+}
+
+/// Is there a task of this name?
+fn is_task(name: &str) -> bool {
+    TASKS.iter().any(|(task, _)| task.split(' ').next() == Some(name))
+}

@@ -1,0 +1,155 @@
+//! The steps of `cargo xtask test`.
+
+use crate::command::{cargo, command, output, root, run, watch};
+use crate::report::{Done, Failed, Step, Tests};
+use crate::{gen_docs, no_std, practice, texts, tools};
+use serde_json::Value;
+use std::process::Command;
+
+pub(crate) fn all() -> Vec<Step> {
+    vec![
+        Step { name: "oldest compiler", run: oldest_compiler },
+        Step { name: "rustfmt", run: rustfmt },
+        Step { name: "clippy", run: clippy },
+        Step { name: "arbiter without std", run: arbiter_without_std },
+        Step { name: "documentation", run: documentation },
+        Step { name: "tests of the workspace", run: workspace_tests },
+        Step { name: "features of packet-mutex", run: features },
+        Step { name: "generated references", run: references },
+        Step { name: "documents and sources", run: documents },
+        Step { name: "loom models", run: loom },
+        Step { name: "timeline in a browser", run: browser },
+        Step { name: "dependencies", run: dependencies },
+        Step { name: "practice", run: practice_run },
+    ]
+}
+
+/// All steps run on the compiler at hand. If that is not the oldest that the workspace promises, that one is asked too.
+fn oldest_compiler() -> Result<Done, Failed> {
+    let oldest = metadata()?["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|package| package["rust_version"].as_str().map(String::from))
+        .ok_or_else(|| "no package states its rust-version".to_string())?;
+    let version = tools::rustc_version()?;
+    if version == oldest || version.starts_with(&format!("{oldest}.")) {
+        return Ok(Done::with(format!("{oldest}: all that follows runs on it ({version})")));
+    }
+    let toolchain = format!("+{oldest}");
+    run(&mut command("rustup", &["toolchain", "install", &oldest, "--profile", "minimal"]))?;
+    // Through rustup: the cargo that runs this knows only its own compiler.
+    let mut check = command("cargo", &[&toolchain, "check", "--workspace", "--all-targets"]);
+    check.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    run(check.env("CARGO_TARGET_DIR", root().join("target/oldest")))?;
+    Ok(Done::with(format!("compiles on {oldest}; all that follows runs on {version}")))
+}
+
+fn rustfmt() -> Result<Done, Failed> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    Ok(Done::default())
+}
+
+fn clippy() -> Result<Done, Failed> {
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    Ok(Done::default())
+}
+
+fn arbiter_without_std() -> Result<Done, Failed> {
+    Ok(Done::with(no_std::check()?))
+}
+
+fn documentation() -> Result<Done, Failed> {
+    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Done::default())
+}
+
+fn workspace_tests() -> Result<Done, Failed> {
+    tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+}
+
+/// Without features, and with each one alone: clippy looks at all targets; the tests run without any.
+fn features() -> Result<Done, Failed> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let package = packages.into_iter().find(|package| package["name"] == "packet-mutex");
+    let features = package.and_then(|package| package["features"].as_object());
+    let features = features.ok_or_else(|| "no features of packet-mutex".to_string())?;
+    let names: Vec<&str> =
+        features.keys().map(String::as_str).filter(|f| *f != "default").collect();
+    let package = ["--package", "packet-mutex", "--no-default-features"];
+    for feature in std::iter::once("").chain(names.iter().copied()) {
+        let mut clippy = cargo(&["clippy", "--all-targets"]);
+        clippy.args(package).args(["--features", feature, "--", "-D", "warnings"]);
+        run(&mut clippy)?;
+    }
+    let mut done = tests(cargo(&["test", "--no-fail-fast"]).args(package))?;
+    done.note = format!("none, and each alone: {}", names.join(", "));
+    Ok(done)
+}
+
+fn references() -> Result<Done, Failed> {
+    Ok(Done::with(gen_docs::check()?))
+}
+
+fn documents() -> Result<Done, Failed> {
+    Ok(Done::with(texts::check()?))
+}
+
+/// The models have a target directory of their own: the flag would rebuild everything else otherwise.
+fn loom() -> Result<Done, Failed> {
+    if !root().join("crates/packet-mutex/tests/loom.rs").exists() {
+        return Ok(Done::skipped("there are no models yet"));
+    }
+    let mut command = cargo(&["test", "--release", "--package", "packet-mutex", "--test", "loom"]);
+    command.env("RUSTFLAGS", "--cfg pm_loom").env("CARGO_TARGET_DIR", root().join("target/loom"));
+    tests(&mut command)
+}
+
+fn browser() -> Result<Done, Failed> {
+    let Some(chromium) = tools::chromium() else {
+        let why = "Chromium is missing and cannot be installed here (that needs Debian and root)";
+        return Ok(Done::skipped(why));
+    };
+    let mut command =
+        cargo(&["test", "--package", "timeline", "--test", "browser", "--", "--ignored"]);
+    tests(command.env("CHROMIUM", chromium))
+}
+
+/// Advisories are left out: their database may be out of reach.
+fn dependencies() -> Result<Done, Failed> {
+    let deny = tools::cargo_deny()?;
+    let args = ["--workspace", "check", "bans", "licenses", "sources"];
+    run(&mut command(&deny.to_string_lossy(), &args))?;
+    Ok(Done::with("bans, licences and sources; no advisories"))
+}
+
+fn practice_run() -> Result<Done, Failed> {
+    let (complaints, line) = practice::once(30, 1)?;
+    if complaints.is_empty() {
+        Ok(Done::with(line))
+    } else {
+        Err(format!("{line}\n{}", complaints.join("\n")).into())
+    }
+}
+
+/// Runs tests and counts them.
+fn tests(command: &mut Command) -> Result<Done, Failed> {
+    let mut tests = Tests::default();
+    let succeeded = watch(command, |line| tests.read(line))?;
+    if !succeeded {
+        let why = match tests.failed {
+            0 => "did not come to its end".to_string(),
+            failed => format!("{failed} failed"),
+        };
+        return Err((tests, why).into());
+    }
+    let ignored = tests.ignored;
+    let note = if ignored > 0 { format!("{ignored} ignored") } else { String::new() };
+    Ok(Done { tests, note, skipped: false })
+}
+
+fn metadata() -> Result<Value, String> {
+    let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
+    serde_json::from_str(&text).map_err(|why| why.to_string())
+}

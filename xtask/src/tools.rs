@@ -1,0 +1,69 @@
+//! Programs that the checks need, and how they are installed.
+
+use crate::command::{cargo, command, output, root, run};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The version of cargo-deny whose configuration `deny.toml` is.
+const CARGO_DENY: &str = "0.20.2";
+
+/// cargo-deny of the pinned version: the user's own, or one that is built into `target/tools` (which takes minutes).
+pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
+    let built = root().join("target/tools/bin/cargo-deny");
+    let is_pinned = |program: &Path| {
+        let version = answer(Command::new(program).arg("--version"));
+        version.is_some_and(|version| version.trim() == format!("cargo-deny {CARGO_DENY}"))
+    };
+    for program in [Path::new("cargo-deny"), &built] {
+        if is_pinned(program) {
+            return Ok(program.to_path_buf());
+        }
+    }
+    let mut install =
+        cargo(&["install", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"]);
+    // Its crates come from the registry; a flag that is meant for this workspace must not reach them.
+    run(install.arg(root().join("target/tools")).env_remove("RUSTFLAGS"))?;
+    Ok(built)
+}
+
+/// Chromium, installed if that can be done without asking. `None`: there is none.
+pub(crate) fn chromium() -> Option<String> {
+    find_chromium().or_else(|| {
+        let is_root = answer(command("id", &["-u"]).stdin(Stdio::null()))?.trim() == "0";
+        if !is_root || !Path::new("/etc/debian_version").exists() {
+            return None;
+        }
+        let install = ["install", "--yes", "--no-install-recommends", "chromium"];
+        run(&mut command("apt-get", &["update"])).ok()?;
+        run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive")).ok()?;
+        find_chromium()
+    })
+}
+
+fn find_chromium() -> Option<String> {
+    let named = std::env::var("CHROMIUM").ok();
+    let usual = ["chromium", "chromium-browser", "google-chrome"].map(String::from);
+    named
+        .into_iter()
+        .chain(usual)
+        .find(|name| answer(Command::new(name).arg("--version")).is_some())
+}
+
+/// Is valgrind there?
+pub(crate) fn has_valgrind() -> bool {
+    answer(Command::new("valgrind").arg("--version")).is_some()
+}
+
+/// What the compiler calls itself, such as `1.95.0`.
+pub(crate) fn rustc_version() -> Result<String, String> {
+    let text = output(&mut command("rustc", &["--version"]))?;
+    let version = text.split_whitespace().nth(1);
+    version.map(str::to_string).ok_or_else(|| format!("no version in `{text}`"))
+}
+
+/// The output of a program that may be missing or fail.
+fn answer(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}

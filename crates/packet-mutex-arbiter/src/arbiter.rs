@@ -71,6 +71,8 @@ pub struct Arbiter {
     decision: Decision,
     records: Records,
     outputs: VecDeque<Output>,
+    /// When something falls due; worked out once after each input.
+    due: Option<Time>,
 }
 
 /// Where an arbiter starts from.
@@ -102,7 +104,12 @@ impl Arbiter {
             let longest = decision.table.longest_delay();
             decision.delays.raise_all(start.now + longest);
         }
-        Arbiter { decision, records: Records::new(start.first_token), outputs: VecDeque::new() }
+        Arbiter {
+            decision,
+            records: Records::new(start.first_token),
+            outputs: VecDeque::new(),
+            due: None,
+        }
     }
 
     // What a front looks up.
@@ -186,14 +193,12 @@ impl Arbiter {
     /// If an invariant of the arbiter itself is broken.
     pub fn handle(&mut self, now: Time, input: Input) -> Result<(), Failure> {
         let now = now.max(self.decision.now);
-        while let Some(due) = self.decision.due().filter(|due| *due < now) {
-            self.decision.now = due;
-            self.settle();
+        while let Some(due) = self.due.filter(|due| *due < now) {
+            self.settle(due);
         }
         self.decision.now = now;
         let result = self.apply(input);
-        self.settle();
-        self.decision.assert_invariants();
+        self.settle(now);
         result
     }
 
@@ -205,7 +210,7 @@ impl Arbiter {
     /// When to hand in an [`Input::Tick`] if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.decision.due()
+        self.due
     }
 
     fn apply(&mut self, input: Input) -> Result<(), Failure> {
@@ -265,7 +270,7 @@ impl Arbiter {
     fn request(&mut self, request: Request) {
         assert!(request.id.0 < self.records.next_request, "a number from next_request()");
         let Request { id, module, .. } = request;
-        let own_turn = self.decision.holder.as_ref().filter(|holder| holder.is_of(&request));
+        let own_turn = self.decision.holder.as_ref().filter(|_| self.is_holder(&request));
         let same_group = own_turn.map(|holder| self.is_of_group(module, holder));
         if same_group == Some(true) {
             return self.nest(id, module);
@@ -299,7 +304,13 @@ impl Arbiter {
             claim: request.claim,
             turns_before: self.records.turns_ended,
         };
-        self.decision.enqueue(id, waiter);
+        // The only asker need not queue up to be the best; nothing that is due at this instant can change that.
+        let alone = self.decision.requests.is_empty() && self.decision.holder.is_none();
+        if alone && self.decision.is_admitted(&waiter) {
+            self.open_turn(id, waiter);
+        } else {
+            self.decision.enqueue(id, waiter);
+        }
     }
 
     /// Why the request cannot even wait, if so.
@@ -336,19 +347,16 @@ impl Arbiter {
 
     fn is_of_group(&self, module: ModuleId, holder: &Holder) -> bool {
         self.decision.table.module(module).group == holder.group
-            || holder.holds.iter().any(|hold| hold.module == module)
+            || self.decision.holds.iter().any(|hold| hold.module == module)
     }
 
     /// S5: a nested turn shares the outer one's token and clock.
     fn nest(&mut self, id: RequestId, module: ModuleId) {
         let now = self.decision.now;
         let abandoned = self.decision.abandoned;
-        let Some(holder) = &mut self.decision.holder else {
-            return;
-        };
-        let depth = holder.holds.len();
-        let token = holder.token;
-        holder.holds.push(Hold { request: id, module, since: now });
+        let Some(token) = self.decision.holder.as_ref().map(|holder| holder.token) else { return };
+        let depth = self.decision.holds.len();
+        self.decision.holds.push(Hold { request: id, module, since: now });
         self.log(Some(module), Some(id), Some(token), EventKind::Nested { depth });
         let grant = Grant {
             module,
@@ -380,7 +388,8 @@ impl Arbiter {
             self.records.module_mut(module).passes += 1;
         }
         if mode == Mode::Observed {
-            let turn = self.decision.holder.iter().map(|h| (h.owner, h.module, h.holds[0].request));
+            let holder = self.decision.holder.iter().zip(&self.decision.holds);
+            let turn = holder.map(|(holder, first)| (holder.owner, first.module, first.request));
             let overlaps: Vec<_> = turn.chain(self.observed_passes()).collect();
             self.log_conflicts(id, module, owner, None, overlaps);
             let group = self.decision.table.module(module).group;
@@ -438,7 +447,8 @@ impl Arbiter {
 
     // Settling: what is due at this instant.
 
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Time) {
+        self.decision.now = now;
         loop {
             self.expire();
             self.grant();
@@ -447,6 +457,8 @@ impl Arbiter {
             }
         }
         self.notice();
+        self.due = self.decision.due();
+        self.decision.assert_invariants(self.due);
     }
 
     /// Ends pauses, leases and unclaimed grants whose time has come.
@@ -468,19 +480,20 @@ impl Arbiter {
 
     /// S2 and S3: grants the best waiter, or nobody while its delay runs. S10: an urgent one skips the delay.
     fn grant(&mut self) {
-        let now = self.decision.now;
         if self.decision.holder.is_some() {
             return;
         }
-        let Some((id, best)) = self.decision.best() else {
-            return;
-        };
-        if self.decision.admitted_at(best) > now {
+        let Some((id, best)) = self.decision.best() else { return };
+        if !self.decision.is_admitted(best) {
             return;
         }
-        let Some(waiter) = self.decision.take(id) else {
-            return;
-        };
+        if let Some(waiter) = self.decision.take(id) {
+            self.open_turn(id, waiter);
+        }
+    }
+
+    fn open_turn(&mut self, id: RequestId, waiter: Waiter) {
+        let now = self.decision.now;
         let module = waiter.module;
         let settings = self.decision.table.module(module);
         let (group, longest_turn) = (settings.group, settings.longest_turn);
@@ -496,21 +509,24 @@ impl Arbiter {
             token,
             urgent,
             since: now,
-            holds: [Hold { request: id, module, since: now }].into(),
             delay: None,
             lease: waiter.lease.map(|length| (length, now + length)),
+            claims: waiter.claim,
             claim_until: waiter.claim.then_some(now + claim_within),
             overrun_at: longest_turn.map(|longest| now + longest),
             overran: false,
             told_to_yield: false,
         });
+        self.decision.holds.push(Hold { request: id, module, since: now });
         let kind = EventKind::Granted { waited, pass: false, others, abandoned, urgent };
         self.log(Some(module), Some(id), Some(token), kind);
         let record = self.records.module_mut(module);
         record.turns += 1;
         record.wait.record(waited);
-        let overlaps: Vec<_> = self.observed_passes().collect();
-        self.log_conflicts(id, module, waiter.owner, Some(token), overlaps);
+        if !self.decision.passes.is_empty() {
+            let overlaps: Vec<_> = self.observed_passes().collect();
+            self.log_conflicts(id, module, waiter.owner, Some(token), overlaps);
+        }
         if !urgent {
             self.log_short_gap(id, module, Some(token), self.decision.gaps.before(group));
         }
@@ -562,9 +578,9 @@ impl Arbiter {
         {
             holder.overrun_at = None;
             holder.overran = true;
-            let about = (holder.module, holder.holds[0].request, holder.token);
-            let held = now.since(holder.since);
-            self.log(Some(about.0), Some(about.1), Some(about.2), EventKind::Overrun { held });
+            let (module, token, held) = (holder.module, holder.token, now.since(holder.since));
+            let request = self.decision.holds[0].request;
+            self.log(Some(module), Some(request), Some(token), EventKind::Overrun { held });
         }
         while let Some((_, id)) =
             self.decision.starving.first().filter(|(at, _)| *at <= now).copied()
@@ -584,7 +600,8 @@ impl Arbiter {
         {
             holder.told_to_yield = should_yield;
             if should_yield {
-                self.outputs.push_back(Output::ShouldYield { hold: holder.holds[0].request });
+                let hold = self.decision.holds[0].request;
+                self.outputs.push_back(Output::ShouldYield { hold });
             }
         }
     }
@@ -619,9 +636,8 @@ impl Arbiter {
 
     fn end_module(&mut self, module: ModuleId, owner: Owner) -> Result<(), Failure> {
         let owner = Some(owner);
-        let holder = self.decision.holder.as_ref().filter(|h| h.owner == owner);
-        let newest = |h: &Holder| h.holds.iter().rposition(|hold| hold.module == module);
-        if let Some(at) = holder.and_then(newest) {
+        let newest = self.decision.holds.iter().rposition(|hold| hold.module == module);
+        if let Some(at) = newest.filter(|_| self.holder_is(owner)) {
             self.end_hold(at, End::Released);
             return Ok(());
         }
@@ -648,11 +664,12 @@ impl Arbiter {
             let Some(holder) = &self.decision.holder else {
                 return Err(self.not_holder());
             };
-            if holder.holds.len() > 1 {
+            if self.decision.holds.len() > 1 {
                 return Err(Failure::Refused(Refusal::NestedOpen));
             }
-            (module, lease) = (holder.holds[at].module, holder.lease.map(|(length, _)| length));
-            claim = holder.claim_until.is_some();
+            (module, lease) =
+                (self.decision.holds[at].module, holder.lease.map(|(length, _)| length));
+            claim = holder.claims;
             self.end_hold(at, End::Yielded);
         } else if let Some(pass) =
             self.decision.passes.get(&hold).filter(|pass| pass.owner == owner).copied()
@@ -681,7 +698,7 @@ impl Arbiter {
 
     fn claim(&mut self, request: RequestId) -> Result<(), Failure> {
         if let Some(holder) = &mut self.decision.holder
-            && holder.holds[0].request == request
+            && self.decision.holds[0].request == request
         {
             holder.claim_until = None;
             return Ok(());
@@ -731,7 +748,7 @@ impl Arbiter {
 
     /// Ends all holds of the turn and tells their owner.
     fn end_turn_from_outside(&mut self, end: End) {
-        while let Some(last) = self.decision.holder.as_ref().map(|h| h.holds.len() - 1) {
+        while let Some(last) = self.decision.holds.len().checked_sub(1) {
             let hold = self.end_hold(last, end);
             self.outputs.push_back(Output::Ended { hold, end });
         }
@@ -740,21 +757,22 @@ impl Arbiter {
     /// Ends the hold at this place in the turn; with the last one, the turn is over and its delays begin.
     fn end_hold(&mut self, at: usize, end: End) -> RequestId {
         let now = self.decision.now;
-        let Some(mut holder) = self.decision.holder.take() else {
-            unreachable!("a hold's place is only known while its turn is open")
+        let hold = self.decision.holds.remove(at);
+        let depth = self.decision.holds.len();
+        let delay = self.decision.table.module(hold.module).delay;
+        let Some(holder) = &mut self.decision.holder else {
+            unreachable!("a turn is open as its holds are")
         };
-        let hold = holder.holds.remove(at);
-        let settings = self.decision.table.module(hold.module);
         if end != End::Declined {
-            holder.delay = holder.delay.max(Some(settings.delay));
+            holder.delay = holder.delay.max(Some(delay));
         }
-        let depth = holder.holds.len();
+        let token = holder.token;
         let kind = EventKind::Ended { end, held: now.since(hold.since), depth, pass: false };
-        self.log(Some(hold.module), Some(hold.request), Some(holder.token), kind);
+        self.log(Some(hold.module), Some(hold.request), Some(token), kind);
         if depth > 0 {
-            self.decision.holder = Some(holder);
             return hold.request;
         }
+        let Some(holder) = self.decision.holder.take() else { return hold.request };
         let held = now.since(holder.since);
         self.records.module_mut(holder.module).hold.record(held);
         if let Some(delay) = holder.delay {
@@ -948,12 +966,17 @@ impl Arbiter {
 
     /// The hold's place in the open turn.
     fn open_hold(&self, hold: RequestId) -> Option<usize> {
-        let holder = self.decision.holder.as_ref()?;
-        holder.holds.iter().position(|open| open.request == hold)
+        self.decision.holds.iter().position(|open| open.request == hold)
     }
 
     fn is_open(&self, hold: RequestId) -> bool {
         self.holds(hold) || self.decision.passes.contains_key(&hold)
+    }
+
+    /// Does the asker hold the turn, as its owner or through one of its holds (S5)?
+    fn is_holder(&self, request: &Request) -> bool {
+        let is_owner = request.owner.is_some() && self.holder_is(request.owner);
+        is_owner || request.within.is_some_and(|hold| self.holds(hold))
     }
 
     fn holder_is(&self, owner: Option<Owner>) -> bool {
@@ -978,13 +1001,5 @@ impl Arbiter {
     ) {
         let limit = self.decision.table.limits().events;
         self.records.write(limit, self.decision.now, (module, request, token), kind);
-    }
-}
-
-impl Holder {
-    /// Does the asker hold this turn, as its owner or through one of its holds (S5)?
-    fn is_of(&self, request: &Request) -> bool {
-        let same_owner = self.owner.is_some() && self.owner == request.owner;
-        same_owner || request.within.is_some_and(|w| self.holds.iter().any(|h| h.request == w))
     }
 }

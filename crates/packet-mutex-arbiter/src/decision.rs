@@ -19,6 +19,8 @@ pub struct Decision {
     pub(crate) now: Time,
     pub(crate) table: Table,
     pub(crate) holder: Option<Holder>,
+    /// The turn's open holds: its own and nested ones, oldest first. Empty if and only if nobody holds.
+    pub(crate) holds: Vec<Hold>,
     pub(crate) requests: BTreeMap<RequestId, Waiter>,
     /// The waiters that may be granted, best first.
     pub(crate) waiting: BTreeSet<Rank>,
@@ -49,11 +51,11 @@ pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) urgent: bool,
     pub(crate) since: Time,
-    /// Open holds: the turn's own and nested ones, oldest first. Never empty.
-    pub(crate) holds: Vec<Hold>,
     /// The largest delay of the modules that did something; `None` while all that ended was declined (S3, S9).
     pub(crate) delay: Option<Duration>,
     pub(crate) lease: Option<(Duration, Time)>,
+    /// Its asker has to claim its grants; until when it must claim this one.
+    pub(crate) claims: bool,
     pub(crate) claim_until: Option<Time>,
     pub(crate) overrun_at: Option<Time>,
     pub(crate) overran: bool,
@@ -178,6 +180,7 @@ impl Decision {
             now,
             table: Table::new(roster),
             holder: None,
+            holds: Vec::new(),
             requests: BTreeMap::new(),
             waiting: BTreeSet::new(),
             held_back: BTreeSet::new(),
@@ -276,6 +279,12 @@ impl Decision {
         self.delays.before(self.table.module(waiter.module).group).until
     }
 
+    /// Could it be granted now, if it were the best?
+    pub(crate) fn is_admitted(&self, waiter: &Waiter) -> bool {
+        self.admitted_at(waiter) <= self.now
+            && self.pause_before(waiter.urgent, self.priority(waiter.module)).is_none()
+    }
+
     /// The pause that holds a request of this kind back, if one does.
     pub(crate) fn pause_before(&self, urgent: bool, priority: u8) -> Option<&Pause> {
         self.pauses.iter().find(|pause| !urgent && pause.below.holds_back(priority))
@@ -283,15 +292,15 @@ impl Decision {
 
     // The holder.
 
-    /// The holder's priority: the highest of its open holds.
-    pub(crate) fn holding_priority(&self, holder: &Holder) -> u8 {
-        holder.holds.iter().map(|hold| self.priority(hold.module)).max().unwrap_or(0)
+    /// The turn's priority: the highest of its open holds.
+    fn holding_priority(&self) -> u8 {
+        self.holds.iter().map(|hold| self.priority(hold.module)).max().unwrap_or(0)
     }
 
     /// From when on the holder should yield, if nothing else happens (S11). May be in the past.
     pub(crate) fn should_yield_from(&self) -> Option<Time> {
         let holder = self.holder.as_ref()?;
-        let priority = self.holding_priority(holder);
+        let priority = self.holding_priority();
         if holder.overran || self.pause_before(holder.urgent, priority).is_some() {
             return Some(Time::ZERO);
         }
@@ -322,31 +331,30 @@ impl Decision {
 
     /// When something falls due if nothing else happens.
     pub(crate) fn due(&self) -> Option<Time> {
-        let grant = match (&self.holder, self.best()) {
-            (None, Some((_, best))) => Some(self.admitted_at(best)),
-            _ => None,
-        };
-        let first = |set: &BTreeSet<(Time, RequestId)>| set.first().map(|(at, _)| *at);
-        let holder = self.holder.as_ref();
-        let times = [
-            grant,
-            first(&self.deadlines),
-            first(&self.starving),
-            self.pauses.iter().filter_map(|pause| pause.until).min(),
-            holder.and_then(|h| h.lease).map(|(_, until)| until),
-            holder.and_then(|h| h.claim_until),
-            holder.and_then(|h| h.overrun_at),
-            holder.filter(|h| !h.told_to_yield).and_then(|_| self.should_yield_from()),
-        ];
-        times.into_iter().flatten().min()
+        let mut due = Time::MAX;
+        let mut at = |time: Option<Time>| due = due.min(time.unwrap_or(Time::MAX));
+        at(self.deadlines.first().map(|(at, _)| *at));
+        at(self.starving.first().map(|(at, _)| *at));
+        self.pauses.iter().for_each(|pause| at(pause.until));
+        if let Some(holder) = &self.holder {
+            at(holder.lease.map(|(_, until)| until));
+            at(holder.claim_until);
+            at(holder.overrun_at);
+            if !holder.told_to_yield {
+                at(self.should_yield_from());
+            }
+        } else {
+            at(self.best().map(|(_, best)| self.admitted_at(best)));
+        }
+        (due < Time::MAX).then_some(due)
     }
 
     /// What must hold between two inputs. The checks are cheap; they stay on in release.
-    pub(crate) fn assert_invariants(&self) {
+    pub(crate) fn assert_invariants(&self, due: Option<Time>) {
         assert_eq!(self.waiting.len() + self.held_back.len(), self.requests.len());
         assert_eq!(self.deadlines.len(), self.requests.len());
-        assert!(self.holder.as_ref().is_none_or(|h| !h.holds.is_empty()), "a turn without holds");
-        assert!(self.due().is_none_or(|due| due > self.now), "left undone what was due");
+        assert_eq!(self.holder.is_none(), self.holds.is_empty(), "a turn is open as its holds are");
+        assert!(due.is_none_or(|due| due > self.now), "left undone what was due");
     }
 
     /// All that matters from now on, in words that two like decisions share.
@@ -373,7 +381,7 @@ impl Decision {
         if let Some(holder) = &self.holder {
             word(owner(holder.owner));
             word(holder.group.index() as u64);
-            for flag in [holder.urgent, holder.overran, holder.told_to_yield] {
+            for flag in [holder.urgent, holder.claims, holder.overran, holder.told_to_yield] {
                 word(flag.into());
             }
             word(holder.delay.map_or(0, |d| nanos(d) + 1));
@@ -381,8 +389,8 @@ impl Decision {
             word(left(holder.lease.map(|(_, until)| until)));
             word(left(holder.claim_until));
             word(left(holder.overrun_at));
-            word(holder.holds.len() as u64);
-            holder.holds.iter().for_each(|hold| word(u64::from(hold.module.0)));
+            word(self.holds.len() as u64);
+            self.holds.iter().for_each(|hold| word(u64::from(hold.module.0)));
         }
         word(self.requests.len() as u64);
         for waiter in self.requests.values() {

@@ -145,7 +145,7 @@ impl Status {
                 module: name(holder.module),
                 token: holder.token,
                 held: now.since(holder.since),
-                depth: holder.holds.len(),
+                depth: decision.holds.len(),
             }),
             waiters: queue.map(|rank| waiter_status(decision, rank.request, now)).collect(),
             last: decision.last.map(|(module, ended)| (name(module), now.since(ended))),
@@ -262,7 +262,7 @@ fn next_in(decision: &Decision, best: &Waiter, now: Time) -> Duration {
     let Some(holder) = decision.holder.as_ref().filter(|_| !best.urgent) else {
         return running;
     };
-    let own = holder.holds.iter().map(|hold| decision.table.module(hold.module).delay);
+    let own = decision.holds.iter().map(|hold| decision.table.module(hold.module).delay);
     let own = own.max().max(holder.delay).unwrap_or_default();
     let to = decision.table.module(best.module).group;
     running.max(decision.table.delay(holder.group, Some(to), own).unwrap_or_default())

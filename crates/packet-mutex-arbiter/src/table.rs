@@ -260,6 +260,7 @@ impl Table {
 
     /// The delay from a group to another (`None`: one that is not yet known), for a turn with this delay of its own
     /// (S3). `None`: the same group, for which none is set.
+    #[inline]
     pub(crate) fn delay(&self, from: GroupId, to: Side, own: Duration) -> Option<Duration> {
         let pair = |from, to| self.pairs.get(&(from, to)).copied();
         if self.pairs.is_empty() {

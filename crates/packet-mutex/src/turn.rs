@@ -152,7 +152,12 @@ impl<Of> TurnOf<Of> {
         let (hold, owner) = (self.hold, self.owner);
         let (id, answer) = self.shared.with(|state, now| {
             let id = state.arbiter.next_request();
-            Ok((id, state.ask(now, id, Input::Yield { hold, owner, id, timeout })?))
+            let answer = state.ask(now, id, Input::Yield { hold, owner, id, timeout })?;
+            if answer.is_some() {
+                // An answer that comes at once is seen at once.
+                let _ = state.handle(now, Input::Claim { request: id });
+            }
+            Ok((id, answer))
         })?;
         self.open = false;
         Ok((id, answer))

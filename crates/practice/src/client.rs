@@ -133,17 +133,21 @@ impl Client {
 
     /// Sends an action and waits for the server's verdict. When this returns, [`Client::state`] shows what came of it.
     pub fn act(&self, sender: Sender<'_>, action: &Action) -> Result<Verdict, ClientError> {
-        let n = self.send(sender, action)?;
-        let answered = |inner: &mut Inner| {
-            inner.closed.is_none() && inner.frames.len() <= usize::try_from(n).unwrap_or(usize::MAX)
+        let n = match self.send(sender, action) {
+            Ok(n) => n,
+            // The reader knows better why, or is about to.
+            Err(source) => {
+                let inner = self.known.wait_while(|inner| inner.closed.is_none());
+                return Err(match &inner.closed {
+                    Some(reason) => ClientError::Closed(reason.clone()),
+                    None => ClientError::Io { address: self.address, source },
+                });
+            }
         };
-        let (inner, _) = self
-            .known
-            .changed
-            .wait_timeout_while(self.known.lock(), PATIENCE, answered)
-            .unwrap_or_else(PoisonError::into_inner);
         // The server answers in order, so the n-th answer is this frame's.
-        match (inner.frames.get(n as usize), &inner.closed) {
+        let inner =
+            self.known.wait_while(|inner| inner.closed.is_none() && inner.frames.len() <= n);
+        match (inner.frames.get(n), &inner.closed) {
             (Some(frame), _) => Ok(frame.verdict),
             (None, Some(reason)) => Err(ClientError::Closed(reason.clone())),
             (None, None) => Err(ClientError::Silent),
@@ -151,16 +155,16 @@ impl Client {
     }
 
     /// Writes one frame, whole, and gives its number.
-    fn send(&self, sender: Sender<'_>, action: &Action) -> Result<u32, ClientError> {
+    fn send(&self, sender: Sender<'_>, action: &Action) -> io::Result<usize> {
         let bytes = wire::frame(&action.encode());
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = u32::try_from(out.sends.len()).unwrap_or(u32::MAX);
+        let n = out.sends.len();
         let t = seconds(micros(clock::now()));
-        out.stream
-            .write_all(&bytes)
-            .map_err(|source| ClientError::Io { address: self.address, source })?;
+        out.stream.write_all(&bytes)?;
         let Sender { module, cycle, token } = sender;
-        out.sends.push(Sent { t, n, module: module.to_owned(), cycle, token });
+        // The server closes the connection long before a number does not fit.
+        let number = u32::try_from(n).unwrap_or(u32::MAX);
+        out.sends.push(Sent { t, n: number, module: module.to_owned(), cycle, token });
         Ok(n)
     }
 
@@ -191,6 +195,12 @@ impl Known {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Waits until this no longer holds, as long as the server may take to answer.
+    fn wait_while(&self, mut holds: impl FnMut(&Inner) -> bool) -> MutexGuard<'_, Inner> {
+        let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, |inner| holds(inner));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// Keeps what the server tells, until the connection closes.
@@ -201,14 +211,9 @@ fn listen(mut incoming: Incoming, known: &Known, offset_us: i64) {
         match message {
             Ok(ServerMessage::State(state)) => inner.state = state,
             Ok(ServerMessage::Verdict(judged)) => inner.frames.push(logged(judged, offset_us)),
-            Ok(ServerMessage::Error(reason)) => inner.closed = Some(reason),
-            Ok(ServerMessage::Hello { .. }) => {}
-            Err(ClientError::Closed(reason)) => {
-                inner.closed.get_or_insert(reason);
-            }
-            Err(error) => {
-                inner.closed.get_or_insert(error.to_string());
-            }
+            Ok(ServerMessage::Hello { .. } | ServerMessage::Error(_)) => {}
+            Err(ClientError::Closed(reason)) => inner.closed = Some(reason),
+            Err(error) => inner.closed = Some(error.to_string()),
         }
         let closed = inner.closed.is_some();
         drop(inner);
@@ -246,13 +251,16 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// The next message. The server sends news four times a second, so a longer silence means that it is gone.
+    /// The next message; its error is the reason it gives. The server sends news four times a second, so a longer silence means that it is gone.
     fn next(&mut self) -> Result<ServerMessage, ClientError> {
         let closed = |reason: &str| ClientError::Closed(reason.to_owned());
         let garbled = |error: WireError| ClientError::Closed(format!("it is garbled: {error}"));
         loop {
             if let Some(frame) = self.frames.next().map_err(garbled)? {
-                return ServerMessage::decode(&frame).map_err(garbled);
+                return match ServerMessage::decode(&frame).map_err(garbled)? {
+                    ServerMessage::Error(reason) => Err(ClientError::Closed(reason)),
+                    message => Ok(message),
+                };
             }
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes) {

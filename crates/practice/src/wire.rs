@@ -21,6 +21,8 @@
 //! The time in *hello* and *verdict* is the server's monotonic clock in microseconds. A client with a clock of its own maps it
 //! with the offset measured at *enter*: half-way between sending *enter* and reading *hello* is the time in *hello*.
 //!
+//! The items, tiles, spells and times that these messages speak of are the constants of [`crate::world`].
+//!
 //! # Client to server
 //!
 //! The four actions are those of the 7.72 protocol, byte for byte.

@@ -42,11 +42,17 @@ impl Turns {
     }
 }
 
-pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<Frame>, Vec<Sent>) {
+/// Plays these modules only.
+pub(crate) fn simulate(
+    modules: &[Module],
+    mode: Mode,
+    seed: u64,
+    length: Duration,
+) -> (Counts, Vec<Frame>, Vec<Sent>) {
     let mut now = Duration::ZERO;
     let mut world = World::new(seed, now);
     let mut players: Vec<_> =
-        Module::ALL.iter().map(|module| Player::new(*module, mode, seed, now)).collect();
+        modules.iter().map(|module| Player::new(*module, mode, seed, now)).collect();
     let mut wake: Vec<Option<Duration>> = vec![Some(now); players.len()];
     let mut turns = Turns::default();
     let (mut frames, mut sends, mut waits) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,7 +78,7 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
                 turns.holder = Some(who);
                 turns.token += 1;
                 let seconds = (now - since).as_secs_f64();
-                waits.push(Waited { module: Module::ALL[who].name(), seconds });
+                waits.push(Waited { module: modules[who].name(), seconds });
                 who
             }
             _ => break,
@@ -98,7 +104,7 @@ pub(crate) fn simulate(mode: Mode, seed: u64, length: Duration) -> (Counts, Vec<
                 let hex = action.encode().iter().map(|byte| format!("{byte:02x}")).collect();
                 frames.push(Frame { t, n, hex, verdict, effects });
                 let token = turns.holder.map(|_| turns.token.to_string());
-                let module = Module::ALL[who].name().to_owned();
+                let module = modules[who].name().to_owned();
                 sends.push(Sent { t, n, module, cycle: player.cycle(), token });
             }
         }

@@ -12,7 +12,7 @@ const LENGTH: Duration = Duration::from_secs(30);
 #[test]
 fn with_the_mutex_nothing_goes_wrong_and_all_are_served() {
     for seed in 0..300 {
-        let (counts, frames, sends) = simulate(Mode::With, seed, LENGTH);
+        let (counts, frames, sends) = simulate(&Module::ALL, Mode::With, seed, LENGTH);
         assert!(counts.clean(), "seed {seed}: {counts:?}");
         assert!(counts.min_handover_s.is_some_and(|least| least >= 1.0), "seed {seed}: {counts:?}");
         assert!(counts.modules.values().all(|module| module.turns > 0), "seed {seed}: {counts:?}");
@@ -22,8 +22,18 @@ fn with_the_mutex_nothing_goes_wrong_and_all_are_served() {
 }
 
 #[test]
+fn each_module_is_right_when_it_is_alone() {
+    for module in Module::ALL {
+        for seed in 0..50 {
+            let (counts, frames, _) = simulate(&[module], Mode::Without, seed, LENGTH * 2);
+            assert!(counts.clean() && !frames.is_empty(), "{module:?}, seed {seed}: {counts:?}");
+        }
+    }
+}
+
+#[test]
 fn with_the_mutex_an_hour_is_as_clean() {
-    let (counts, ..) = simulate(Mode::With, 1, Duration::from_secs(3600));
+    let (counts, ..) = simulate(&Module::ALL, Mode::With, 1, Duration::from_secs(3600));
     assert!(counts.clean(), "{counts:?}");
     assert!(counts.modules.values().all(|module| module.turns > 30), "{counts:?}");
 }
@@ -31,7 +41,7 @@ fn with_the_mutex_an_hour_is_as_clean() {
 #[test]
 fn without_it_each_kind_of_conflict_shows() {
     for seed in 0..20 {
-        let (c, ..) = simulate(Mode::Without, seed, LENGTH);
+        let (c, ..) = simulate(&Module::ALL, Mode::Without, seed, LENGTH);
         let kinds = [c.interleavings, c.refusals, c.wrong_items, c.weapons_lost, c.runes_failed];
         assert!(kinds.iter().all(|count| *count > 0), "seed {seed}: {c:?}");
     }
@@ -40,7 +50,7 @@ fn without_it_each_kind_of_conflict_shows() {
 #[test]
 fn around_each_action_only_what_was_read_is_stale() {
     for seed in 0..20 {
-        let (c, ..) = simulate(Mode::ActionOnly, seed, LENGTH);
+        let (c, ..) = simulate(&Module::ALL, Mode::ActionOnly, seed, LENGTH);
         assert!(c.wrong_items > 0 && c.min_handover_s >= Some(1.0), "seed {seed}: {c:?}");
     }
 }
@@ -48,7 +58,10 @@ fn around_each_action_only_what_was_read_is_stale() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for mode in Mode::ALL {
-        assert_eq!(simulate(mode, 5, LENGTH), simulate(mode, 5, LENGTH));
+        assert_eq!(
+            simulate(&Module::ALL, mode, 5, LENGTH),
+            simulate(&Module::ALL, mode, 5, LENGTH)
+        );
     }
 }
 
@@ -68,7 +81,8 @@ fn survey() {
         ("loot", |c| c.loot),
     ];
     for mode in Mode::ALL {
-        let all: Vec<_> = (0..5000).map(|seed| simulate(mode, seed, LENGTH).0).collect();
+        let all: Vec<_> =
+            (0..5000).map(|seed| simulate(&Module::ALL, mode, seed, LENGTH).0).collect();
         let mut lines = format!("{}\n", mode.name());
         for (name, of) in pick {
             let mut values: Vec<_> = all.iter().map(of).collect();

@@ -120,9 +120,19 @@ struct Pass {
     end: Option<PassEnd>,
 }
 
+/// A pass that is about to be given.
+struct Passing {
+    module: usize,
+    count: u64,
+    urgent: bool,
+    waited: Nanos,
+    recorded: bool,
+}
+
 #[derive(Clone, Debug)]
 struct PassEnd {
     at: Nanos,
+    count: u64,
     declined: bool,
     group: Name,
     delay: Nanos,
@@ -473,8 +483,8 @@ impl Oracle {
     ) {
         let mut others = Vec::new();
         if let Some(turn) = self.turn() {
-            let first = turn.open().next().map(|hold| hold.name.clone());
-            others.push((turn.owner.clone(), turn.module, first.unwrap_or_default()));
+            let first = turn.open().next();
+            others.extend(first.map(|hold| (turn.owner.clone(), hold.module, hold.name.clone())));
         }
         let mut passes: Vec<&Pass> = self.passes.iter().collect();
         passes.retain(|pass| pass.end.is_none() && pass.mode == Mode::Observed);
@@ -494,7 +504,7 @@ impl Oracle {
     fn worst_gap(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
         let mut worst: Option<(Nanos, Option<usize>)> = None;
         let mut ended: Vec<&Pass> = self.passes.iter().filter(|p| p.end.is_some()).collect();
-        ended.sort_by_key(|pass| pass.end.as_ref().map(|end| end.at));
+        ended.sort_by_key(|pass| pass.end.as_ref().map(|end| end.count));
         for pass in ended {
             if let Some(until) = self.gap(pass, group)
                 && worst.is_none_or(|(worst, _)| until > worst)
@@ -692,7 +702,8 @@ impl Oracle {
         }
         let count = self.tick();
         if settings.mode != Mode::Enforced {
-            return self.pass(&ask.request, count, module, ask.owner.clone(), 0, recorded);
+            let pass = Passing { module, count, urgent: ask.urgent, waited: 0, recorded };
+            return self.pass(&ask.request, ask.owner.clone(), pass);
         }
         self.asks.push(Waiter {
             name: ask.request.clone(),
@@ -720,6 +731,7 @@ impl Oracle {
             ("closed", self.closed),
             ("disabled", module.disabled),
             ("refused", ask.timeout.max(ask.lease).is_some_and(|longest| longest > LONGEST)),
+            ("refused", ask.lease == Some(0)),
             ("refused", ask.urgent && !module.urgent && enforced),
             (
                 "queue_full",
@@ -746,16 +758,16 @@ impl Oracle {
     fn pass(
         &mut self,
         request: &Name,
-        count: u64,
-        module: usize,
         owner: Option<Name>,
-        waited: Nanos,
-        recorded: bool,
+        Passing { module, count, urgent, waited, recorded }: Passing,
     ) {
         let settings = self.modules[module].clone();
         let about = (Some(request.clone()), Some(module), None);
         if recorded {
             let mut details = vec![("waited", Value::For(waited)), ("pass", Value::Yes)];
+            if urgent {
+                details.push(("urgent", Value::Yes));
+            }
             if self.abandoned {
                 details.push(("predecessor_abandoned", Value::Yes));
             }
@@ -765,7 +777,9 @@ impl Oracle {
             self.conflicts(&about, owner.as_ref());
             let (delay, gap) = (self.worst_delay(&settings.group), self.worst_gap(&settings.group));
             let until = |gap: Option<(Nanos, Option<usize>)>| gap.map(|(until, _)| until);
-            self.short_gap(&about, if until(gap) > until(delay) { gap } else { delay });
+            if !urgent {
+                self.short_gap(&about, if until(gap) > until(delay) { gap } else { delay });
+            }
         }
         self.passes.push(Pass {
             name: request.clone(),
@@ -851,12 +865,13 @@ impl Oracle {
     }
 
     fn end_pass(&mut self, request: &Name, how: &'static str) {
-        let (now, roster) = (self.now, self.roster.clone());
+        let (now, count, roster) = (self.now, self.tick(), self.roster.clone());
         let modules = self.modules.clone();
         let open = |pass: &&mut Pass| pass.end.is_none() && pass.name == *request;
         let Some(pass) = self.passes.iter_mut().find(open) else { return };
         let Module { group, delay, .. } = modules[pass.module].clone();
-        pass.end = Some(PassEnd { at: now, declined: how == "declined", group, delay, roster });
+        let declined = how == "declined";
+        pass.end = Some(PassEnd { at: now, count, declined, group, delay, roster });
         if pass.recorded {
             let about = (Some(request.clone()), Some(pass.module), None);
             let details = vec![("held", Value::For(now - pass.since)), ("pass", Value::Yes)];
@@ -969,8 +984,9 @@ impl Oracle {
         waiting.retain(|waiter| waiter.module == module);
         for waiter in waiting {
             self.finish(&waiter.name);
-            let waited = self.now - waiter.at;
-            self.pass(&waiter.name, waiter.count, module, waiter.owner, waited, true);
+            let (count, urgent, waited) = (waiter.count, waiter.urgent, self.now - waiter.at);
+            let pass = Passing { module, count, urgent, waited, recorded: true };
+            self.pass(&waiter.name, waiter.owner, pass);
         }
     }
 
@@ -1003,7 +1019,7 @@ impl Oracle {
             return Err("refused");
         }
         let old = std::mem::replace(&mut self.roster, Arc::new(new.clone()));
-        let mut switched = Vec::new();
+        let (mut switched, mut moved) = (Vec::new(), Vec::new());
         for at in 0..self.modules.len() {
             let before = self.modules[at].clone();
             let written = |roster: &RosterSpec| {
@@ -1023,11 +1039,12 @@ impl Oracle {
             if module.group != before.group {
                 // S19: no running delay shrinks, not by a move into a group that may go at once either.
                 if let Some((until, by)) = self.worst_delay(&before.group) {
-                    self.floors.push((Some(module.group.clone()), until, by));
+                    moved.push((Some(module.group.clone()), until, by));
                 }
             }
             self.modules[at] = module;
         }
+        self.floors.extend(moved);
         for spec in &new.modules {
             if self.known(&spec.name).is_none() {
                 let module = self.settings(spec);
@@ -1068,9 +1085,18 @@ impl Oracle {
 
     /// A module's place, by a valid name; one that the roster does not name is made when first asked for.
     fn module(&mut self, name: &str) -> Result<usize, Refused> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !(1..=64).contains(&name.len()) || !name.chars().all(good) {
+            return Err("invalid_name");
+        }
         let name = name.to_ascii_lowercase();
         if let Some(known) = self.known(&name) {
             return Ok(known);
+        }
+        // S14: nearly a roster's name.
+        let letters = |name: &str| name.replace(['_', '.', '-'], "");
+        if self.roster.modules.iter().any(|m| letters(&m.name) == letters(&name)) {
+            return Err("invalid_name");
         }
         if self.roster.strict {
             return Err("unknown_module");

@@ -39,6 +39,8 @@ pub struct Step {
     pub at: Nanos,
     /// No timer fires between the step before and this one: all in between is done late.
     pub late: bool,
+    /// The clock was set back.
+    pub back: bool,
     /// What is done.
     pub what: What,
     /// The lines that must come of it: `| event`, `! refusal` or `= answer`.
@@ -126,7 +128,7 @@ impl Scenario {
                 text.extend(roster_text::write(&roster_now).iter().map(|l| format!("  + {l}")));
             }
             let what = What::Do(action.clone());
-            Step { at: *at, late: false, what, expected: Vec::new(), line: 0, text }
+            Step { at: *at, late: false, back: false, what, expected: Vec::new(), line: 0, text }
         };
         let steps: Vec<Step> = actions.iter().map(step).collect();
         Scenario {
@@ -185,9 +187,8 @@ fn needs(step: &Step) -> Vec<&'static str> {
         What::Do(Action::EndModule { .. }) => needs.push("owners"),
         _ => {}
     }
-    if step.late {
-        needs.push("late");
-    }
+    needs.extend(step.late.then_some("late"));
+    needs.extend(step.back.then_some("back"));
     needs
 }
 
@@ -247,10 +248,11 @@ impl Parser {
             }
             Some(b'+') => self.reload_line(number, raw, line[1..].trim())?,
             Some(b'0'..=b'9' | b'?') => {
-                let (at, late, what) = self.step_line(line)?;
+                let (at, [late, back], what) = self.step_line(line)?;
                 let mut text = std::mem::take(&mut self.lead);
                 text.push(raw.trim_end().to_string());
-                let step = Step { at, late, what, expected: Vec::new(), line: number, text };
+                let expected = Vec::new();
+                let step = Step { at, late, back, what, expected, line: number, text };
                 self.needs.extend(needs(&step));
                 self.steps.push(step);
             }
@@ -277,6 +279,7 @@ impl Parser {
             self.first_token = roster_text::number(token)?;
         } else if line == "restarted" {
             self.restarted = true;
+            self.needs.insert("restart");
         } else if roster_text::is_roster_line(line) {
             roster_text::apply(line, &mut self.spec)?;
         } else {
@@ -301,14 +304,14 @@ impl Parser {
         Ok(())
     }
 
-    fn step_line(&mut self, line: &str) -> Result<(Nanos, bool, What), String> {
+    fn step_line(&mut self, line: &str) -> Result<(Nanos, [bool; 2], What), String> {
         let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let mut rest = rest.trim();
         if first == "?" {
-            return Ok((self.now, false, What::Ask(query(rest)?)));
+            return Ok((self.now, [false, false], What::Ask(query(rest)?)));
         }
         let at = parse_seconds(first).ok_or_else(|| format!("no time: {first:?}"))?;
-        let mut late = false;
+        let (mut late, mut back) = (false, false);
         if let Some(after) = rest.strip_prefix("late ") {
             (late, rest) = (true, after.trim());
         }
@@ -317,15 +320,15 @@ impl Parser {
             if at >= self.now {
                 return Err("`back`, but the time is not before the last".into());
             }
-            rest = after.trim();
+            (back, rest) = (true, after.trim());
         } else if at < self.now {
             return Err("the time is before the last (write `back` if the clock is set back)".into());
         }
         self.now = at;
         if let Some(rest) = rest.strip_prefix('?') {
-            return Ok((at, late, What::Ask(query(rest.trim())?)));
+            return Ok((at, [late, back], What::Ask(query(rest.trim())?)));
         }
-        Ok((at, late, What::Do(self.action(rest)?)))
+        Ok((at, [late, back], What::Do(self.action(rest)?)))
     }
 
     fn action(&mut self, text: &str) -> Result<Action, String> {

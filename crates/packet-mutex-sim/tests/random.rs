@@ -7,6 +7,7 @@ use packet_mutex_sim::{
     Timers, check, results,
 };
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use std::path::Path;
 use std::time::Duration;
 
@@ -267,7 +268,7 @@ fn write_out(scenario: &Scenario, why: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// The arbiter does what the oracle predicts, event by event.
     #[test]
@@ -290,6 +291,16 @@ proptest! {
         let spurious = results(&scenario, &mut spuriously, Timers::Prompt).concat();
         prop_assert_eq!(&prompt, &spurious, "spurious timers");
         one_outcome_and_one_end(&scenario)?;
+    }
+}
+
+fn config() -> ProptestConfig {
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/random.regressions");
+    ProptestConfig {
+        cases: cases(),
+        max_shrink_iters: 20_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        ..ProptestConfig::default()
     }
 }
 

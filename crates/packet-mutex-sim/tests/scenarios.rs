@@ -1,7 +1,7 @@
 //! Every scenario on the bare arbiter. `UPDATE=1` rewrites the files with what came of them: read the difference against
 //! the rules before you keep it.
 
-use packet_mutex_sim::{ArbiterFront, Scenario, Timers, read_all, results, rewrite, run};
+use packet_mutex_sim::{ArbiterFront, Scenario, Timers, check, read_all, results, rewrite, run};
 use std::path::Path;
 
 fn scenarios() -> Vec<Scenario> {
@@ -59,5 +59,52 @@ fn every_rule_has_scenarios() {
         let number = folder.trim_start_matches('S').split('-').next().unwrap_or_default();
         let rule = format!("S{}", number.trim_start_matches('0'));
         assert_eq!(scenario.rules.first(), Some(&rule), "{}", scenario.file.display());
+    }
+}
+
+/// The oracle reads every scenario as the arbiter does.
+#[test]
+fn the_oracle_agrees() {
+    for scenario in scenarios() {
+        if let Err(mismatch) = check(&scenario, &mut ArbiterFront::new(&scenario)) {
+            panic!("{mismatch}");
+        }
+    }
+}
+
+/// What is wrong with a scenario file is told with its line, and nothing panics.
+#[test]
+fn bad_files_are_told_with_their_line() {
+    let head = "title: x\nrules: S1\n";
+    let bad = [
+        ("", "no `title:` line"),
+        ("title: x\n0 tick\n", "no `rules:` line"),
+        ("title: x\nrules: S21\n", "2: no rule of SEMANTICS"),
+        ("title: x\nrules: S1\nmodule a nonsense\n", "3: no setting of a module"),
+        ("title: x\nrules: S1\nmodule A/B 3\n0 tick\n", "4: modules.?"),
+        ("title: x\nrules: S1\nmodule a 256\n", "3: no number, or too large"),
+        ("title: x\nrules: S1\n", "no steps"),
+        ("0 f ends\n", "no request \"f\" so far"),
+        ("0 f: a asks\n0 f: a asks\n", "4: a second request"),
+        ("1 tick\n0 tick\n", "4: the time is before the last"),
+        ("1 tick\n2 back tick\n", "4: `back`, but the time is not before"),
+        ("99999999999999 tick\n", "3: no time"),
+        ("0 f: a asks timeout soon\n", "no length of time"),
+        ("0 pause alarm below 3\n", "double quotes"),
+        ("0 pause \"alarm\n", "closing quote"),
+        ("0 reload\n  + module a 3 group /\n", "4: modules.a.group"),
+        ("  | 0.000 granted\n0 tick\n", "no header line"),
+        ("0 dance\n", "3: no action"),
+        ("0 ? dance\n", "3: no question"),
+        ("0 tick\nwhat\n", "4: a line begins with"),
+    ];
+    for (text, problem) in bad {
+        let text = if text.starts_with("title") || text.is_empty() {
+            text.to_string()
+        } else {
+            format!("{head}{text}")
+        };
+        let error = Scenario::parse(Path::new("x"), &text).expect_err(&text).to_string();
+        assert!(error.contains(problem), "{text:?}: {error}");
     }
 }

@@ -225,7 +225,7 @@ fn check<K>(turn: TurnOf<K>, terms: Terms<'_>) -> Result<TurnOf<K>, Error> {
     }
 }
 
-fn log_timeout(shared: &Shared, module: &ModuleRef<'_>, error: &Error) {
+pub(crate) fn log_timeout(shared: &Shared, module: &ModuleRef<'_>, error: &Error) {
     let name = match module {
         ModuleRef::Name(name) => *name,
         ModuleRef::Handle(handle) => &*handle.name,
@@ -302,7 +302,7 @@ impl Future for TaskAsk<'_> {
 impl Drop for TaskAsk<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.waits_as {
-            let _asker = self.shared.with(|state, now| state.withdraw(now, id));
+            let _asker = self.shared.try_with(|state, now| state.withdraw(now, id));
         }
     }
 }

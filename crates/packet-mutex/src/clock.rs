@@ -14,7 +14,8 @@ pub trait Clock: Debug + Send + Sync {
     /// The time now; never less than before.
     fn now(&self) -> Time;
 
-    /// Wakes `waker` once, at `at` or soon after, never before. Not from inside this call.
+    /// Wakes `waker` once, at `at` or soon after, never before. If that time has come already, it may do so from inside
+    /// this call: no lock is held around it.
     fn wake_at(&self, at: Time, waker: Waker) -> Alarm;
 
     /// Takes an alarm back. One that has rung already is no mistake.
@@ -223,7 +224,13 @@ impl Clock for ManualClock {
     }
 
     fn wake_at(&self, at: Time, waker: Waker) -> Alarm {
-        self.lock().alarms.set(at, waker)
+        let mut state = self.lock();
+        let alarm = state.alarms.set(at, waker);
+        // The clock may have been moved on since its caller looked at it, and may not be again.
+        let late = if at <= state.now { state.alarms.wakers.remove(&alarm) } else { None };
+        drop(state);
+        late.into_iter().for_each(Waker::wake);
+        alarm
     }
 
     fn cancel(&self, alarm: Alarm) {

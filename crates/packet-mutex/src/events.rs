@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Events {
     shared: Arc<Shared>,
     seen: u64,
+    /// Under which it leaves its waker.
+    key: u64,
 }
 
 /// What a reader finds.
@@ -50,8 +52,9 @@ pub struct NamedEvent {
 
 impl Events {
     pub(crate) fn new(shared: Arc<Shared>, from_the_oldest: bool) -> Self {
-        let newest = shared.with(|state, _| state.arbiter.last_seq());
-        Events { shared, seen: if from_the_oldest { 0 } else { newest } }
+        let (newest, key) =
+            shared.with(|state, _| (state.arbiter.last_seq(), state.readers.new_key()));
+        Events { shared, seen: if from_the_oldest { 0 } else { newest }, key }
     }
 
     /// All new events, without waiting.
@@ -67,11 +70,15 @@ impl Events {
         let found = shared.wait(Some(end), |state, waker, now| {
             let entries = self.read(state, now);
             if entries.is_empty() {
-                state.readers.push(waker);
+                // Only this thread's own wakers are replaced.
+                drop(state.readers.leave(self.key, waker));
                 return None;
             }
             Some(entries)
         });
+        if found.is_none() {
+            drop(shared.with(|state, _| state.readers.remove(self.key)));
+        }
         found.unwrap_or_default()
     }
 

@@ -210,9 +210,13 @@ impl<T, Of> GuardedTurn<'_, T, Of> {
         }
     }
 
-    fn take_again(&mut self) -> Result<(), Error> {
-        self.channel = self.guarded.place().take();
-        if self.channel.is_some() { Ok(()) } else { Err(Error::ChannelLost) }
+    /// Takes the channel again if there is a turn: a new one, or the old one because the yield was refused.
+    fn take_again(&mut self, yielded: Result<(), Error>) -> Result<(), Error> {
+        if self.turn.is_open() {
+            self.channel = self.guarded.place().take();
+            return if self.channel.is_some() { yielded } else { Err(Error::ChannelLost) };
+        }
+        yielded
     }
 }
 
@@ -235,11 +239,11 @@ impl<T> GuardedTurn<'_, T> {
     ///
     /// # Errors
     ///
-    /// As [`TurnOf::yield_now`]; the channel is then with the mutex, and using this turn panics.
+    /// As [`TurnOf::yield_now`]; without a turn, the channel is with the mutex, and using this turn panics.
     pub fn yield_now(&mut self) -> Result<(), Error> {
         self.put_back();
-        self.turn.yield_now()?;
-        self.take_again()
+        let yielded = self.turn.yield_now();
+        self.take_again(yielded)
     }
 
     /// Sleeps inside the turn; ends early when the turn should be given away (S11).
@@ -271,15 +275,15 @@ impl<T> GuardedTurn<'_, T, OfTask> {
     ///
     /// # Errors
     ///
-    /// As [`TurnOf::yield_now`]; the channel is then with the mutex, and using this turn panics.
+    /// As [`TurnOf::yield_now`]; without a turn, the channel is with the mutex, and using this turn panics.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future withdraws the new ask and leaves no turn; the channel is with the mutex.
     pub async fn yield_now(&mut self) -> Result<(), Error> {
         self.put_back();
-        self.turn.yield_now().await?;
-        self.take_again()
+        let yielded = self.turn.yield_now().await;
+        self.take_again(yielded)
     }
 
     /// Sleeps inside the turn; ends early when the turn should be given away (S11).

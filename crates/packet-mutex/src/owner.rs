@@ -50,7 +50,8 @@ impl Drop for ThreadOwner {
     fn drop(&mut self) {
         for shared in self.asked.take().iter().filter_map(Weak::upgrade) {
             // An owner that left nothing behind changes nothing.
-            let _ = shared.input(Input::OwnerLost { owner: self.owner });
+            let lost = Input::OwnerLost { owner: self.owner };
+            shared.try_with(|state, now| state.handle(now, lost).ok());
         }
     }
 }

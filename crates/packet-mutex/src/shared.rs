@@ -3,15 +3,16 @@
 use crate::clock::Clock;
 use crate::log;
 use crate::module::ModuleRef;
-use crate::sync::{Mutex, MutexGuard, Parker};
+use crate::sync::{Mutex, Parker};
 use crate::{Error, owner};
 use packet_mutex_arbiter::{
     Answer, Arbiter, Failure, Input, ModuleId, Output, Request, RequestId, Time,
 };
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
 /// One mutex, behind all its handles.
@@ -30,18 +31,50 @@ pub(crate) struct State {
     pub(crate) arbiter: Arbiter,
     /// Requests whose asker waits, and answers that it has not taken yet.
     pub(crate) askers: BTreeMap<RequestId, Asker>,
-    /// Holders that sleep inside their turn, by their hold.
-    pub(crate) sleepers: BTreeMap<RequestId, Waker>,
+    /// Holders that sleep inside their turn.
+    pub(crate) sleepers: Wakers,
     /// Readers that wait for new events.
-    pub(crate) readers: Vec<Waker>,
+    pub(crate) readers: Wakers,
     /// The answer of a request that nobody waits for: it came at once.
     at_once: Option<(RequestId, Answer)>,
-    /// When the clock is to ring next. Spurious rings are harmless, so alarms that are no longer needed stay set.
-    alarm: Option<Time>,
+    /// When the clock is set to ring, the soonest last. Spurious rings are harmless, so alarms that are no longer needed
+    /// stay set; they are remembered, so that none is set twice.
+    alarms: Vec<Time>,
     /// The newest event that was handed to the log.
     logged: u64,
     lines: Vec<log::Line>,
     to_wake: Vec<Waker>,
+    /// A panic came through under the lock: an invariant does not hold, and nobody may rely on the state any more.
+    broken: bool,
+}
+
+/// Wakers of those who wait for something that concerns them all; each has a key of its own.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    next_key: u64,
+    by_key: BTreeMap<u64, Waker>,
+}
+
+impl Wakers {
+    pub(crate) fn new_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Leaves a waker. The one that was there before comes back, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn leave(&mut self, key: u64, waker: Waker) -> Option<Waker> {
+        self.by_key.insert(key, waker)
+    }
+
+    #[must_use]
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
+        self.by_key.remove(&key)
+    }
+
+    fn take_all(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        std::mem::take(&mut self.by_key).into_values()
+    }
 }
 
 #[derive(Default)]
@@ -55,13 +88,14 @@ impl Shared {
         let state = State {
             arbiter,
             askers: BTreeMap::new(),
-            sleepers: BTreeMap::new(),
-            readers: Vec::new(),
+            sleepers: Wakers::default(),
+            readers: Wakers::default(),
             at_once: None,
-            alarm: None,
+            alarms: Vec::new(),
             logged: 0,
             lines: Vec::new(),
             to_wake: Vec::new(),
+            broken: false,
         };
         let shared = Arc::new(Shared {
             name,
@@ -78,22 +112,55 @@ impl Shared {
 
     /// Works on the state under its lock. Once it is unlocked, wakes whom that concerns, sets the alarm and logs:
     /// nobody is woken, and nothing is written, under the lock.
+    ///
+    /// Panics if the mutex is broken. Code that runs in destructors uses [`try_with`](Self::try_with).
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> R {
-        let mut state = self.lock();
-        // Stamped under the lock, so that stamps are in the order of the inputs.
-        let now = self.clock.now();
-        let result = work(&mut state, now);
-        let alarm = state.new_alarm();
-        state.note_events();
+        self.try_with(work).unwrap_or_else(|| {
+            panic!("the mutex {} broke an invariant of its own and stopped", self.name)
+        })
+    }
+
+    /// [`with`](Self::with) that does nothing if the mutex is broken: turns that are dropped while the panic that broke
+    /// it unwinds, or threads that end after it, must not abort the process.
+    pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> Option<R> {
+        // What loom finds is to be a panic with a message, not an abort in a destructor.
+        if cfg!(pm_loom) && std::thread::panicking() {
+            return None;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.broken {
+            return None;
+        }
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            // Stamped under the lock, so that stamps are in the order of the inputs.
+            let now = self.clock.now();
+            let result = work(&mut state, now);
+            let alarm = state.new_alarm();
+            state.note_events();
+            (result, alarm)
+        }));
+        let (result, alarm) = match done {
+            Ok(done) => done,
+            Err(panic) => {
+                // Whoever waits would wait for ever: each wakes, finds the mutex broken, and panics too.
+                let all = state.break_down();
+                drop(state);
+                wake_all(all);
+                if std::thread::panicking() {
+                    return None;
+                }
+                resume_unwind(panic)
+            }
+        };
         let lines = std::mem::take(&mut state.lines);
-        let to_wake = WakeAll(std::mem::take(&mut state.to_wake));
+        let to_wake = std::mem::take(&mut state.to_wake);
         drop(state);
-        drop(to_wake);
+        wake_all(to_wake);
         if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
             self.clock.wake_at(at, ticker.clone());
         }
         log::write(&self.name, lines);
-        result
+        Some(result)
     }
 
     /// Hands in one input.
@@ -147,16 +214,6 @@ impl Shared {
     pub(crate) fn hands_out_channel(&self) -> bool {
         self.hands_out_channel.load(Ordering::Relaxed)
     }
-
-    /// No code of a user's runs under this lock, so a poisoned one means that the arbiter's own assertions failed.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        match self.state.lock() {
-            Ok(state) => state,
-            // Turns that are dropped while the first panic unwinds must not abort the process.
-            Err(poisoned) if std::thread::panicking() => poisoned.into_inner(),
-            Err(_) => panic!("the mutex {} broke an invariant of its own and stopped", self.name),
-        }
-    }
 }
 
 impl State {
@@ -172,8 +229,10 @@ impl State {
                     }
                     None => self.at_once = Some((request, answer)),
                 },
-                Output::ShouldYield { hold } | Output::Ended { hold, .. } => {
-                    self.to_wake.extend(self.sleepers.remove(&hold));
+                // All look for themselves whether it concerns them: a turn has several holds when it is nested, and any of
+                // them may sleep.
+                Output::ShouldYield { .. } | Output::Ended { .. } => {
+                    self.to_wake.extend(self.sleepers.take_all());
                 }
             }
         }
@@ -248,13 +307,13 @@ impl State {
         Ok(resolved.module)
     }
 
-    /// The time to set the clock's alarm to, if it is earlier than the one that is set.
+    /// The time to set the clock's alarm to, if it is earlier than all that are set.
     fn new_alarm(&mut self) -> Option<Time> {
         let due = self.arbiter.poll_timeout()?;
-        if self.alarm.is_some_and(|alarm| alarm <= due) {
+        if self.alarms.last().is_some_and(|soonest| *soonest <= due) {
             return None;
         }
-        self.alarm = Some(due);
+        self.alarms.push(due);
         Some(due)
     }
 
@@ -265,24 +324,30 @@ impl State {
         if since == newest {
             return;
         }
-        self.to_wake.append(&mut self.readers);
+        self.to_wake.extend(self.readers.take_all());
         if log::is_wanted() {
             let name = |module| self.arbiter.module_name(module).clone();
             let (_, events) = self.arbiter.events_since(since);
             self.lines.extend(events.filter_map(|event| log::Line::of(event, name)));
         }
     }
+
+    /// Takes the wakers of all who wait for anything.
+    fn break_down(&mut self) -> Vec<Waker> {
+        self.broken = true;
+        let mut all = std::mem::take(&mut self.to_wake);
+        all.extend(self.askers.values_mut().filter_map(|asker| asker.waker.take()));
+        all.extend(self.sleepers.take_all());
+        all.extend(self.readers.take_all());
+        all
+    }
 }
 
-/// Wakes all, even if one of them panics.
-struct WakeAll(Vec<Waker>);
-
-impl Drop for WakeAll {
-    fn drop(&mut self) {
-        while let Some(waker) = self.0.pop() {
-            let _rest = WakeAll(std::mem::take(&mut self.0));
-            waker.wake();
-        }
+/// Wakes all. A waker that panics is its owner's trouble, which the panic hook has told: nobody's answer, and no alarm,
+/// may be lost over it.
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -292,8 +357,8 @@ struct Ticker(Weak<Shared>);
 impl Wake for Ticker {
     fn wake(self: Arc<Self>) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.with(|state, now| {
-            state.alarm = state.alarm.filter(|alarm| *alarm > now);
+        shared.try_with(|state, now| {
+            while state.alarms.pop_if(|alarm| *alarm <= now).is_some() {}
             // Nothing refuses a tick.
             let _ = state.handle(now, Input::Tick);
         });

@@ -6,16 +6,10 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 #[cfg(not(pm_loom))]
-pub(crate) use std::{
-    sync::{Mutex, MutexGuard},
-    thread_local,
-};
+pub(crate) use std::{sync::Mutex, thread_local};
 
 #[cfg(pm_loom)]
-pub(crate) use loom::{
-    sync::{Mutex, MutexGuard},
-    thread_local,
-};
+pub(crate) use loom::{sync::Mutex, thread_local};
 
 /// A thread that waits. [`park`](Self::park) may return early; a wake before it is kept.
 pub(crate) struct Parker(Arc<Thread>);

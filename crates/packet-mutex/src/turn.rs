@@ -1,10 +1,10 @@
 //! A turn: the mutex is held as long as it lives.
 
-use crate::ask::{Granted, TaskAsk, Terms, wait_for_turn};
+use crate::ask::{Granted, TaskAsk, Terms, log_timeout, wait_for_turn};
 use crate::error::Error;
 use crate::module::{Module, ModuleRef};
-use crate::shared::Shared;
-use packet_mutex_arbiter::{Answer, Failure, Grant, Input, Leave, Owner, RequestId, Token};
+use crate::shared::{Shared, State};
+use packet_mutex_arbiter::{Answer, Failure, Grant, Input, Leave, Owner, RequestId, Time, Token};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::Poll;
@@ -128,6 +128,18 @@ impl<Of> TurnOf<Of> {
         self.leave(Leave::Declined);
     }
 
+    /// Is there no reason to sleep on: should the turn be given away, or is it gone?
+    fn should_wake(&self, state: &mut State, now: Time) -> bool {
+        // Counts what fell due until now; nothing refuses a tick.
+        let _ = state.handle(now, Input::Tick);
+        let over = !self.is_pass() && !state.arbiter.holds(self.hold);
+        over || state.arbiter.should_yield(self.hold, now)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
     pub(crate) fn decline_in_place(&mut self) {
         self.leave(Leave::Declined);
     }
@@ -136,7 +148,8 @@ impl<Of> TurnOf<Of> {
         if std::mem::take(&mut self.open) {
             let (hold, owner) = (self.hold, self.owner);
             // A turn that somebody else ended is over all the same; the log tells of it.
-            let _ = self.shared.input(Input::End { hold, owner, how });
+            let end = Input::End { hold, owner, how };
+            self.shared.try_with(|state, now| state.handle(now, end).ok());
         }
     }
 
@@ -203,7 +216,8 @@ impl TurnOf<OfThread> {
     fn yield_for(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let (id, answer) = self.give_away(timeout)?;
         let shared = self.shared.clone();
-        let again = Granted { shared: &shared, id, owner: self.owner }.wait(answer)?;
+        let again = Granted { shared: &shared, id, owner: self.owner }.wait(answer);
+        let again = again.inspect_err(|e| log_timeout(&shared, &(&self.module()).into(), e))?;
         self.become_turn(again);
         Ok(())
     }
@@ -211,17 +225,16 @@ impl TurnOf<OfThread> {
     /// Sleeps inside the turn, in the mutex's time; ends early when the turn should be given away (S11).
     pub fn sleep(&self, time: Duration) -> Slept {
         let end = self.shared.clock.now() + time;
-        let hold = self.hold;
+        let key = self.shared.with(|state, _| state.sleepers.new_key());
         let woken = self.shared.wait(Some(end), |state, waker, now| {
-            let _ = state.handle(now, Input::Tick);
-            let over = !self.is_pass() && !state.arbiter.holds(hold);
-            if over || state.arbiter.should_yield(hold, now) {
-                return Some(Slept::ShouldYield);
+            let woken = self.should_wake(state, now).then_some(Slept::ShouldYield);
+            if woken.is_none() {
+                // Only this thread's own wakers are replaced.
+                drop(state.sleepers.leave(key, waker));
             }
-            state.sleepers.insert(hold, waker);
-            None
+            woken
         });
-        self.shared.with(|state, _| state.sleepers.remove(&hold));
+        drop(self.shared.with(|state, _| state.sleepers.remove(key)));
         woken.unwrap_or(Slept::Whole)
     }
 }
@@ -270,7 +283,7 @@ impl TurnOf<OfTask> {
     /// Dropping the future ends the sleep and nothing else.
     pub async fn sleep(&self, time: Duration) -> Slept {
         let end = self.shared.clock.now() + time;
-        let mut sleep = TaskSleep { turn: self, alarm: None };
+        let mut sleep = TaskSleep { turn: self, key: None, alarm: None };
         std::future::poll_fn(move |context| sleep.poll(end, context.waker())).await
     }
 }
@@ -278,29 +291,26 @@ impl TurnOf<OfTask> {
 /// A task's sleep inside its turn; takes its alarm back when it is dropped.
 struct TaskSleep<'a> {
     turn: &'a TurnOf<OfTask>,
+    key: Option<u64>,
     alarm: Option<crate::clock::Alarm>,
 }
 
 impl TaskSleep<'_> {
-    fn poll(&mut self, end: crate::Time, waker: &std::task::Waker) -> Poll<Slept> {
-        let (turn, hold) = (self.turn, self.turn.hold);
-        let waker = waker.clone();
-        let left = waker.clone();
-        let slept = turn.shared.with(|state, now| {
-            let _ = state.handle(now, Input::Tick);
-            let over = !turn.is_pass() && !state.arbiter.holds(hold);
-            if over || state.arbiter.should_yield(hold, now) {
-                Some(Slept::ShouldYield)
+    fn poll(&mut self, end: Time, waker: &std::task::Waker) -> Poll<Slept> {
+        let (turn, left) = (self.turn, waker.clone());
+        let (slept, _old_waker) = turn.shared.with(|state, now| {
+            if turn.should_wake(state, now) {
+                (Some(Slept::ShouldYield), None)
             } else if end <= now {
-                Some(Slept::Whole)
+                (Some(Slept::Whole), None)
             } else {
-                state.sleepers.insert(hold, left);
-                None
+                let key = *self.key.get_or_insert_with(|| state.sleepers.new_key());
+                (None, state.sleepers.leave(key, left))
             }
         });
         if slept.is_none() {
             self.cancel();
-            self.alarm = Some(turn.shared.clock.wake_at(end, waker));
+            self.alarm = Some(turn.shared.clock.wake_at(end, waker.clone()));
         }
         slept.map_or(Poll::Pending, Poll::Ready)
     }
@@ -313,8 +323,9 @@ impl TaskSleep<'_> {
 impl Drop for TaskSleep<'_> {
     fn drop(&mut self) {
         self.cancel();
-        let hold = self.turn.hold;
-        self.turn.shared.with(|state, _| state.sleepers.remove(&hold));
+        if let Some(key) = self.key {
+            let _waker = self.turn.shared.try_with(|state, _| state.sleepers.remove(key));
+        }
     }
 }
 

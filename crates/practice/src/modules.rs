@@ -69,7 +69,7 @@ impl Mode {
 pub enum Module {
     /// Unequips the weapon, equips a blank, casts, puts the rune away, equips the weapon again.
     Runemaker,
-    /// Strikes, then opens the corpse.
+    /// Strikes, then opens the corpse; arms the hand if it finds no weapon in it.
     Trainer,
     /// Casts the rod every 2 to 4 s.
     Fisher,
@@ -127,13 +127,15 @@ impl Module {
         }
     }
 
-    /// How many milliseconds it rests between two cycles: from, to. Who failed tries again sooner, as bots do.
+    /// How many milliseconds it rests between two cycles before it looks for work: from, to. Who failed tries again sooner,
+    /// as bots do. Work is scarce besides: mana and hunger limit the runemaker, corpses the trainer and the looter. So under
+    /// strict priorities each of the six has a turn within 30 s.
     fn rest_ms(self, failed: bool) -> (u64, u64) {
         match (self, failed) {
             (Module::Fisher, _) => (2000, 4000),
-            (_, true) => (150, 400),
-            (Module::Runemaker, false) => (2500, 3500),
-            (Module::Trainer, false) => (500, 1000),
+            (_, true) => (100, 300),
+            (Module::Runemaker, false) => (1500, 2500),
+            (Module::Trainer, false) => (200, 400),
             (Module::AutoLoot, false) => (3500, 4500),
             (Module::Stacker, false) => (1200, 2000),
             (Module::Eater, false) => (1000, 1500),

@@ -156,6 +156,12 @@ impl Arbiter {
         self.open_hold(hold).is_some()
     }
 
+    /// Who holds the mutex: its owner, if it has one, and the module that got the turn.
+    #[must_use]
+    pub fn holder(&self) -> Option<(Option<Owner>, ModuleId)> {
+        self.decision.holder.as_ref().map(|holder| (holder.owner, holder.module))
+    }
+
     /// The decision alone: a model checker's state.
     #[must_use]
     pub fn decision(&self) -> &Decision {

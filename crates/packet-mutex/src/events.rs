@@ -13,10 +13,10 @@ use std::time::Duration;
 /// late finds an [`Entry::Dropped`] that says how many are gone; a slow reader delays nobody.
 #[derive(Debug)]
 pub struct Events {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     seen: u64,
     /// Under which it leaves its waker.
-    key: u64,
+    pub(crate) key: u64,
 }
 
 /// What a reader finds.
@@ -82,7 +82,7 @@ impl Events {
         found.unwrap_or_default()
     }
 
-    fn read(&mut self, state: &State, now: Time) -> Vec<Entry> {
+    pub(crate) fn read(&mut self, state: &State, now: Time) -> Vec<Entry> {
         let arbiter = &state.arbiter;
         let name = |module: ModuleId| arbiter.module_name(module).clone();
         let mutex = &self.shared.name;

@@ -27,6 +27,9 @@ mod log;
 mod module;
 mod mutex;
 mod owner;
+#[cfg(not(pm_loom))]
+#[doc(hidden)]
+pub mod raw;
 #[cfg(feature = "toml")]
 pub mod roster_toml;
 mod shared;

@@ -31,6 +31,13 @@ pub(crate) fn this_thread(shared: &Arc<Shared>) -> Owner {
     })
 }
 
+/// Lets go of the mutexes that the calling thread asked, without telling them.
+#[cfg_attr(pm_loom, expect(dead_code, reason = "only bindings fork"))]
+pub(crate) fn forget_this_thread() {
+    // A thread that is already ending has nothing to forget.
+    let _ = THREAD.try_with(|thread| thread.asked.take());
+}
+
 impl ThreadOwner {
     fn new() -> Self {
         ThreadOwner { owner: new_owner(), asked: RefCell::new(Vec::new()) }

@@ -72,8 +72,11 @@ fn same(
     }
     let mut shown = shown.clone();
     shown.steps.truncate(step + 1);
-    let mut lines: Vec<String> =
-        shown.text_with(&expected[..expected.len().min(step + 1)]).lines().map(String::from).collect();
+    let mut lines: Vec<String> = shown
+        .text_with(&expected[..expected.len().min(step + 1)])
+        .lines()
+        .map(String::from)
+        .collect();
     lines.push("The oracle (-) and the front (+) differ:".to_string());
     lines.extend(diff(should, is));
     Err(Mismatch { file: shown.file.clone(), title: shown.title.clone(), lines })

@@ -5,8 +5,8 @@ use crate::log::{Entry, Name, Value};
 use crate::scenario::Scenario;
 use crate::seconds::{Nanos, nanos, seconds};
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Below, Event, EventKind, Failure, Grant, Input, Leave, ModuleId,
-    NameError, Output, Owner, Request, RequestId, Start, Status, Time, Token,
+    Answer, Arbiter, Below, Event, EventKind, Failure, Grant, Input, Leave, ModuleId, NameError,
+    Output, Owner, Request, RequestId, Start, Status, Time, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -100,7 +100,7 @@ impl ArbiterFront {
                 let module = self.module(&ask.module)?;
                 Input::Request(Request {
                     owner: self.owner(ask.owner.as_ref()),
-                    within: ask.within.as_ref().map(|hold| self.requests[hold]),
+                    within: ask.within.as_ref().map(|hold| self.request(hold)),
                     urgent: ask.urgent,
                     timeout: ask.timeout.map(Duration::from_nanos),
                     lease: ask.lease.map(Duration::from_nanos),
@@ -109,7 +109,7 @@ impl ArbiterFront {
                 })
             }
             Action::End { hold, owner, how } => Input::End {
-                hold: self.requests[hold],
+                hold: self.request(hold),
                 owner: self.owner(owner.as_ref()),
                 how: match how {
                     How::Released => Leave::Released,
@@ -122,7 +122,7 @@ impl ArbiterFront {
                 Input::EndModule { module, owner: self.known_owner(owner) }
             }
             Action::Yield { hold, owner, request, timeout } => {
-                let hold = self.requests[hold];
+                let hold = self.request(hold);
                 Input::Yield {
                     hold,
                     owner: self.owner(owner.as_ref()),
@@ -130,10 +130,10 @@ impl ArbiterFront {
                     timeout: timeout.map(Duration::from_nanos),
                 }
             }
-            Action::Withdraw(name) => Input::Withdraw { request: self.requests[name] },
-            Action::Claim(name) => Input::Claim { request: self.requests[name] },
-            Action::Acknowledge(name) => Input::Acknowledge { hold: self.requests[name] },
-            Action::Heartbeat(name) => Input::Heartbeat { hold: self.requests[name] },
+            Action::Withdraw(name) => Input::Withdraw { request: self.request(name) },
+            Action::Claim(name) => Input::Claim { request: self.request(name) },
+            Action::Acknowledge(name) => Input::Acknowledge { hold: self.request(name) },
+            Action::Heartbeat(name) => Input::Heartbeat { hold: self.request(name) },
             Action::OwnerLost(owner) => Input::OwnerLost { owner: self.known_owner(owner) },
             Action::Cancel(module) => Input::Cancel { module: self.module(module)? },
             Action::Disable(module) => Input::Disable { module: self.module(module)? },
@@ -165,6 +165,11 @@ impl ArbiterFront {
         self.requests.insert(name.clone(), id);
         self.request_names.insert(id, name.clone());
         id
+    }
+
+    /// A request's number; zero, which is none, if it was never made.
+    fn request(&self, name: &Name) -> RequestId {
+        self.requests.get(name).copied().unwrap_or(RequestId(0))
     }
 
     fn owner(&mut self, name: Option<&Name>) -> Option<Owner> {
@@ -308,10 +313,9 @@ impl ArbiterFront {
                 ("with", Value::Word(self.module_name(*with))),
                 ("with_request", Value::Word(self.request_name(*with_request))),
             ],
-            EventKind::ShortGap { after, missing } => vec![
-                ("after", Value::Word(self.module_name(*after))),
-                ("missing", length(missing)),
-            ],
+            EventKind::ShortGap { after, missing } => {
+                vec![("after", Value::Word(self.module_name(*after))), ("missing", length(missing))]
+            }
             EventKind::Paused { reason, below, until } => {
                 let below = match below {
                     Below::Priority(level) => Value::Count(u64::from(*level)),
@@ -441,14 +445,17 @@ impl ArbiterFront {
             }
             Query::Last => {
                 let last = status.last.as_ref();
-                last.map_or_else(none, |(module, ago)| format!("{module} ended {} ago", short(*ago)))
+                last.map_or_else(none, |(module, ago)| {
+                    format!("{module} ended {} ago", short(*ago))
+                })
             }
             Query::Paused => list(status.paused.iter().map(|pause| {
                 let below = match pause.below {
                     Below::Priority(level) => level.to_string(),
                     Below::Urgent => "urgent".to_string(),
                 };
-                let left = pause.left.map_or(String::new(), |left| format!(" left {}", short(left)));
+                let left =
+                    pause.left.map_or(String::new(), |left| format!(" left {}", short(left)));
                 format!("{:?} below {below}{left}", pause.reason)
             })),
             Query::Module(name) => {

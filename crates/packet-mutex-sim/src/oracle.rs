@@ -247,9 +247,10 @@ impl Oracle {
     /// The open holds of the turn and the open passes, with their owners.
     #[must_use]
     pub fn open(&self) -> Vec<(Name, Option<Name>)> {
-        let holds = self.turn().into_iter().flat_map(|turn| {
-            turn.open().map(|hold| (hold.name.clone(), turn.owner.clone()))
-        });
+        let holds = self
+            .turn()
+            .into_iter()
+            .flat_map(|turn| turn.open().map(|hold| (hold.name.clone(), turn.owner.clone())));
         let passes = self.passes.iter().filter(|pass| pass.end.is_none());
         holds.chain(passes.map(|pass| (pass.name.clone(), pass.owner.clone()))).collect()
     }
@@ -281,9 +282,9 @@ impl Oracle {
 
     /// The waiters that no pause holds back.
     fn eligible(&self) -> impl Iterator<Item = &Waiter> {
-        self.asks.iter().filter(|w| {
-            !w.over && (w.urgent || !self.paused(self.modules[w.module].priority))
-        })
+        self.asks
+            .iter()
+            .filter(|w| !w.over && (w.urgent || !self.paused(self.modules[w.module].priority)))
     }
 
     /// Is the waiter's effective priority strictly above this one (S13)?
@@ -518,9 +519,10 @@ impl Oracle {
     /// The same for turns.
     fn worst_delay(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
         let mut worst: Option<(Nanos, Option<usize>)> = None;
-        let turns = self.turns.iter().filter_map(|turn| {
-            Some((self.keeps_out(turn, group)?, Some(turn.module)))
-        });
+        let turns = self
+            .turns
+            .iter()
+            .filter_map(|turn| Some((self.keeps_out(turn, group)?, Some(turn.module))));
         for (until, module) in turns.chain(self.floors_of(group)) {
             if worst.is_none_or(|(worst, _)| until > worst) {
                 worst = Some((until, module));
@@ -545,8 +547,8 @@ impl Oracle {
 
     /// S4: all deadlines of this instant together.
     fn time_out(&mut self) -> bool {
-        let mut due: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
-        due.retain(|waiter| waiter.deadline <= self.now);
+        let is_due = |waiter: &&Waiter| !waiter.over && waiter.deadline <= self.now;
+        let mut due: Vec<Waiter> = self.asks.iter().filter(is_due).cloned().collect();
         due.sort_by_key(|waiter| (waiter.deadline, waiter.count));
         due.iter().for_each(|waiter| self.leave_queue(waiter, "timed_out"));
         !due.is_empty()
@@ -561,8 +563,8 @@ impl Oracle {
 
     /// Ends all waiters of a kind, in order of arrival.
     fn leave_all(&mut self, event: &'static str, which: impl Fn(&Waiter) -> bool) {
-        let mut leaving: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
-        leaving.retain(|waiter| which(waiter));
+        let leaves = |waiter: &&Waiter| !waiter.over && which(waiter);
+        let leaving: Vec<Waiter> = self.asks.iter().filter(leaves).cloned().collect();
         leaving.iter().for_each(|waiter| self.leave_queue(waiter, event));
     }
 
@@ -584,8 +586,9 @@ impl Oracle {
             let held = Value::For(now - turn.since);
             self.write("overrun", about, vec![("held", held)]);
         }
-        let mut starving: Vec<Waiter> = self.asks.iter().filter(|w| !w.over).cloned().collect();
-        starving.retain(|w| !w.starving_told && w.starving_at.is_some_and(|at| at <= now));
+        let is_due =
+            |w: &&Waiter| !w.over && !w.starving_told && w.starving_at.is_some_and(|at| at <= now);
+        let mut starving: Vec<Waiter> = self.asks.iter().filter(is_due).cloned().collect();
         starving.sort_by_key(|w| (w.starving_at, w.count));
         for waiter in starving {
             for told in self.asks.iter_mut().filter(|w| w.name == waiter.name) {
@@ -800,9 +803,10 @@ impl Oracle {
         let held = self.turn().is_some_and(|turn| {
             turn.owner.as_ref() == owner && turn.open().any(|h| h.name == *hold)
         });
-        let passing = self.passes.iter().any(|pass| {
-            pass.end.is_none() && pass.name == *hold && pass.owner.as_ref() == owner
-        });
+        let passing = self
+            .passes
+            .iter()
+            .any(|pass| pass.end.is_none() && pass.name == *hold && pass.owner.as_ref() == owner);
         if held {
             self.end_hold(hold, end);
         } else if passing {
@@ -887,9 +891,8 @@ impl Oracle {
         timeout: Option<Nanos>,
     ) -> Result<(), Refused> {
         let mut again = Ask { owner: owner.cloned(), timeout, ..Ask::new(request, "") };
-        let own = |turn: &&Turn| {
-            turn.owner.as_ref() == owner && turn.open().any(|h| h.name == *hold)
-        };
+        let own =
+            |turn: &&Turn| turn.owner.as_ref() == owner && turn.open().any(|h| h.name == *hold);
         let module;
         if let Some(turn) = self.turn().filter(own) {
             if turn.open().count() > 1 {
@@ -1125,7 +1128,7 @@ impl Oracle {
 
     fn forget(&mut self) {
         self.asks.retain(|waiter| !waiter.over);
-        if self.turns.len() + self.passes.len() < 32 {
+        if self.turns.len() + self.passes.len() < 6 {
             return;
         }
         let Some(last) = self.turns.iter().filter_map(|t| t.end.as_ref()).map(|e| e.count).max()
@@ -1139,9 +1142,9 @@ impl Oracle {
         let now = self.now;
         // The last turn stays: it may have to be named.
         self.turns.retain(|turn| {
-            turn.end.as_ref().is_none_or(|end| {
-                end.count == last || end.count > oldest || end.at + longest > now
-            })
+            turn.end
+                .as_ref()
+                .is_none_or(|end| end.count == last || end.count > oldest || end.at + longest > now)
         });
         self.passes.retain(|pass| pass.end.as_ref().is_none_or(|end| end.at + longest > now));
     }
@@ -1156,6 +1159,9 @@ impl Turn {
 /// S3: the delay between groups; `own` is that of the turn's modules. The exact pair, else the longer of the two half
 /// named ones, else `*` to `*`, else the turn's own. Within a group only the exact pair counts.
 fn delay(roster: &RosterSpec, from: &str, to: &str, own: Nanos) -> Option<Nanos> {
+    if roster.delays.is_empty() {
+        return (from != to).then_some(own);
+    }
     let pair = |a: &str, b: &str| {
         let mut pairs = roster.delays.iter().filter(|d| d.from == a && d.to == b);
         pairs.next().map(|d| nanos(d.delay))

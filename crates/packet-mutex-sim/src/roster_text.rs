@@ -8,8 +8,18 @@ use std::time::Duration;
 /// Is this the first word of a roster line?
 pub(crate) fn is_roster_line(line: &str) -> bool {
     const WORDS: [&str; 12] = [
-        "roster", "module", "without", "delay", "handover", "timeout", "aging", "starving",
-        "claim_within", "strict", "waiters", "events",
+        "roster",
+        "module",
+        "without",
+        "delay",
+        "handover",
+        "timeout",
+        "aging",
+        "starving",
+        "claim_within",
+        "strict",
+        "waiters",
+        "events",
     ];
     let word = line.split_whitespace().next().unwrap_or_default();
     WORDS.contains(&word) || word == "modules"
@@ -100,11 +110,20 @@ pub(crate) fn write(spec: &RosterSpec) -> Vec<String> {
             lines.push(text);
         }
     };
-    line(spec.handover_delay != usual.handover_delay, format!("handover {}", short(spec.handover_delay)));
+    line(
+        spec.handover_delay != usual.handover_delay,
+        format!("handover {}", short(spec.handover_delay)),
+    );
     line(spec.timeout != usual.timeout, format!("timeout {}", short(spec.timeout)));
     line(spec.aging != usual.aging, format!("aging {}", or_off(spec.aging)));
-    line(spec.starving_after != usual.starving_after, format!("starving {}", or_off(spec.starving_after)));
-    line(spec.claim_within != usual.claim_within, format!("claim_within {}", short(spec.claim_within)));
+    line(
+        spec.starving_after != usual.starving_after,
+        format!("starving {}", or_off(spec.starving_after)),
+    );
+    line(
+        spec.claim_within != usual.claim_within,
+        format!("claim_within {}", short(spec.claim_within)),
+    );
     line(spec.strict, "strict".into());
     line(spec.limits.waiters != usual.limits.waiters, format!("waiters {}", spec.limits.waiters));
     line(spec.limits.modules != usual.limits.modules, format!("modules {}", spec.limits.modules));

@@ -256,7 +256,11 @@ impl Parser {
                 self.needs.extend(needs(&step));
                 self.steps.push(step);
             }
-            _ => return Err(format!("a line begins with a time or one of ? | ! = + #, not {line:?}")),
+            _ => {
+                return Err(format!(
+                    "a line begins with a time or one of ? | ! = + #, not {line:?}"
+                ));
+            }
         }
         Ok(())
     }
@@ -322,7 +326,9 @@ impl Parser {
             }
             (back, rest) = (true, after.trim());
         } else if at < self.now {
-            return Err("the time is before the last (write `back` if the clock is set back)".into());
+            return Err(
+                "the time is before the last (write `back` if the clock is set back)".into()
+            );
         }
         self.now = at;
         if let Some(rest) = rest.strip_prefix('?') {

@@ -22,27 +22,76 @@ const REASONS: [&str; 3] = ["alarm", "lunch", ""];
 #[derive(Clone, Debug)]
 enum Draft {
     Tick,
-    Ask { module: usize, owner: usize, within: bool, urgent: bool, timeout: Option<u64>, lease: Option<u64>, claim: bool },
+    Ask {
+        module: usize,
+        owner: usize,
+        within: bool,
+        urgent: bool,
+        timeout: Option<u64>,
+        lease: Option<u64>,
+        claim: bool,
+    },
     /// Ends an open hold or pass.
-    End { which: usize, how: usize },
+    End {
+        which: usize,
+        how: usize,
+    },
     /// Ends any request at all, by any owner: mostly refused.
-    EndAny { which: usize, owner: usize },
-    EndModule { module: usize, owner: usize },
-    Yield { which: usize, timeout: Option<u64> },
-    Withdraw { which: usize },
-    Claim { which: usize },
-    Acknowledge { which: usize },
-    Heartbeat { which: usize },
-    Lost { owner: usize },
-    Cancel { module: usize },
-    Disable { module: usize },
-    Enable { module: usize },
-    Mode { module: usize, mode: usize },
-    Pause { reason: usize, below: Option<u8>, lasts: Option<u64> },
-    Resume { reason: Option<usize> },
+    EndAny {
+        which: usize,
+        owner: usize,
+    },
+    EndModule {
+        module: usize,
+        owner: usize,
+    },
+    Yield {
+        which: usize,
+        timeout: Option<u64>,
+    },
+    Withdraw {
+        which: usize,
+    },
+    Claim {
+        which: usize,
+    },
+    Acknowledge {
+        which: usize,
+    },
+    Heartbeat {
+        which: usize,
+    },
+    Lost {
+        owner: usize,
+    },
+    Cancel {
+        module: usize,
+    },
+    Disable {
+        module: usize,
+    },
+    Enable {
+        module: usize,
+    },
+    Mode {
+        module: usize,
+        mode: usize,
+    },
+    Pause {
+        reason: usize,
+        below: Option<u8>,
+        lasts: Option<u64>,
+    },
+    Resume {
+        reason: Option<usize>,
+    },
     Close,
-    Reload { roster: Box<RosterSpec> },
-    Reset { owner: usize },
+    Reload {
+        roster: Box<RosterSpec>,
+    },
+    Reset {
+        owner: usize,
+    },
 }
 
 fn times(longest: u64) -> impl Strategy<Value = u64> {
@@ -53,17 +102,18 @@ fn drafts() -> impl Strategy<Value = Draft> {
     let module = 0..MODULES.len();
     let owner = 0..=OWNERS.len() + 2;
     let which = any::<prop::sample::Index>().prop_map(|i| i.index(1000));
-    let ask = (
-        (module.clone(), owner.clone(), prop::bool::weighted(0.1), prop::bool::weighted(0.15)),
+    let ask =
         (
-            prop::option::weighted(0.6, times(8)),
-            prop::option::weighted(0.1, 1..6_u64),
-            prop::bool::weighted(0.1),
-        ),
-    )
-        .prop_map(|((module, owner, within, urgent), (timeout, lease, claim))| Draft::Ask {
-            module, owner, within, urgent, timeout, lease, claim,
-        });
+            (module.clone(), owner.clone(), prop::bool::weighted(0.1), prop::bool::weighted(0.15)),
+            (
+                prop::option::weighted(0.6, times(8)),
+                prop::option::weighted(0.1, 1..6_u64),
+                prop::bool::weighted(0.1),
+            ),
+        )
+            .prop_map(|((module, owner, within, urgent), (timeout, lease, claim))| {
+                Draft::Ask { module, owner, within, urgent, timeout, lease, claim }
+            });
     prop_oneof![
         2 => Just(Draft::Tick),
         30 => ask,
@@ -100,16 +150,24 @@ fn rosters() -> impl Strategy<Value = RosterSpec> {
         prop::option::weighted(0.2, lengths(4)),
         prop::option::weighted(0.2, 1..5_u64),
         prop::bool::weighted(0.9),
-        prop::sample::select(vec![Mode::Enforced, Mode::Enforced, Mode::Enforced, Mode::Observed, Mode::Off]),
+        prop::sample::select(vec![
+            Mode::Enforced,
+            Mode::Enforced,
+            Mode::Enforced,
+            Mode::Observed,
+            Mode::Off,
+        ]),
     )
-        .prop_map(|((priority, group), timeout, handover_delay, longest, urgent, mode)| ModuleSpec {
-            group: group.map(|group| GROUPS[group].to_string()),
-            timeout,
-            handover_delay,
-            longest_turn: longest.map(|n| Duration::from_nanos(n * GRID)),
-            urgent,
-            mode,
-            ..ModuleSpec::new("", priority)
+        .prop_map(|((priority, group), timeout, handover_delay, longest, urgent, mode)| {
+            ModuleSpec {
+                group: group.map(|group| GROUPS[group].to_string()),
+                timeout,
+                handover_delay,
+                longest_turn: longest.map(|n| Duration::from_nanos(n * GRID)),
+                urgent,
+                mode,
+                ..ModuleSpec::new("", priority)
+            }
         });
     let side = || prop::sample::select(["*", "red", "blue", "green", "ada"].to_vec());
     let delay = (side(), side(), lengths(4)).prop_map(|(from, to, delay)| DelaySpec {
@@ -128,30 +186,42 @@ fn rosters() -> impl Strategy<Value = RosterSpec> {
         prop::collection::vec(module, 1..5),
         prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(delay, 1..4)],
     )
-        .prop_map(|(handover_delay, timeout, aging, starving, claim, strict, waiters, modules, delays)| {
-            let grid = |n: u64| Duration::from_nanos(n * GRID);
-            let named = modules.into_iter().zip(MODULES).map(|(m, name)| ModuleSpec {
-                name: name.to_string(),
-                ..m
-            });
-            let mut pairs: Vec<DelaySpec> = Vec::new();
-            for delay in delays {
-                if !pairs.iter().any(|d| d.from == delay.from && d.to == delay.to) {
-                    pairs.push(delay);
-                }
-            }
-            RosterSpec {
+        .prop_map(
+            |(
                 handover_delay,
                 timeout,
-                aging: aging.map(grid),
+                aging,
+                starving,
+                claim,
                 strict,
-                starving_after: starving.map(grid),
-                claim_within: grid(claim),
-                limits: Limits { waiters, ..Limits::default() },
-                modules: named.collect(),
-                delays: pairs,
-            }
-        })
+                waiters,
+                modules,
+                delays,
+            )| {
+                let grid = |n: u64| Duration::from_nanos(n * GRID);
+                let named = modules
+                    .into_iter()
+                    .zip(MODULES)
+                    .map(|(m, name)| ModuleSpec { name: name.to_string(), ..m });
+                let mut pairs: Vec<DelaySpec> = Vec::new();
+                for delay in delays {
+                    if !pairs.iter().any(|d| d.from == delay.from && d.to == delay.to) {
+                        pairs.push(delay);
+                    }
+                }
+                RosterSpec {
+                    handover_delay,
+                    timeout,
+                    aging: aging.map(grid),
+                    strict,
+                    starving_after: starving.map(grid),
+                    claim_within: grid(claim),
+                    limits: Limits { waiters, ..Limits::default() },
+                    modules: named.collect(),
+                    delays: pairs,
+                }
+            },
+        )
 }
 
 fn plans() -> impl Strategy<Value = (RosterSpec, Vec<(u64, Draft)>)> {
@@ -184,7 +254,8 @@ fn action(draft: &Draft, oracle: &Oracle, asked: &mut Vec<Ask>) -> Option<Action
     let grid = |t: &Option<u64>| t.map(|n| n * GRID);
     let open = oracle.open();
     let hold = |which: usize| (!open.is_empty()).then(|| open[which % open.len()].clone());
-    let any = |which: usize| (!asked.is_empty()).then(|| asked[which % asked.len()].request.clone());
+    let any =
+        |which: usize| (!asked.is_empty()).then(|| asked[which % asked.len()].request.clone());
     // Beyond the three shared owners: nobody, and mostly an owner of its own.
     let owner = |at: usize, own: &str| match OWNERS.get(at) {
         Some(owner) => Some(Name::from(*owner)),
@@ -326,7 +397,7 @@ impl Front for Spurious {
             self.now += self.every;
             self.front.advance(self.now);
             // Not on the grid, where something else may be meant to happen first.
-            if self.now % GRID != 0 {
+            if !self.now.is_multiple_of(GRID) {
                 let _ = self.front.act(self.now, &Action::Tick);
             }
         }
@@ -369,7 +440,15 @@ fn one_outcome_and_one_end(scenario: &Scenario) -> Result<(), TestCaseError> {
                 let own = log.iter().filter(|e| e.request == entry.request);
                 own.filter(|e| events.contains(&e.event)).count()
             };
-            let outcomes = of(&["granted", "refused", "timed_out", "cancelled", "withdrawn", "closed", "lost"]);
+            let outcomes = of(&[
+                "granted",
+                "refused",
+                "timed_out",
+                "cancelled",
+                "withdrawn",
+                "closed",
+                "lost",
+            ]);
             prop_assert_eq!(outcomes, 1, "outcomes of {}", entry);
             let ends = of(&["released", "panicked", "yielded", "declined", "abandoned", "revoked"]);
             prop_assert!(ends <= of(&["granted"]), "ends of {}", entry);

@@ -16,8 +16,7 @@ fn scenarios_hold_on_the_arbiter() {
     for scenario in scenarios() {
         if let Err(mismatch) = run(&scenario, &mut ArbiterFront::new(&scenario)) {
             if update {
-                let results =
-                    results(&scenario, &mut ArbiterFront::new(&scenario), Timers::Prompt);
+                let results = results(&scenario, &mut ArbiterFront::new(&scenario), Timers::Prompt);
                 rewrite(&scenario, &results).expect("the file can be written");
             }
             wrong.push(mismatch.to_string());

@@ -7,6 +7,7 @@
 
 mod check;
 mod exit;
+mod practice;
 mod printer;
 mod reference;
 mod table;
@@ -34,6 +35,7 @@ where
     let mut printer = Printer::new(cli.color.into());
     log_to_stderr(&printer);
     match &cli.command {
+        Command::Practice(args) => practice::practice(args, &mut printer),
         Command::Check(args) => check::check(args, &mut printer),
     }
 }
@@ -52,6 +54,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Practice(practice::Args),
     Check(check::Args),
 }
 

@@ -7,6 +7,10 @@ use std::io::{Stderr, Stdout, Write, stderr, stdout};
 
 /// The style of headings.
 pub(crate) const HEADING: Style = Style::new().bold();
+/// The style of what is as it should be.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// The style of what is not.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 

@@ -28,12 +28,14 @@ impl Table {
     fn line<'a>(&self, cells: impl Fn(usize) -> &'a str) -> String {
         let mut line = String::new();
         for (at, (heading, align)) in self.columns.iter().enumerate() {
-            let widths = self.rows.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count());
+            let widths = self.rows.iter().filter_map(|row| row.get(at)).map(|c| width_of(c));
             let width = widths.fold(heading.chars().count(), usize::max);
             let gap = if at == 0 { "" } else { "  " };
+            let cell = cells(at);
+            let fill = " ".repeat(width - width_of(cell));
             line += &match align {
-                Align::Left => format!("{gap}{:<width$}", cells(at)),
-                Align::Right => format!("{gap}{:>width$}", cells(at)),
+                Align::Left => format!("{gap}{cell}{fill}"),
+                Align::Right => format!("{gap}{fill}{cell}"),
             };
         }
         line.trim_end().to_string()
@@ -49,6 +51,11 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// How many columns a text takes; its styles take none.
+fn width_of(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().chars().count()
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub fn judge(
     let effect = |wanted| count(frames.iter().flat_map(|f| &f.effects).filter(|e| **e == wanted));
     let verdict = |wanted| count(frames.iter().filter(|frame| frame.verdict == wanted));
     Counts {
-        interleavings: interleavings(sends),
+        interleavings: count(interleaved(sends).iter()),
         refusals: verdict(Verdict::Exhausted) + verdict(Verdict::NotPossible),
         wrong_items: verdict(Verdict::WrongItem),
         weapons_lost: effect(Effect::WeaponLost),
@@ -128,7 +128,8 @@ fn count<T>(items: impl Iterator<Item = T>) -> u64 {
     items.count() as u64
 }
 
-fn interleavings(sends: &[Sent]) -> u64 {
+/// The frames that lie between the first and the last frame of another module's cycle.
+pub fn interleaved(sends: &[Sent]) -> Vec<u32> {
     let mut cycles: BTreeMap<(&str, u64), (u32, u32)> = BTreeMap::new();
     for sent in sends {
         let (first, last) =
@@ -142,14 +143,16 @@ fn interleavings(sends: &[Sent]) -> u64 {
     let mut ordered: Vec<_> = sends.iter().collect();
     ordered.sort_unstable_by_key(|sent| sent.n);
     let (mut next, mut open) = (0, Vec::new());
-    let mut inside = 0;
+    let mut inside = Vec::new();
     for sent in ordered {
         while next < spans.len() && spans[next].0.0 < sent.n {
             open.push(spans[next]);
             next += 1;
         }
         open.retain(|((_, last), _)| *last > sent.n);
-        inside += u64::from(open.iter().any(|(_, module)| *module != sent.module));
+        if open.iter().any(|(_, module)| *module != sent.module) {
+            inside.push(sent.n);
+        }
     }
     inside
 }

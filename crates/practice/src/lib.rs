@@ -22,7 +22,7 @@
 //!     length: Duration::from_millis(500),
 //!     seed: 1,
 //! };
-//! let outcome = run::run(&config, &PacketMutex::new(Roster::default()), &AtomicBool::new(false))?;
+//! let outcome = run::run(&config, &PacketMutex::new(Roster::default()), &AtomicBool::new(false), &run::Watch::default())?;
 //! assert!(outcome.counts.clean());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

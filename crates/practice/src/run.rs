@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::client::{Client, ClientError, Sender};
 use crate::clock;
 use crate::judge::{Counts, Frame, Sent, Waited, judge};
 use crate::modules::{Do, Mode, Module, Player};
+use crate::wire::Verdict;
 
 /// A sleeper looks at least this often whether the run is over.
 const SLICE: Duration = Duration::from_millis(50);
@@ -32,6 +33,48 @@ pub struct Config {
     pub length: Duration,
     /// Fixes the world and the modules' chances.
     pub seed: u64,
+}
+
+/// What a run is doing, to look at while it lasts.
+#[derive(Debug, Default)]
+pub struct Watch {
+    sent: AtomicU64,
+    refused: AtomicU64,
+    wrong: AtomicU64,
+    /// When each of [`Module::ALL`] last sent something, in microseconds; 0: not yet.
+    last_send: [AtomicU64; 6],
+}
+
+impl Watch {
+    /// Frames so far: sent, refused, and done to another item than the one named.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.sent), count(&self.refused), count(&self.wrong))
+    }
+
+    /// How long ago the module last sent something.
+    pub fn since_last_send(&self, module: Module) -> Option<Duration> {
+        let at = self.last_send[module as usize].load(Ordering::Relaxed);
+        (at > 0).then(|| clock::now().saturating_sub(Duration::from_micros(at)))
+    }
+
+    fn sends(&self, module: Module) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let now = u64::try_from(clock::now().as_micros()).unwrap_or(u64::MAX);
+        self.last_send[module as usize].store(now.max(1), Ordering::Relaxed);
+    }
+
+    fn judged(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Ok => {}
+            Verdict::Exhausted | Verdict::NotPossible => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            Verdict::WrongItem => {
+                self.wrong.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// What a run gave.
@@ -75,6 +118,7 @@ pub fn run(
     config: &Config,
     mutex: &PacketMutex,
     stop: &AtomicBool,
+    watch: &Watch,
 ) -> Result<Outcome, ClientError> {
     let client = Client::enter(config.server, config.mode.name(), config.seed, config.embedded)?;
     let begin = clock::now();
@@ -83,6 +127,7 @@ pub fn run(
         client: &client,
         mutex,
         stop,
+        watch,
         over: AtomicBool::new(false),
         waits: Mutex::default(),
         failures: Mutex::default(),
@@ -126,6 +171,7 @@ struct Game<'a> {
     client: &'a Client,
     mutex: &'a PacketMutex,
     stop: &'a AtomicBool,
+    watch: &'a Watch,
     /// Set when one of the six cannot go on.
     over: AtomicBool,
     waits: Mutex<Vec<Waited>>,
@@ -167,8 +213,12 @@ impl Game<'_> {
                 Do::Send(action) => {
                     let token = turn.as_ref().and_then(Turn::token).map(|token| token.to_string());
                     let sender = Sender { module, cycle: player.cycle(), token };
+                    self.watch.sends(player.module());
                     match self.client.act(sender, &action) {
-                        Ok(verdict) => player.verdict(verdict),
+                        Ok(verdict) => {
+                            self.watch.judged(verdict);
+                            player.verdict(verdict);
+                        }
                         Err(error) => {
                             self.over.store(true, Ordering::Relaxed);
                             return Err(error);

@@ -479,9 +479,13 @@ const timeline = (() => {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
   applyTheme();
 
-  // The first view: everything, or a beginning in which the usual turn has eight pixels.
-  const held = charts.flatMap((chart) => chart.model.things.filter((t) => t.kind === "hold").map((t) => t.to - t.from)).sort((a, b) => a - b);
-  const usual = held[held.length >> 1] || total;
+  // The first view: everything, or a beginning in which the usual turn has eight pixels. Where the runs differ, the one
+  // with the longest turns counts: beside turns of a millisecond the others would be all one bar.
+  const median = (chart) => {
+    const held = chart.model.things.filter((t) => t.kind === "hold").map((t) => t.to - t.from).sort((a, b) => a - b);
+    return held[held.length >> 1] || 0;
+  };
+  const usual = Math.max(0, ...charts.map(median)) || total;
   const span = charts.length ? (charts[0].canvas.clientWidth / 8) * usual : total;
   for (const chart of charts) chart.view = { from: 0, to: span > 0.5 * total ? total : Math.max(span, SMALLEST) };
   return api;

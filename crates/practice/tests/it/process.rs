@@ -8,7 +8,7 @@ use std::time::Duration;
 use packet_mutex::{PacketMutex, Roster};
 use practice::clock;
 use practice::modules::Mode;
-use practice::run::{Config, run};
+use practice::run::{Config, Watch, run};
 
 struct Process(Child);
 
@@ -38,8 +38,13 @@ fn times_are_on_the_clients_clock() {
         length: Duration::from_secs(1),
         seed: 1,
     };
-    let outcome =
-        run(&config, &PacketMutex::new(Roster::default()), &AtomicBool::new(false)).unwrap();
+    let outcome = run(
+        &config,
+        &PacketMutex::new(Roster::default()),
+        &AtomicBool::new(false),
+        &Watch::default(),
+    )
+    .unwrap();
     assert!(outcome.frames.len() >= 6 && outcome.frames.len() == outcome.sends.len());
     for (frame, sent) in outcome.frames.iter().zip(&outcome.sends) {
         assert_eq!(frame.n, sent.n);

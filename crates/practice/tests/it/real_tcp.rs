@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use packet_mutex::{PacketMutex, Roster};
 use practice::judge::judge;
 use practice::modules::{Mode, Module};
-use practice::run::{Config, Outcome, run};
+use practice::run::{Config, Outcome, Watch, run};
 use practice::server::Server;
 
 use crate::stand_in::group;
@@ -23,7 +23,7 @@ fn play(server: &Server, mode: Mode, seed: u64, seconds: u64) -> Outcome {
         length: Duration::from_secs(seconds),
         seed,
     };
-    run(&config, &mutex(), &AtomicBool::new(false)).unwrap()
+    run(&config, &mutex(), &AtomicBool::new(false), &Watch::default()).unwrap()
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_stopped_run_returns_at_once() {
         length: Duration::from_secs(60),
         seed: 1,
     };
-    run(&config, &mutex(), &AtomicBool::new(true)).unwrap();
+    run(&config, &mutex(), &AtomicBool::new(true), &Watch::default()).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -86,7 +86,9 @@ fn a_server_that_stops_ends_the_run_with_its_reason() {
         seed: 1,
     };
     let error = std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&config, &mutex(), &AtomicBool::new(false)).unwrap_err());
+        let running = scope.spawn(|| {
+            run(&config, &mutex(), &AtomicBool::new(false), &Watch::default()).unwrap_err()
+        });
         std::thread::sleep(Duration::from_millis(300));
         drop(server);
         running.join().unwrap()

@@ -1,0 +1,165 @@
+//! `packet-mutex practice`: the six modules on the practice server, without the mutex, with it around each action, and with
+//! it as the guide says.
+
+mod live;
+mod played;
+
+use crate::ExitStatus;
+use crate::printer::Printer;
+use packet_mutex::roster_toml::RosterFile;
+use packet_mutex::{PacketMutex, Roster};
+use played::Played;
+use practice::client::ClientError;
+use practice::modules::Mode;
+use practice::run::{Config, Outcome, Watch, run};
+use practice::server::Server;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+/// See six modules share one character: without the mutex, with it around each action, and with it
+///
+/// Exit code: 0 only if the run with the mutex had no conflict; 69 if the practice server cannot be reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long cycles are begun
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+
+    /// Fixes the world and the modules' chances
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Write the three runs as a timeline, one HTML file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Write what the server saw, what was sent and the mutex's events, to judge without trusting the counts
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+
+    /// A practice server that runs already; without it, one is started inside
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+
+    /// The roster of the mutex, a TOML file
+    #[arg(long, value_name = "FILE")]
+    roster: Option<PathBuf>,
+}
+
+/// Why the practice cannot begin or go on.
+type Stopped = (ExitStatus, String);
+
+/// One of the three runs.
+struct Table {
+    mode: Mode,
+    mutex: PacketMutex,
+    watch: Watch,
+}
+
+pub(crate) fn practice(args: &Args, printer: &mut Printer) -> ExitStatus {
+    match play(args, printer).and_then(|played| tell(args, &played, printer)) {
+        Ok(status) => status,
+        Err((status, why)) => {
+            why.lines().for_each(|line| printer.error(line));
+            status
+        }
+    }
+}
+
+fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
+    let roster = match &args.roster {
+        None => Roster::default(),
+        Some(path) => {
+            let file = RosterFile::open(path);
+            file.map_err(|errors| (ExitStatus::BadInput, errors.to_string()))?.roster
+        }
+    };
+    let (address, _server) = find_server(args.server.as_deref())?;
+    let tables = Mode::ALL.map(|mode| Table {
+        mode,
+        mutex: PacketMutex::builder(roster.clone()).name(mode.name()).build(),
+        watch: Watch::default(),
+    });
+    let length = Duration::from_secs(args.seconds);
+    let config = |mode| Config {
+        mode,
+        server: address,
+        embedded: args.server.is_none(),
+        length,
+        seed: args.seed,
+    };
+    let stop = AtomicBool::new(false);
+    let (events, outcomes) = thread::scope(|scope| {
+        let runs = tables.each_ref().map(|table| {
+            let (config, stop) = (config(table.mode), &stop);
+            scope.spawn(move || play_one(&config, table, stop))
+        });
+        let over = || runs.iter().all(ScopedJoinHandle::is_finished);
+        let events = live::show(&tables, length, &stop, &over, printer);
+        let outcomes = runs.into_iter().map(|run| match run.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        (events, outcomes.collect::<Result<Vec<Outcome>, ClientError>>())
+    });
+    let outcomes = outcomes.map_err(|error| (ExitStatus::Unreachable, error.to_string()))?;
+    Ok(Played::new(roster, (args.seconds, args.seed), outcomes, events))
+}
+
+fn play_one(config: &Config, table: &Table, stop: &AtomicBool) -> Result<Outcome, ClientError> {
+    let result = run(config, &table.mutex, stop, &table.watch);
+    if result.is_err() {
+        // Without one of the three there is nothing to compare.
+        stop.store(true, Ordering::Relaxed);
+    }
+    result
+}
+
+/// The server at this address, or one of our own, which stops when it is dropped.
+fn find_server(address: Option<&str>) -> Result<(SocketAddr, Option<Server>), Stopped> {
+    let Some(text) = address else {
+        let server = Server::start(("127.0.0.1", 0));
+        let server = server.map_err(|error| {
+            (ExitStatus::Unreachable, format!("the practice server cannot start: {error}"))
+        })?;
+        return Ok((server.address(), Some(server)));
+    };
+    let bad = |why: String| (ExitStatus::BadInput, format!("--server {text}: {why}"));
+    let mut found = text.to_socket_addrs().map_err(|error| bad(error.to_string()))?;
+    let address = found.next().ok_or_else(|| bad("no such address".into()))?;
+    Ok((address, None))
+}
+
+/// Writes and prints what was asked for.
+fn tell(args: &Args, played: &Played, printer: &mut Printer) -> Result<ExitStatus, Stopped> {
+    let unwritten = |what: &PathBuf, error| {
+        (ExitStatus::BadInput, format!("{} cannot be written: {error}", what.display()))
+    };
+    if let Some(directory) = &args.log {
+        played.write_logs(directory).map_err(|error| unwritten(directory, error))?;
+    }
+    if let Some(file) = &args.report {
+        let html = timeline::render(&played.report());
+        std::fs::write(file, html).map_err(|error| unwritten(file, error))?;
+    }
+    if args.json {
+        printer.data(played.json());
+    } else {
+        printer.data(played.text());
+    }
+    for (what, path) in [("timeline", &args.report), ("logs", &args.log)] {
+        if let Some(path) = path {
+            printer.note(format_args!("{what}: {}", path.display()));
+        }
+    }
+    let conflicts = played.conflicts();
+    conflicts.iter().for_each(|conflict| printer.error(conflict));
+    Ok(if conflicts.is_empty() { ExitStatus::Done } else { ExitStatus::NotSo })
+}

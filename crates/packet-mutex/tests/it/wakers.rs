@@ -1,7 +1,7 @@
 //! Wakers, clocks and checks are anybody's code: they panic, call back, and drop what they like.
 
 use crate::common::{
-    Count, SECOND, block_on, ms, no_delay, on_manual_clock, poll, ready, roster, secs, until,
+    Count, SECOND, block_on, ms, no_delay, on_manual_clock, poll, ready, roster, secs,
     until_waiting, with_roster,
 };
 use packet_mutex::{Alarm, Clock, Error, ManualClock, PacketMutex, Roster, Slept, Time};

@@ -1,12 +1,13 @@
 //! Ways in: what a scenario needs of the thing that it runs on, and the bare arbiter as the first such thing.
 
 use crate::action::{Action, How, Level, Query};
-use crate::log::{Entry, Name, Value};
+use crate::log::{Entry, Name};
 use crate::scenario::Scenario;
-use crate::seconds::{Nanos, nanos, seconds};
+use crate::seconds::Nanos;
+use crate::words;
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Below, Event, EventKind, Failure, Grant, Input, Leave, ModuleId, NameError,
-    Output, Owner, Request, RequestId, Start, Status, Time, Token,
+    Answer, Arbiter, Below, Event, Failure, Input, Leave, ModuleId, NameError, Output, Owner,
+    Request, RequestId, Start, Time, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -47,8 +48,6 @@ pub struct ArbiterFront {
     /// The turns that were told to yield, by token.
     told_to_yield: BTreeSet<Token>,
     seen: u64,
-    /// Requests in the order they got their answers, for who drives the mutex by them.
-    answered: Vec<Name>,
 }
 
 impl ArbiterFront {
@@ -75,7 +74,6 @@ impl ArbiterFront {
             answers: BTreeMap::new(),
             told_to_yield: BTreeSet::new(),
             seen: 0,
-            answered: Vec::new(),
         }
     }
 
@@ -191,7 +189,6 @@ impl ArbiterFront {
                     let before = self.answers.insert(request, answer);
                     let name = self.request_names[&request].clone();
                     assert!(before.is_none(), "{name} was answered twice");
-                    self.answered.push(name);
                 }
                 Output::ShouldYield { hold } => {
                     self.told_to_yield.extend(self.token(hold));
@@ -199,11 +196,6 @@ impl ArbiterFront {
                 Output::Ended { .. } => {}
             }
         }
-    }
-
-    /// The requests that were answered since the last call.
-    pub fn answered(&mut self) -> Vec<Name> {
-        std::mem::take(&mut self.answered)
     }
 
     /// The answer of a request, if it has one.
@@ -239,102 +231,18 @@ impl ArbiterFront {
         }
     }
 
-    fn module_name(&mut self, module: ModuleId) -> Name {
-        while self.module_names.len() <= module.index() {
-            // Numbers are given in order, so each is that of the next.
-            self.module_names.push("".into());
-        }
-        let name = &mut self.module_names[module.index()];
-        if name.is_empty() {
-            *name = self.arbiter.module_name(module).clone();
-        }
-        name.clone()
-    }
-
     fn request_name(&self, request: RequestId) -> Name {
         let known = self.request_names.get(&request).cloned();
         known.unwrap_or_else(|| format!("#{}", request.0).into())
     }
 
     fn entry(&mut self, event: &Event) -> Entry {
-        Entry {
-            seq: event.seq,
-            at: event.at.as_nanos(),
-            event: event.kind.name(),
-            request: event.request.map(|request| self.request_name(request)),
-            module: event.module.map(|module| self.module_name(module)),
-            token: event.token.map(|token| token.0),
-            details: self.details(&event.kind),
-        }
-    }
-
-    fn details(&mut self, kind: &EventKind) -> Vec<(&'static str, Value)> {
-        let length = |t: &Duration| Value::For(nanos(*t));
-        let flags = |flags: &[(&'static str, bool)]| {
-            let set = flags.iter().filter(|(_, is)| *is);
-            set.map(|(key, _)| (*key, Value::Yes)).collect::<Vec<_>>()
+        let request = |request: RequestId| {
+            let known = self.request_names.get(&request).cloned();
+            known.unwrap_or_else(|| format!("#{}", request.0).into())
         };
-        match kind {
-            EventKind::Requested { urgent, timeout } => {
-                let mut details = vec![("timeout", length(timeout))];
-                details.extend(flags(&[("urgent", *urgent)]));
-                details
-            }
-            EventKind::Granted { waited, pass, others, abandoned, urgent } => {
-                let mut details = vec![("waited", length(waited))];
-                if *others > 0 {
-                    details.push(("others", Value::Count(*others)));
-                }
-                details.extend(flags(&[
-                    ("pass", *pass),
-                    ("urgent", *urgent),
-                    ("predecessor_abandoned", *abandoned),
-                ]));
-                details
-            }
-            EventKind::Refused { error } => vec![("error", Value::Fixed(error))],
-            EventKind::Unserved { why: _, waited } => vec![("waited", length(waited))],
-            EventKind::Nested { depth } => vec![("depth", Value::Count(*depth as u64))],
-            EventKind::Ended { end: _, held, depth, pass } => {
-                let mut details = vec![("held", length(held))];
-                if *depth > 0 {
-                    details.push(("depth", Value::Count(*depth as u64)));
-                }
-                details.extend(flags(&[("pass", *pass)]));
-                details
-            }
-            EventKind::Overrun { held } => vec![("held", length(held))],
-            EventKind::Starving { waited, by } => {
-                let mut details = vec![("waited", length(waited))];
-                details.extend(by.map(|by| ("by", Value::Word(self.module_name(by)))));
-                details
-            }
-            EventKind::Conflict { with, with_request } => vec![
-                ("with", Value::Word(self.module_name(*with))),
-                ("with_request", Value::Word(self.request_name(*with_request))),
-            ],
-            EventKind::ShortGap { after, missing } => {
-                vec![("after", Value::Word(self.module_name(*after))), ("missing", length(missing))]
-            }
-            EventKind::Paused { reason, below, until } => {
-                let below = match below {
-                    Below::Priority(level) => Value::Count(u64::from(*level)),
-                    Below::Urgent => Value::Fixed("urgent"),
-                };
-                let mut details = vec![("reason", Value::Text(reason.clone())), ("below", below)];
-                details.extend(until.map(|until| ("until", Value::At(until.as_nanos()))));
-                details
-            }
-            EventKind::Resumed { reason } => vec![("reason", Value::Text(reason.clone()))],
-            EventKind::Mode { mode } => vec![("mode", Value::Fixed(mode.name()))],
-            EventKind::NotHolder
-            | EventKind::Disabled
-            | EventKind::Enabled
-            | EventKind::Acknowledged
-            | EventKind::Closing
-            | EventKind::Reloaded
-            | EventKind::Reset => Vec::new(),
-        }
+        let (names, arbiter) = (&mut self.module_names, &self.arbiter);
+        words::entry(event, |module| module_name(names, arbiter, module), request)
     }
 
     fn handle(&mut self, at: Nanos, input: Input) -> Result<(), Failure> {
@@ -362,7 +270,7 @@ impl Front for ArbiterFront {
             // Time passes all the same.
             Err(why) => (Input::Tick, Some(why.kind().to_string())),
         };
-        let done = self.handle(at, input).map_err(|why| told_failure(&why));
+        let done = self.handle(at, input).map_err(|why| words::failure(&why));
         refused.map_or(done, Err)
     }
 
@@ -379,7 +287,7 @@ impl Front for ArbiterFront {
         // A tick is never refused.
         let _ = self.handle(at, Input::Tick);
         match query {
-            Query::Told(request) => self.answer(request).map_or("nothing".into(), told),
+            Query::Told(request) => self.answer(request).map_or("nothing".into(), words::told),
             Query::ShouldYield(request) => match self.should_yield(request, at) {
                 (true, true) => "yes".into(),
                 (false, _) => "no".into(),
@@ -405,129 +313,23 @@ impl Front for ArbiterFront {
             | Query::Next
             | Query::Last
             | Query::Paused
-            | Query::Module(_) => self.status(&self.arbiter.status(Time::from_nanos(at)), query),
+            | Query::Module(_) => {
+                let status = self.arbiter.status(Time::from_nanos(at));
+                words::status(&status, query, |request| self.request_name(request))
+            }
         }
     }
 }
 
-impl ArbiterFront {
-    /// The part of a status that is asked for, in short.
-    fn status(&self, status: &Status, query: &Query) -> String {
-        let short = |t: Duration| seconds(nanos(t));
-        let none = || "none".to_string();
-        match query {
-            Query::Holder => status.holder.as_ref().map_or_else(none, |holder| {
-                let (module, token, held) = (&holder.module, holder.token, short(holder.held));
-                format!("{module} token {token} held {held} depth {}", holder.depth)
-            }),
-            Query::Waiters => list(status.waiters.iter().map(|waiter| {
-                let mut text = format!(
-                    "{} {} priority {} effective {} waited {} deadline {}",
-                    self.request_name(waiter.request),
-                    waiter.module,
-                    waiter.priority,
-                    waiter.effective,
-                    short(waiter.waited),
-                    short(waiter.deadline),
-                );
-                if waiter.urgent {
-                    text.push_str(" urgent");
-                }
-                if let Some(reason) = &waiter.paused {
-                    // Writing to a string cannot fail.
-                    let _ = write!(text, " paused {reason:?}");
-                }
-                text
-            })),
-            Query::Next => {
-                let next = status.next.as_ref();
-                next.map_or_else(none, |(module, within)| format!("{module} in {}", short(*within)))
-            }
-            Query::Last => {
-                let last = status.last.as_ref();
-                last.map_or_else(none, |(module, ago)| {
-                    format!("{module} ended {} ago", short(*ago))
-                })
-            }
-            Query::Paused => list(status.paused.iter().map(|pause| {
-                let below = match pause.below {
-                    Below::Priority(level) => level.to_string(),
-                    Below::Urgent => "urgent".to_string(),
-                };
-                let left =
-                    pause.left.map_or(String::new(), |left| format!(" left {}", short(left)));
-                format!("{:?} below {below}{left}", pause.reason)
-            })),
-            Query::Module(name) => {
-                let found = status.modules.iter().find(|module| *module.module == **name);
-                found.map_or_else(none, |module| {
-                    format!(
-                        "{}{} turns {} passes {} timeouts {} wait max {} hold max {}",
-                        module.mode.name(),
-                        if module.disabled { " disabled" } else { "" },
-                        module.turns,
-                        module.passes,
-                        module.timeouts,
-                        short(module.wait.max),
-                        short(module.hold.max),
-                    )
-                })
-            }
-            _ => none(),
-        }
+/// A module's name, shared with all entries that hold it.
+fn module_name(names: &mut Vec<Name>, arbiter: &Arbiter, module: ModuleId) -> Name {
+    if names.len() <= module.index() {
+        // Whether asked for or not: modules are numbered in order.
+        names.resize(module.index() + 1, "".into());
     }
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    if items.is_empty() { "none".to_string() } else { items.join("; ") }
-}
-
-/// A request's answer in short.
-fn told(answer: &Answer) -> String {
-    let grant = |what: &str, grant: &Grant| {
-        let mut text = what.to_string();
-        // Writing to a string cannot fail.
-        if let Some(token) = grant.token {
-            let _ = write!(text, " token {token}");
-        }
-        let _ = write!(text, " waited {}", seconds(nanos(grant.waited)));
-        let _ = write!(text, " others {}", grant.others_since_request);
-        if grant.predecessor_abandoned {
-            text.push_str(" predecessor_abandoned");
-        }
-        if grant.depth > 0 {
-            let _ = write!(text, " depth {}", grant.depth);
-        }
-        text
-    };
-    match answer {
-        Answer::Turn(turn) => grant("turn", turn),
-        Answer::Pass(pass) => grant("pass", pass),
-        Answer::Failed(failure) => told_failure(failure),
+    let name = &mut names[module.index()];
+    if name.is_empty() {
+        *name = arbiter.module_name(module).clone();
     }
-}
-
-/// A failure in short: its kind and what it tells.
-fn told_failure(failure: &Failure) -> String {
-    let mut text = failure.kind().to_string();
-    // Writing to a string cannot fail.
-    let _ = match failure {
-        Failure::TimedOut(why) => {
-            let _ = write!(text, " waited {}", seconds(nanos(why.waited)));
-            if let Some((module, held)) = &why.holder {
-                let _ = write!(text, " holder {module} held {}", seconds(nanos(*held)));
-            }
-            let _ = write!(text, " ahead {}", why.ahead);
-            let _ = write!(text, " delay_left {}", seconds(nanos(why.delay_left)));
-            why.paused.as_ref().map_or(Ok(()), |reason| write!(text, " paused {reason:?}"))
-        }
-        Failure::WouldDeadlock { holds, asked } => write!(text, " holds {holds} asked {asked}"),
-        Failure::Refused(why) => write!(text, ": {why}"),
-        Failure::Disabled { module } => write!(text, " {module}"),
-        Failure::NotHolder { holder: Some(holder) } => write!(text, " holder {holder}"),
-        Failure::QueueFull { limit } => write!(text, " limit {limit}"),
-        _ => Ok(()),
-    };
-    text
+    name.clone()
 }

@@ -1,4 +1,33 @@
 //! Scenario runner, naive oracle and virtual time for PacketMutex.
+//!
+//! - [`Scenario`]: what is done to a mutex and what must come of it, as text; [`run`] compares. The format is described in
+//!   `scenarios/README.md`.
+//! - [`Front`]: what scenarios run on. [`ArbiterFront`] is the bare arbiter; [`words`] helps other fronts to say the same.
+//! - [`Oracle`]: a second, naive reading of the rules that predicts the whole log; [`check`] compares any front with it.
+//! - [`run_six`]: the seed's six modules at work in virtual time, checked by the oracle as they go.
+//! - [`Workshop`]: takes rules out of the arbiter's code, in a copy, to see whether a scenario notices.
+//!
+//! ```
+//! use packet_mutex_sim::{ArbiterFront, Scenario, run};
+//! use std::path::Path;
+//!
+//! let text = "\
+//! title: After a turn of another group the delay runs
+//! rules: S3
+//! roster six
+//! 0 f: fisher asks
+//!     | 0.000 requested f fisher timeout 30
+//!     | 0.000 granted f fisher token 1 waited 0
+//! 2 f ends
+//!     | 2.000 released f fisher token 1 held 2
+//! 2 e: eater asks
+//!     | 2.000 requested e eater timeout 30
+//! 3 tick
+//!     | 3.000 granted e eater token 2 waited 1
+//! ";
+//! let scenario = Scenario::parse(Path::new("example"), text).unwrap();
+//! run(&scenario, &mut ArbiterFront::new(&scenario)).unwrap();
+//! ```
 
 mod action;
 mod check;
@@ -11,6 +40,7 @@ mod roster_text;
 mod run;
 mod scenario;
 mod seconds;
+pub mod words;
 
 pub use action::{Action, Ask, How, Level, Query};
 pub use check::check;

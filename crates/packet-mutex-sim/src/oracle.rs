@@ -2,7 +2,7 @@
 //!
 //! It shares nothing with the arbiter but the form of the roster and of the log. Where the arbiter keeps queues and
 //! barriers, this keeps plain lists of what happened and, for every decision, goes through all of them again. It is
-//! slow and short; where the two differ, one of them has misread a rule.
+//! slow and plain; where the two differ, one of them has misread a rule.
 
 use crate::action::{Action, Ask, How, Level};
 use crate::log::{Entry, Name, Value};

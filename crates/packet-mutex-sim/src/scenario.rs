@@ -1,6 +1,7 @@
 //! Scenarios: what is done to a mutex and what must come of it, as text. The format is in `scenarios/README.md`.
 
 use crate::action::{Action, Ask, How, Level, Query};
+use crate::front::Front;
 use crate::log::Name;
 use crate::roster_text;
 use crate::seconds::{Nanos, moment, parse_seconds};
@@ -143,6 +144,12 @@ impl Scenario {
             header,
             trailer: Vec::new(),
         }
+    }
+
+    /// Has the front all abilities that the scenario needs?
+    #[must_use]
+    pub fn runs_on(&self, front: &dyn Front) -> bool {
+        self.needs.iter().all(|ability| front.can(ability))
     }
 
     /// The scenario's text, with these lines expected of each step instead of those that it has.

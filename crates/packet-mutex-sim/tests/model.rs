@@ -173,8 +173,11 @@ impl State {
                 now(Action::Heartbeat(hold.clone()));
                 now(Action::Acknowledge(hold.clone()));
                 now(Action::OwnerLost((*module).into()));
-                let (hold, request) = (hold.clone(), Name::from(name(at)));
-                now(Action::Yield { hold, owner: owner(at), request, timeout: None });
+                // At most one request of a module waits at a time, so that the model need count no more.
+                if self.waiting[at].is_none() {
+                    let (hold, request) = (hold.clone(), Name::from(name(at)));
+                    now(Action::Yield { hold, owner: owner(at), request, timeout: None });
+                }
             }
         }
         now(Action::SetMode("c".into(), Mode::Observed));

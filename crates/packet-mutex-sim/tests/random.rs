@@ -351,6 +351,19 @@ proptest! {
         }
     }
 
+    /// What is written out can be read again and says the same.
+    #[test]
+    fn written_scenarios_can_be_read((roster, drafts) in plans()) {
+        let scenario = scenario(&roster, &drafts);
+        let mut oracle = Oracle::new(&scenario.roster);
+        let expected = results(&scenario, &mut oracle, Timers::Prompt);
+        let text = scenario.text_with(&expected);
+        let again = Scenario::parse(Path::new("again"), &text).expect("it can be read");
+        let mut oracle = Oracle::new(&again.roster);
+        prop_assert_eq!(&results(&again, &mut oracle, Timers::Prompt), &expected);
+        prop_assert_eq!(again.text_with(&expected), text);
+    }
+
     /// S18: neither late nor spurious timers change anything; S16: one outcome, one end, no number missing.
     #[test]
     fn timers_change_nothing_and_all_ends_once((roster, drafts) in plans(), spurious in 1..GRID) {

@@ -1,0 +1,221 @@
+//! What a mutex says, in the words of scenarios: for every front that has the arbiter's own types.
+
+use crate::action::Query;
+use crate::log::{Entry, Name, Value};
+use crate::seconds::{nanos, seconds};
+use packet_mutex_arbiter::{
+    Answer, Below, Event, EventKind, Failure, Grant, ModuleId, RequestId, Status,
+};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// An event with names in place of numbers.
+#[must_use]
+pub fn entry(
+    event: &Event,
+    mut module: impl FnMut(ModuleId) -> Name,
+    request: impl Fn(RequestId) -> Name,
+) -> Entry {
+    Entry {
+        seq: event.seq,
+        at: event.at.as_nanos(),
+        event: event.kind.name(),
+        request: event.request.map(&request),
+        module: event.module.map(&mut module),
+        token: event.token.map(|token| token.0),
+        details: details(&event.kind, &mut module, &request),
+    }
+}
+
+fn details(
+    kind: &EventKind,
+    module: &mut dyn FnMut(ModuleId) -> Name,
+    request: &dyn Fn(RequestId) -> Name,
+) -> Vec<(&'static str, Value)> {
+    let length = |t: &Duration| Value::For(nanos(*t));
+    let flags = |flags: &[(&'static str, bool)]| {
+        let set = flags.iter().filter(|(_, is)| *is);
+        set.map(|(key, _)| (*key, Value::Yes)).collect::<Vec<_>>()
+    };
+    match kind {
+        EventKind::Requested { urgent, timeout } => {
+            let mut details = vec![("timeout", length(timeout))];
+            details.extend(flags(&[("urgent", *urgent)]));
+            details
+        }
+        EventKind::Granted { waited, pass, others, abandoned, urgent } => {
+            let mut details = vec![("waited", length(waited))];
+            if *others > 0 {
+                details.push(("others", Value::Count(*others)));
+            }
+            details.extend(flags(&[
+                ("pass", *pass),
+                ("urgent", *urgent),
+                ("predecessor_abandoned", *abandoned),
+            ]));
+            details
+        }
+        EventKind::Refused { error } => vec![("error", Value::Fixed(error))],
+        EventKind::Unserved { why: _, waited } => vec![("waited", length(waited))],
+        EventKind::Nested { depth } => vec![("depth", Value::Count(*depth as u64))],
+        EventKind::Ended { end: _, held, depth, pass } => {
+            let mut details = vec![("held", length(held))];
+            if *depth > 0 {
+                details.push(("depth", Value::Count(*depth as u64)));
+            }
+            details.extend(flags(&[("pass", *pass)]));
+            details
+        }
+        EventKind::Overrun { held } => vec![("held", length(held))],
+        EventKind::Starving { waited, by } => {
+            let mut details = vec![("waited", length(waited))];
+            details.extend(by.map(|by| ("by", Value::Word(module(by)))));
+            details
+        }
+        EventKind::Conflict { with, with_request } => vec![
+            ("with", Value::Word(module(*with))),
+            ("with_request", Value::Word(request(*with_request))),
+        ],
+        EventKind::ShortGap { after, missing } => {
+            vec![("after", Value::Word(module(*after))), ("missing", length(missing))]
+        }
+        EventKind::Paused { reason, below, until } => {
+            let below = match below {
+                Below::Priority(level) => Value::Count(u64::from(*level)),
+                Below::Urgent => Value::Fixed("urgent"),
+            };
+            let mut details = vec![("reason", Value::Text(reason.clone())), ("below", below)];
+            details.extend(until.map(|until| ("until", Value::At(until.as_nanos()))));
+            details
+        }
+        EventKind::Resumed { reason } => vec![("reason", Value::Text(reason.clone()))],
+        EventKind::Mode { mode } => vec![("mode", Value::Fixed(mode.name()))],
+        EventKind::NotHolder
+        | EventKind::Disabled
+        | EventKind::Enabled
+        | EventKind::Acknowledged
+        | EventKind::Closing
+        | EventKind::Reloaded
+        | EventKind::Reset => Vec::new(),
+    }
+}
+
+/// The part of a status that is asked for, in short.
+#[must_use]
+pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Name) -> String {
+    let short = |t: Duration| seconds(nanos(t));
+    let none = || "none".to_string();
+    match query {
+        Query::Holder => status.holder.as_ref().map_or_else(none, |holder| {
+            let (module, token, held) = (&holder.module, holder.token, short(holder.held));
+            format!("{module} token {token} held {held} depth {}", holder.depth)
+        }),
+        Query::Waiters => list(status.waiters.iter().map(|waiter| {
+            let mut text = format!(
+                "{} {} priority {} effective {} waited {} deadline {}",
+                request(waiter.request),
+                waiter.module,
+                waiter.priority,
+                waiter.effective,
+                short(waiter.waited),
+                short(waiter.deadline),
+            );
+            if waiter.urgent {
+                text.push_str(" urgent");
+            }
+            if let Some(reason) = &waiter.paused {
+                // Writing to a string cannot fail.
+                let _ = write!(text, " paused {reason:?}");
+            }
+            text
+        })),
+        Query::Next => {
+            let next = status.next.as_ref();
+            next.map_or_else(none, |(module, within)| format!("{module} in {}", short(*within)))
+        }
+        Query::Last => {
+            let last = status.last.as_ref();
+            last.map_or_else(none, |(module, ago)| format!("{module} ended {} ago", short(*ago)))
+        }
+        Query::Paused => list(status.paused.iter().map(|pause| {
+            let below = match pause.below {
+                Below::Priority(level) => level.to_string(),
+                Below::Urgent => "urgent".to_string(),
+            };
+            let left = pause.left.map_or(String::new(), |left| format!(" left {}", short(left)));
+            format!("{:?} below {below}{left}", pause.reason)
+        })),
+        Query::Module(name) => {
+            let found = status.modules.iter().find(|module| *module.module == **name);
+            found.map_or_else(none, |module| {
+                format!(
+                    "{}{} turns {} passes {} timeouts {} wait max {} hold max {}",
+                    module.mode.name(),
+                    if module.disabled { " disabled" } else { "" },
+                    module.turns,
+                    module.passes,
+                    module.timeouts,
+                    short(module.wait.max),
+                    short(module.hold.max),
+                )
+            })
+        }
+        _ => none(),
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "none".to_string() } else { items.join("; ") }
+}
+
+/// A request's answer in short.
+#[must_use]
+pub fn told(answer: &Answer) -> String {
+    let grant = |what: &str, grant: &Grant| {
+        let mut text = what.to_string();
+        // Writing to a string cannot fail.
+        if let Some(token) = grant.token {
+            let _ = write!(text, " token {token}");
+        }
+        let _ = write!(text, " waited {}", seconds(nanos(grant.waited)));
+        let _ = write!(text, " others {}", grant.others_since_request);
+        if grant.predecessor_abandoned {
+            text.push_str(" predecessor_abandoned");
+        }
+        if grant.depth > 0 {
+            let _ = write!(text, " depth {}", grant.depth);
+        }
+        text
+    };
+    match answer {
+        Answer::Turn(turn) => grant("turn", turn),
+        Answer::Pass(pass) => grant("pass", pass),
+        Answer::Failed(why) => failure(why),
+    }
+}
+
+/// A failure in short: its kind and what it tells.
+#[must_use]
+pub fn failure(why: &Failure) -> String {
+    let mut text = why.kind().to_string();
+    // Writing to a string cannot fail.
+    let _ = match why {
+        Failure::TimedOut(why) => {
+            let _ = write!(text, " waited {}", seconds(nanos(why.waited)));
+            if let Some((module, held)) = &why.holder {
+                let _ = write!(text, " holder {module} held {}", seconds(nanos(*held)));
+            }
+            let _ = write!(text, " ahead {}", why.ahead);
+            let _ = write!(text, " delay_left {}", seconds(nanos(why.delay_left)));
+            why.paused.as_ref().map_or(Ok(()), |reason| write!(text, " paused {reason:?}"))
+        }
+        Failure::WouldDeadlock { holds, asked } => write!(text, " holds {holds} asked {asked}"),
+        Failure::Refused(why) => write!(text, ": {why}"),
+        Failure::Disabled { module } => write!(text, " {module}"),
+        Failure::NotHolder { holder: Some(holder) } => write!(text, " holder {holder}"),
+        Failure::QueueFull { limit } => write!(text, " limit {limit}"),
+        _ => Ok(()),
+    };
+    text
+}

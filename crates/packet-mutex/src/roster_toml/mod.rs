@@ -41,6 +41,15 @@ pub use keys::{KEYS, Key, Section};
 pub use lockout::{RosterWarning, longest_wait, warnings};
 pub use write::to_toml;
 
+/// For files that hold a roster and more, which want all their errors in one list: see [`RosterFile::open_and`].
+#[doc(hidden)]
+pub mod more {
+    pub use super::read::{
+        Fields, Reader, Wrong, duration, in_order, name_text, not, shown, table,
+    };
+    pub use toml::de::{DeTable, DeValue};
+}
+
 /// The largest roster file, in bytes.
 pub const FILE_MAX: usize = 256 * 1024;
 
@@ -78,10 +87,7 @@ impl RosterFile {
     /// assert!(errors.to_string().starts_with("no-such-roster.toml: cannot be read: "));
     /// ```
     pub fn open(path: &Path) -> Result<RosterFile, RosterFileErrors> {
-        let file_name = path.display().to_string();
-        let text = read_text(path)
-            .map_err(|error| RosterFileErrors { file: file_name.clone(), errors: vec![error] })?;
-        RosterFile::parse(&file_name, &text)
+        RosterFile::open_and(path, &[], |_, _| ()).map(|(file, ())| file)
     }
 
     /// The roster that a TOML text holds. `file_name` is only for the errors.
@@ -90,9 +96,34 @@ impl RosterFile {
     ///
     /// As [`from_toml`].
     pub fn parse(file_name: &str, text: &str) -> Result<RosterFile, RosterFileErrors> {
+        RosterFile::parse_and(file_name, text, &[], |_, _| ()).map(|(file, ())| file)
+    }
+
+    /// Reads a file that holds a roster and more: `more` reads the rest, whose `keys` are not unknown to the roster's
+    /// tables then.
+    #[doc(hidden)]
+    pub fn open_and<T>(
+        path: &Path,
+        keys: &'static [(Section, &'static str)],
+        more: impl FnOnce(&mut more::Reader, &more::DeTable<'_>) -> T,
+    ) -> Result<(RosterFile, T), RosterFileErrors> {
+        let file_name = path.display().to_string();
+        let text = read_text(path)
+            .map_err(|error| RosterFileErrors { file: file_name.clone(), errors: vec![error] })?;
+        RosterFile::parse_and(&file_name, &text, keys, more)
+    }
+
+    /// As [`open_and`](Self::open_and), from text.
+    #[doc(hidden)]
+    pub fn parse_and<T>(
+        file_name: &str,
+        text: &str,
+        keys: &'static [(Section, &'static str)],
+        more: impl FnOnce(&mut more::Reader, &more::DeTable<'_>) -> T,
+    ) -> Result<(RosterFile, T), RosterFileErrors> {
         let file = file_name.to_string();
-        match read::roster(text) {
-            Ok((roster, places)) => Ok(RosterFile { file, roster, places }),
+        match read::roster_and(text, keys, more) {
+            Ok((roster, more, places)) => Ok((RosterFile { file, roster, places }, more)),
             Err(errors) => Err(RosterFileErrors { file, errors }),
         }
     }

@@ -14,10 +14,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// The roster, and the place of each field that the text writes.
-pub(super) fn roster(
+/// The roster, what `more` makes of the document, and the place of each field that the text writes.
+///
+/// `more_keys` are those that the roster's tables may have beside their own; `more` reads them.
+pub(super) fn roster_and<T>(
     text: &str,
-) -> Result<(Roster, BTreeMap<String, Place>), Vec<RosterFileError>> {
+    more_keys: &'static [(Section, &'static str)],
+    more: impl FnOnce(&mut Reader, &DeTable<'_>) -> T,
+) -> Result<(Roster, T, BTreeMap<String, Place>), Vec<RosterFileError>> {
     if text.len() > FILE_MAX {
         return Err(vec![too_large()]);
     }
@@ -31,16 +35,17 @@ pub(super) fn roster(
         complaints.sort_by_key(|error| offset(text, error));
         complaints.dedup_by_key(|error| offset(text, error));
     }
-    let mut reader = Reader::default();
+    let mut reader = Reader { more_keys, ..Reader::default() };
     let spec = reader.mutex(document.get_ref());
     let roster = reader.check(spec);
+    let more = more(&mut reader, document.get_ref());
     reader.drop_consequences(text, &broken(text, &complaints));
     for complaint in &complaints {
         reader.complaint(text, complaint);
     }
     match roster {
         Some(roster) if reader.found.is_empty() => {
-            Ok((roster, field_places(text, &reader.written)))
+            Ok((roster, more, field_places(text, &reader.written)))
         }
         _ => Err(errors(text, reader.found)),
     }
@@ -94,6 +99,7 @@ fn offset(text: &str, error: &toml::de::Error) -> usize {
 }
 
 /// Something wrong at a byte of the text.
+#[derive(Debug)]
 struct Found {
     at: usize,
     field: String,
@@ -103,7 +109,8 @@ struct Found {
 }
 
 /// What is wrong with a value.
-struct Wrong {
+#[derive(Debug)]
+pub struct Wrong {
     message: String,
     nearest: Option<String>,
 }
@@ -115,20 +122,25 @@ impl From<String> for Wrong {
 }
 
 /// A table of the document whose keys have been looked at.
-struct Fields<'d> {
-    section: Section,
+#[derive(Debug)]
+pub struct Fields<'d> {
+    known: Vec<&'static str>,
     path: String,
     table: &'d DeTable<'d>,
 }
 
 impl Fields<'_> {
-    fn path_of(&self, key: &str) -> String {
+    /// The path of one of its fields.
+    #[must_use]
+    pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
     }
 }
 
-#[derive(Default)]
-struct Reader {
+/// Reads tables and collects all that is wrong with them.
+#[derive(Debug, Default)]
+pub struct Reader {
+    more_keys: &'static [(Section, &'static str)],
     found: Vec<Found>,
     /// The fields that are written, by path, with the byte where their key stands.
     written: BTreeMap<String, usize>,
@@ -138,7 +150,7 @@ struct Reader {
 
 impl Reader {
     fn mutex(&mut self, document: &DeTable<'_>) -> RosterSpec {
-        let root = self.fields(Section::Mutex, String::new(), document);
+        let root = self.section(Section::Mutex, String::new(), document);
         let mut spec = RosterSpec::default();
         set(&mut spec.handover_delay, self.read(&root, "handover_delay", duration));
         set(&mut spec.timeout, self.read(&root, "timeout", duration));
@@ -159,7 +171,7 @@ impl Reader {
     }
 
     fn limits(&mut self, table: &DeTable<'_>) -> Limits {
-        let fields = self.fields(Section::Limits, "limits".into(), table);
+        let fields = self.section(Section::Limits, "limits".into(), table);
         let mut limits = Limits::default();
         set(&mut limits.waiters, self.read(&fields, "waiters", count));
         set(&mut limits.modules, self.read(&fields, "modules", count));
@@ -190,7 +202,7 @@ impl Reader {
     }
 
     fn module(&mut self, name: &str, path: String, table: &DeTable<'_>) -> ModuleSpec {
-        let fields = self.fields(Section::Module, path, table);
+        let fields = self.section(Section::Module, path, table);
         let mut module = ModuleSpec::new(name, DEFAULT_PRIORITY);
         set(&mut module.priority, self.read(&fields, "priority", priority));
         module.group = self.read(&fields, "group", name_text);
@@ -222,7 +234,7 @@ impl Reader {
     }
 
     fn delay(&mut self, at: usize, path: String, table: &DeTable<'_>) -> Option<DelaySpec> {
-        let fields = self.fields(Section::Delay, path, table);
+        let fields = self.section(Section::Delay, path, table);
         for key in Section::Delay.keys().filter(|key| !table.contains_key(key.name)) {
             self.wrong(at, fields.path_of(key.name), "is missing".into());
         }
@@ -232,16 +244,32 @@ impl Reader {
         Some(DelaySpec { from: from?, to: to?, delay: delay? })
     }
 
+    fn section<'d>(
+        &mut self,
+        section: Section,
+        path: String,
+        table: &'d DeTable<'d>,
+    ) -> Fields<'d> {
+        let more = self.more_keys.iter().filter(|(of, _)| *of == section);
+        let known = section.keys().map(|key| key.name).chain(more.map(|(_, name)| *name));
+        let known: Vec<&str> = known.collect();
+        self.fields(&known, path, table)
+    }
+
     /// Notes where the table's keys stand and reports those that nobody knows.
-    fn fields<'d>(&mut self, section: Section, path: String, table: &'d DeTable<'d>) -> Fields<'d> {
-        let fields = Fields { section, path, table };
+    pub fn fields<'d>(
+        &mut self,
+        known: &[&'static str],
+        path: String,
+        table: &'d DeTable<'d>,
+    ) -> Fields<'d> {
+        let fields = Fields { known: known.to_vec(), path, table };
         for key in table.keys() {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
             let field = fields.path_of(&shown(name));
             self.written.entry(field.clone()).or_insert(at);
-            let known = || section.keys().map(|key| key.name);
-            if !known().any(|known| known == name) {
-                let nearest = nearest(name, known());
+            if !known.contains(&name) {
+                let nearest = nearest(name, known.iter().copied());
                 let wrong = Wrong { message: "unknown key".into(), nearest };
                 self.found.push(Found { at, field, wrong, first: None });
             }
@@ -250,13 +278,13 @@ impl Reader {
     }
 
     /// The value of a key, if it is written and right.
-    fn read<'d, T>(
+    pub fn read<'d, T>(
         &mut self,
         fields: &Fields<'d>,
         key: &str,
         parse: impl Fn(&'d DeValue<'d>) -> Result<T, Wrong>,
     ) -> Option<T> {
-        debug_assert!(fields.section.keys().any(|known| known.name == key), "{key} is in no table");
+        debug_assert!(fields.known.contains(&key), "{key} is in no table");
         let value = fields.table.get(key)?;
         if value.span().is_empty() {
             // The parser's stand-in for a value that is missing, which it has reported.
@@ -346,7 +374,8 @@ impl Reader {
         });
     }
 
-    fn wrong(&mut self, at: usize, field: String, message: String) {
+    /// Reports what is wrong with the field at this byte of the text.
+    pub fn wrong(&mut self, at: usize, field: String, message: String) {
         self.found.push(Found { at, field, wrong: Wrong::from(message), first: None });
     }
 }
@@ -359,7 +388,8 @@ fn set<T>(target: &mut T, value: Option<T>) {
 }
 
 /// A table's entries in the order of the text.
-fn in_order<'t, 'd>(
+#[must_use]
+pub fn in_order<'t, 'd>(
     table: &'t DeTable<'d>,
 ) -> Vec<(&'t Spanned<toml::de::DeString<'d>>, &'t Spanned<DeValue<'d>>)> {
     let mut entries: Vec<_> = table.iter().collect();
@@ -367,7 +397,12 @@ fn in_order<'t, 'd>(
     entries
 }
 
-fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+/// A duration.
+///
+/// # Errors
+///
+/// What else the value is.
+pub fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     match value {
         DeValue::String(text) => {
             parse_duration(text).map_err(|why| format!("{} {why}", quoted(text)).into())
@@ -420,7 +455,12 @@ fn count(value: &DeValue<'_>) -> Result<usize, Wrong> {
     }
 }
 
-fn name_text(value: &DeValue<'_>) -> Result<String, Wrong> {
+/// The name of a module, group or the like.
+///
+/// # Errors
+///
+/// What else the value is.
+pub fn name_text(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value.as_str().ok_or_else(|| not("a name", value))?;
     fold_name(text).map_err(|why| why.to_string().into())
 }
@@ -437,7 +477,12 @@ fn mode(value: &DeValue<'_>) -> Result<Mode, Wrong> {
     })
 }
 
-fn table<'d>(value: &'d DeValue<'d>) -> Result<&'d DeTable<'d>, Wrong> {
+/// A table.
+///
+/// # Errors
+///
+/// What else the value is.
+pub fn table<'d>(value: &'d DeValue<'d>) -> Result<&'d DeTable<'d>, Wrong> {
     value.as_table().ok_or_else(|| not("a table", value).into())
 }
 
@@ -445,7 +490,9 @@ fn array<'d>(value: &'d DeValue<'d>) -> Result<&'d DeArray<'d>, Wrong> {
     value.as_array().ok_or_else(|| not("an array of tables, [[delays]]", value).into())
 }
 
-fn not(wanted: &str, value: &DeValue<'_>) -> String {
+/// What is wrong with a value of another kind than the wanted one.
+#[must_use]
+pub fn not(wanted: &str, value: &DeValue<'_>) -> String {
     let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
     format!("must be {wanted}, not {article} {}", value.type_str())
 }
@@ -457,7 +504,8 @@ fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<S
 }
 
 /// A key as it may be shown: as it is if it is harmless, else escaped and cut.
-fn shown(key: &str) -> String {
+#[must_use]
+pub fn shown(key: &str) -> String {
     match fold_name(key) {
         Ok(_) => key.to_string(),
         Err(_) => quoted(key),

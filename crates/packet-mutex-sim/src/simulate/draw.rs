@@ -1,0 +1,146 @@
+//! Chances: lengths of time and counts as distributions.
+
+use crate::hour::Dice;
+use crate::seconds::{Nanos, SECOND};
+
+/// No draw is longer, as no duration of a roster is.
+const LONGEST: f64 = 24.0 * 3600.0 * SECOND as f64;
+/// The normal distribution's 99th percentile.
+const Z99: f64 = 2.326_347_874_040_841;
+
+/// A length of time that is drawn anew each time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Draw {
+    /// Always the same.
+    Always(Nanos),
+    /// Evenly between two, both included.
+    Uniform(Nanos, Nanos),
+    /// Exponential with this mean: what happens at random, such as arrivals that know nothing of each other.
+    Exponential(Nanos),
+    /// Lognormal, told by its median and 99th percentile: mostly short, now and then long.
+    Lognormal {
+        /// Half are shorter.
+        median: Nanos,
+        /// One of a hundred is longer.
+        p99: Nanos,
+    },
+    /// One of these, each as likely: what was measured.
+    OneOf(Vec<Nanos>),
+}
+
+impl Draw {
+    /// Draws.
+    ///
+    /// The functions are `libm`'s and not the system's, so that every machine draws the same.
+    pub fn roll(&self, dice: &mut Dice) -> Nanos {
+        let drawn = match self {
+            Draw::Always(length) => return *length,
+            Draw::Uniform(low, high) => return dice.between((*low, *high)),
+            Draw::OneOf(lengths) => {
+                let last = lengths.len().saturating_sub(1) as u64;
+                let at = usize::try_from(dice.between((0, last))).unwrap_or(0);
+                return lengths.get(at).copied().unwrap_or(0);
+            }
+            Draw::Exponential(mean) => -libm::log(unit(dice)) * *mean as f64,
+            Draw::Lognormal { median, p99 } => {
+                let spread = libm::log(*p99 as f64 / *median as f64) / Z99;
+                // G. Box and M. Muller, 1958.
+                let radius = libm::sqrt(-2.0 * libm::log(unit(dice)));
+                let normal = radius * libm::cos(2.0 * std::f64::consts::PI * unit(dice));
+                *median as f64 * libm::exp(spread * normal)
+            }
+        };
+        drawn.clamp(0.0, LONGEST) as Nanos
+    }
+
+    /// The mean, roughly: what keeps a workload from asking without end at one instant.
+    pub(super) fn mean(&self) -> Nanos {
+        match self {
+            Draw::Always(length) | Draw::Exponential(length) => *length,
+            Draw::Uniform(low, high) => low / 2 + high / 2,
+            // A lognormal's mean is never below its median.
+            Draw::Lognormal { median, .. } => *median,
+            Draw::OneOf(lengths) => {
+                let sum: u128 = lengths.iter().map(|length| u128::from(*length)).sum();
+                Nanos::try_from(sum / lengths.len().max(1) as u128).unwrap_or(Nanos::MAX)
+            }
+        }
+    }
+}
+
+/// A number above 0, at most 1.
+pub(super) fn unit(dice: &mut Dice) -> f64 {
+    const STEPS: f64 = (1_u64 << 53) as f64;
+    ((dice.roll() >> 11) + 1) as f64 / STEPS
+}
+
+/// Is it so, with this probability?
+pub(super) fn chance(dice: &mut Dice, probability: f64) -> bool {
+    unit(dice) <= probability
+}
+
+/// A number from these two on, each as likely.
+pub(super) fn count(dice: &mut Dice, (low, high): (u32, u32)) -> u32 {
+    u32::try_from(dice.between((low.into(), high.into()))).unwrap_or(high)
+}
+
+/// The dice of the `at`th draw in a stream of its own, such as a module's turns.
+///
+/// What a module draws thus depends on nothing but the seed, its name and how often it drew before: two rosters under
+/// one seed meet the same demand.
+pub(super) fn dice(seed: u64, stream: u64, at: u64) -> Dice {
+    // Two rolls between the parts, so that neighbours in one of them are strangers.
+    let start = Dice::new(seed ^ stream).roll();
+    Dice::new(Dice::new(start.wrapping_add(at)).roll())
+}
+
+/// The stream of a name and purpose (FNV-1a).
+pub(super) fn stream(purpose: &str, name: &str) -> u64 {
+    let bytes = purpose.bytes().chain([0]).chain(name.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The middle and the 99th percentile of many draws.
+    fn quantiles(draw: &Draw) -> (f64, f64) {
+        let mut drawn: Vec<Nanos> =
+            (0..20_000).map(|at| draw.roll(&mut dice(7, stream("test", "x"), at))).collect();
+        drawn.sort_unstable();
+        let second = |at: usize| drawn[at] as f64 / SECOND as f64;
+        (second(10_000), second(19_800))
+    }
+
+    #[test]
+    fn draws_have_the_shape_that_they_are_told() {
+        let near = |is: f64, should: f64| (is / should - 1.0).abs() < 0.05;
+        let cases = [
+            (Draw::Always(SECOND), (1.0, 1.0)),
+            (Draw::Uniform(2 * SECOND, 4 * SECOND), (3.0, 3.98)),
+            // Median and 99th percentile of an exponential are ln 2 and ln 100 times its mean.
+            (Draw::Exponential(SECOND), (0.693, 4.605)),
+            (Draw::Lognormal { median: SECOND, p99: 5 * SECOND }, (1.0, 5.0)),
+            (Draw::OneOf(vec![SECOND, SECOND, 2 * SECOND]), (1.0, 2.0)),
+        ];
+        for (draw, (median, p99)) in cases {
+            let (is_median, is_p99) = quantiles(&draw);
+            assert!(
+                near(is_median, median) && near(is_p99, p99),
+                "{draw:?}: {is_median}, {is_p99}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_draw_depends_on_seed_stream_and_place() {
+        let first = |seed, name, at| dice(seed, stream("turn", name), at).roll();
+        assert_eq!(first(1, "fisher", 5), first(1, "fisher", 5));
+        for (seed, name, at) in [(2, "fisher", 5), (1, "eater", 5), (1, "fisher", 6)] {
+            assert_ne!(first(1, "fisher", 5), first(seed, name, at));
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! The modules at work around the arbiter, in virtual time.
+
+use super::crew::{Burst, Crew, When};
+use super::draw::{chance, count, dice, stream, unit};
+use super::faults::{Fault, Faults};
+use crate::hour::Dice;
+use crate::seconds::Nanos;
+use packet_mutex_arbiter::{
+    Answer, Arbiter, Event, Input, Leave, ModuleId, NameError, Output, Owner, Request, RequestId,
+    Roster, Start, Time,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Sees all that goes into an arbiter and all that it writes down.
+pub(super) trait Observer {
+    /// What is about to be handed in.
+    fn input(&mut self, _at: Nanos, _input: &Input) {}
+
+    /// An event; each exactly once, in order.
+    fn event(&mut self, event: &Event);
+}
+
+/// A crew at work.
+pub(super) struct World<'c, O> {
+    pub(super) arbiter: Arbiter,
+    pub(super) observer: O,
+    crew: &'c Crew,
+    seed: u64,
+    /// The modules of the works, and for each its stream of draws and how many asks it has made.
+    players: Vec<Player>,
+    /// The stream of each source's draws.
+    source_streams: Vec<u64>,
+    /// What happens when, in order of time and of planning.
+    plans: BinaryHeap<Reverse<(Nanos, u64, Plan)>>,
+    planned: u64,
+    pub(super) jobs: BTreeMap<RequestId, Job>,
+    seen: u64,
+    faults: Option<Faults>,
+}
+
+struct Player {
+    module: ModuleId,
+    asks: u64,
+    stream: u64,
+    occasions: u64,
+    /// For a module that rests in between: the asks that are left of its burst.
+    left: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Plan {
+    /// The `at`th occasion of a source.
+    Happens { source: usize, at: u64 },
+    /// An occasion of a module that asks by itself.
+    Occasion { work: usize },
+    /// A module asks.
+    Ask { work: usize },
+    /// A turn comes to its end.
+    End { hold: RequestId },
+    /// An asker loses patience.
+    GivesUp { request: RequestId },
+    /// Something goes wrong.
+    Fault(Fault),
+}
+
+/// An ask on its way, or the turn that came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// The module's place among the works; `None`: it was a fault's.
+    work: Option<usize>,
+    pub(super) module: ModuleId,
+    pub(super) owner: Owner,
+    pub(super) granted: bool,
+    length: Nanos,
+    fate: Fate,
+    /// How long after its end the module asks again, if it is one that rests in between.
+    again: Option<Nanos>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Declines,
+    Panics,
+    Dies,
+    Stalls,
+}
+
+impl<'c, O: Observer> World<'c, O> {
+    /// A crew whose day has not begun.
+    ///
+    /// # Errors
+    ///
+    /// If the roster does not know a module that works.
+    pub(super) fn new(
+        crew: &'c Crew,
+        roster: Roster,
+        seed: u64,
+        observer: O,
+    ) -> Result<Self, NameError> {
+        let mut arbiter = Arbiter::new(roster, Start::default());
+        let player = |work: &super::crew::Work| {
+            Ok(Player {
+                module: arbiter.resolve(&work.module)?.module,
+                asks: 0,
+                stream: stream("turn", &work.module),
+                occasions: 0,
+                left: 0,
+            })
+        };
+        let players = crew.works.iter().map(player).collect::<Result<Vec<_>, NameError>>()?;
+        let mut world = World {
+            arbiter,
+            observer,
+            crew,
+            seed,
+            players,
+            source_streams: crew.sources.iter().map(|s| stream("source", &s.name)).collect(),
+            plans: BinaryHeap::new(),
+            planned: 0,
+            jobs: BTreeMap::new(),
+            seen: 0,
+            faults: None,
+        };
+        for (source, of) in crew.sources.iter().enumerate() {
+            let first = of.every.roll(&mut dice(seed, world.source_streams[source], 0));
+            world.plan(first, Plan::Happens { source, at: 1 });
+        }
+        for (work, of) in crew.works.iter().enumerate() {
+            match &of.when {
+                When::Rest(rest) => {
+                    let first = rest.roll(&mut dice(seed, stream("first", &of.module), 0));
+                    world.plan(first, Plan::Ask { work });
+                }
+                When::Every(every) => {
+                    let first = every.roll(&mut dice(seed, stream("first", &of.module), 0));
+                    world.plan(first, Plan::Occasion { work });
+                }
+                When::After { .. } => {}
+            }
+        }
+        Ok(world)
+    }
+
+    /// Lets things go wrong too.
+    pub(super) fn with_faults(mut self, mut faults: Faults) -> Self {
+        let (at, fault) = faults.next(0, self.players.len());
+        self.faults = Some(faults);
+        self.plan(at, Plan::Fault(fault));
+        self
+    }
+
+    /// The moment of what happens next.
+    pub(super) fn next(&self) -> Option<Nanos> {
+        let planned = self.plans.peek().map(|Reverse((at, ..))| *at);
+        let due = self.arbiter.poll_timeout().map(Time::as_nanos);
+        [planned, due].into_iter().flatten().min()
+    }
+
+    /// Does what happens next, if it happens by `end`.
+    pub(super) fn step(&mut self, end: Nanos) -> bool {
+        let planned = self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at);
+        let due = self.arbiter.poll_timeout().map_or(Nanos::MAX, Time::as_nanos);
+        if planned.min(due) > end {
+            return false;
+        }
+        if due < planned {
+            self.hand_in(due, Input::Tick);
+        } else if let Some(Reverse((at, _, plan))) = self.plans.pop() {
+            self.carry_out(at, plan);
+        }
+        true
+    }
+
+    pub(super) fn plan(&mut self, at: Nanos, plan: Plan) {
+        self.planned += 1;
+        self.plans.push(Reverse((at, self.planned, plan)));
+    }
+
+    /// Hands something in and takes in what comes of it. Whether it was taken.
+    pub(super) fn hand_in(&mut self, now: Nanos, input: Input) -> bool {
+        self.observer.input(now, &input);
+        let taken = self.arbiter.handle(Time::from_nanos(now), input).is_ok();
+        while let Some(output) = self.arbiter.poll_output() {
+            match output {
+                Output::Answer { request, answer: Answer::Turn(_) | Answer::Pass(_) } => {
+                    self.granted(now, request);
+                }
+                Output::Answer { request, answer: Answer::Failed(_) } => self.over(now, request),
+                Output::Ended { hold, .. } => self.over(now, hold),
+                Output::ShouldYield { .. } => {}
+            }
+        }
+        let (_, events) = self.arbiter.events_since(self.seen);
+        for event in events {
+            self.seen = event.seq;
+            self.observer.event(event);
+        }
+        taken
+    }
+
+    fn carry_out(&mut self, now: Nanos, plan: Plan) {
+        match plan {
+            Plan::Happens { source, at } => self.happens(now, source, at),
+            Plan::Occasion { work } => self.occasion(now, work),
+            Plan::Ask { work } => self.ask(now, work),
+            Plan::End { hold } => self.end(now, hold),
+            Plan::GivesUp { request } => {
+                if self.jobs.get(&request).is_some_and(|job| !job.granted) {
+                    self.withdraw(now, request);
+                }
+            }
+            Plan::Fault(fault) => {
+                if let Some(mut faults) = self.faults.take() {
+                    self.go_wrong(now, fault, &mut faults);
+                    let (at, next) = faults.next(now, self.players.len());
+                    self.plan(at, Plan::Fault(next));
+                    self.faults = Some(faults);
+                }
+            }
+        }
+    }
+
+    fn happens(&mut self, now: Nanos, source: usize, at: u64) {
+        let crew = self.crew;
+        let mut dice = dice(self.seed, self.source_streams[source], at);
+        let of = &crew.sources[source];
+        self.plan(now + of.every.roll(&mut dice), Plan::Happens { source, at: at + 1 });
+        for moment in moments(&of.burst, now, &mut dice) {
+            for (work, of) in crew.works.iter().enumerate() {
+                if let When::After { source: its, reaction } = &of.when
+                    && *its == source
+                {
+                    let mut dice = self.next_occasion(work);
+                    let asks = moment + reaction.roll(&mut dice);
+                    for ask in moments(&of.burst, asks, &mut dice) {
+                        self.plan(ask, Plan::Ask { work });
+                    }
+                }
+            }
+        }
+    }
+
+    fn occasion(&mut self, now: Nanos, work: usize) {
+        let of = &self.crew.works[work];
+        let When::Every(every) = &of.when else { return };
+        let mut dice = self.next_occasion(work);
+        self.plan(now + every.roll(&mut dice), Plan::Occasion { work });
+        for ask in moments(&of.burst, now, &mut dice) {
+            self.plan(ask, Plan::Ask { work });
+        }
+    }
+
+    /// The dice of the module's next occasion: its own, whatever other modules the crew has.
+    fn next_occasion(&mut self, work: usize) -> Dice {
+        let player = &mut self.players[work];
+        player.occasions += 1;
+        dice(self.seed, !player.stream, player.occasions)
+    }
+
+    fn ask(&mut self, now: Nanos, work: usize) {
+        let of = &self.crew.works[work];
+        let player = &mut self.players[work];
+        player.asks += 1;
+        // All that this ask will ever draw, so that how it fares does not change what comes after it.
+        let mut dice = dice(self.seed, player.stream, player.asks);
+        let urgent = chance(&mut dice, of.urgent);
+        let fate = {
+            // Each is told as a share of all turns.
+            let mut left = unit(&mut dice);
+            let fates = [
+                (Fate::Declines, of.declines),
+                (Fate::Panics, of.panics),
+                (Fate::Dies, of.dies),
+                (Fate::Stalls, of.stalls),
+            ];
+            let drawn = fates.into_iter().find(|(_, share)| {
+                left -= share;
+                left <= 0.0
+            });
+            drawn.map_or(Fate::Done, |(fate, _)| fate)
+        };
+        let actions = count(&mut dice, of.actions);
+        let mut length: Nanos = (0..actions).map(|_| of.action.roll(&mut dice)).sum();
+        match fate {
+            Fate::Done => {}
+            Fate::Declines => length = 0,
+            Fate::Panics | Fate::Dies => length = dice.between((0, length)),
+            Fate::Stalls => length += of.stall.roll(&mut dice),
+        }
+        let patience = chance(&mut dice, of.gives_up).then(|| of.patience.roll(&mut dice));
+        let again = if let When::Rest(rest) = &of.when {
+            if player.left == 0 {
+                player.left = count(&mut dice, of.burst.size);
+            }
+            player.left -= 1;
+            let (rest, gap) = (rest.roll(&mut dice), of.burst.gap.roll(&mut dice));
+            Some(if player.left == 0 { rest } else { gap })
+        } else {
+            None
+        };
+        let module = player.module;
+        let job = |owner| Job {
+            work: Some(work),
+            module,
+            owner,
+            granted: false,
+            length,
+            fate,
+            again,
+        };
+        let id = self.request(now, job, |request| request.urgent = urgent);
+        if let Some(patience) = patience {
+            self.plan(now + patience, Plan::GivesUp { request: id });
+        }
+    }
+
+    /// Makes a request with an owner of its own.
+    fn request(
+        &mut self,
+        now: Nanos,
+        job: impl FnOnce(Owner) -> Job,
+        terms: impl FnOnce(&mut Request),
+    ) -> RequestId {
+        let id = self.arbiter.next_request();
+        let job = job(Owner(id.0));
+        let mut request = Request::new(id, job.module);
+        request.owner = Some(job.owner);
+        terms(&mut request);
+        self.jobs.insert(id, job);
+        self.hand_in(now, Input::Request(request));
+        id
+    }
+
+    /// An ask beyond what the crew's work says: nobody asks again after it.
+    pub(super) fn request_apart(
+        &mut self,
+        now: Nanos,
+        module: ModuleId,
+        length: Nanos,
+        terms: impl FnOnce(&mut Request),
+    ) {
+        let job = |owner| Job {
+            work: None,
+            module,
+            owner,
+            granted: false,
+            length,
+            fate: Fate::Done,
+            again: None,
+        };
+        self.request(now, job, terms);
+    }
+
+    fn granted(&mut self, now: Nanos, request: RequestId) {
+        let Some(job) = self.jobs.get_mut(&request) else { return };
+        job.granted = true;
+        let length = job.length;
+        self.plan(now + length, Plan::End { hold: request });
+    }
+
+    /// The turn ends as it was drawn, unless it is over already.
+    fn end(&mut self, now: Nanos, hold: RequestId) {
+        let Some(job) = self.jobs.get(&hold) else { return };
+        let how = match job.fate {
+            Fate::Done | Fate::Stalls => Leave::Released,
+            Fate::Declines => Leave::Declined,
+            Fate::Panics => Leave::Panicked,
+            Fate::Dies => {
+                let owner = job.owner;
+                self.hand_in(now, Input::OwnerLost { owner });
+                return;
+            }
+        };
+        let owner = Some(job.owner);
+        self.over(now, hold);
+        self.hand_in(now, Input::End { hold, owner, how });
+    }
+
+    /// The asker goes away, at whatever point its ask is.
+    pub(super) fn withdraw(&mut self, now: Nanos, request: RequestId) {
+        self.hand_in(now, Input::Withdraw { request });
+        // One that was granted is declined, which nobody is told.
+        self.over(now, request);
+    }
+
+    /// Its module goes on to the next.
+    fn over(&mut self, now: Nanos, request: RequestId) {
+        let Some(job) = self.jobs.remove(&request) else { return };
+        if let (Some(work), Some(again)) = (job.work, job.again) {
+            self.plan(now + again, Plan::Ask { work });
+        }
+    }
+
+    /// The crew's modules, in the order of its works.
+    pub(super) fn module(&self, work: usize) -> ModuleId {
+        self.players[work].module
+    }
+}
+
+/// The moments of a burst that begins at `from`.
+fn moments(burst: &Burst, from: Nanos, dice: &mut Dice) -> Vec<Nanos> {
+    let mut at = from;
+    let mut moments = vec![at];
+    for _ in 1..count(dice, burst.size) {
+        at += burst.gap.roll(dice);
+        moments.push(at);
+    }
+    moments
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Is this the first word of a roster line?
 pub(crate) fn is_roster_line(line: &str) -> bool {
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 13] = [
         "roster",
         "module",
         "without",
@@ -19,10 +19,10 @@ pub(crate) fn is_roster_line(line: &str) -> bool {
         "claim_within",
         "strict",
         "waiters",
+        "modules",
         "events",
     ];
-    let word = line.split_whitespace().next().unwrap_or_default();
-    WORDS.contains(&word) || word == "modules"
+    line.split_whitespace().next().is_some_and(|word| WORDS.contains(&word))
 }
 
 /// Applies one line to the settings.

@@ -201,7 +201,6 @@ impl State {
         for entry in &log {
             self.count(entry);
         }
-        // S1, without the oracle's help: only holds with one token are open.
         let due = self.front.due();
         assert!(due.is_none_or(|due| due > self.now), "something due is left undone");
         let someone_waits = self.waiting.iter().any(Option::is_some);
@@ -226,6 +225,7 @@ impl State {
             "timed_out" | "withdrawn" | "refused" | "lost" | "cancelled" => self.waiting[at] = None,
             _ => {}
         }
+        // S1, without the oracle's help. Passes, which exclude nobody, need a switch of modes first.
         let enforced = self.path.iter().all(|step| !step.contains("mode"));
         let holders = self.holding.iter().filter(|holds| !holds.is_empty()).count();
         assert!(holders <= 1 || !enforced, "two hold: {:#?}", self.path);

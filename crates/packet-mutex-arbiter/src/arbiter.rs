@@ -75,6 +75,15 @@ pub struct Arbiter {
     due: Option<Time>,
 }
 
+/// Who gets a pass.
+#[derive(Clone, Copy)]
+struct Asker {
+    id: RequestId,
+    module: ModuleId,
+    owner: Option<Owner>,
+    urgent: bool,
+}
+
 /// Where an arbiter starts from.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
@@ -171,7 +180,7 @@ impl Arbiter {
     /// A consistent snapshot for people and monitors (S16). Hand in a [`Input::Tick`] first.
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
-        Status::new(&self.decision, &self.records, now)
+        Status::new(&self.decision, &self.records, now, self.next_grant())
     }
 
     /// The events after number `seq` that are still kept, and how many have been lost since.
@@ -183,6 +192,32 @@ impl Arbiter {
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.records.last_seq()
+    }
+
+    /// The next grant if nobody else arrives, and how long until then; while somebody holds, as if the turn ended now. The
+    /// machine itself tells, so that it tells what it will do.
+    fn next_grant(&self) -> Option<(ModuleId, Duration)> {
+        if self.decision.requests.is_empty() {
+            return None;
+        }
+        let mut records = Records::new(self.records.next_token);
+        records.turns_ended = self.records.turns_ended;
+        let decision = self.decision.clone();
+        let mut ahead = Arbiter { decision, records, outputs: VecDeque::new(), due: self.due };
+        let now = ahead.decision.now;
+        if ahead.decision.holder.is_some() {
+            while !ahead.decision.holds.is_empty() {
+                ahead.end_hold(0, End::Released);
+            }
+            ahead.settle(now);
+        }
+        loop {
+            if let Some(holder) = &ahead.decision.holder {
+                return Some((holder.module, ahead.decision.now.since(now)));
+            }
+            let due = ahead.due?;
+            ahead.settle(due);
+        }
     }
 
     // What a front drives.
@@ -278,11 +313,12 @@ impl Arbiter {
         let Request { id, module, .. } = request;
         let own_turn = self.decision.holder.as_ref().filter(|_| self.is_holder(&request));
         let same_group = own_turn.map(|holder| self.is_of_group(module, holder));
-        if same_group == Some(true) {
+        let limit = self.decision.table.limits().waiters;
+        if same_group == Some(true) && self.decision.holds.len() < limit {
             return self.nest(id, module);
         }
         let mode = self.decision.table.module(module).mode;
-        let refusal = self.refusal(&request, mode, same_group.is_some());
+        let refusal = self.refusal(&request, mode, same_group);
         // A module that is switched off leaves no trace, unless it is refused.
         let recorded = mode != Mode::Off || refusal.is_some();
         let settings = self.decision.table.module(module);
@@ -296,7 +332,8 @@ impl Arbiter {
             return self.answer(id, Answer::Failed(failure));
         }
         if mode != Mode::Enforced {
-            return self.pass(id, module, request.owner, Duration::ZERO, recorded);
+            let asker = Asker { id, module, owner: request.owner, urgent: request.urgent };
+            return self.pass(asker, Duration::ZERO, recorded);
         }
         let now = self.decision.now;
         let waiter = Waiter {
@@ -310,8 +347,10 @@ impl Arbiter {
             claim: request.claim,
             turns_before: self.records.turns_ended,
         };
-        // The only asker need not queue up to be the best; nothing that is due at this instant can change that.
-        let alone = self.decision.requests.is_empty() && self.decision.holder.is_none();
+        // The only asker need not queue up to be the best. Pauses may end at this instant, and that comes before grants.
+        let decision = &self.decision;
+        let alone = decision.requests.is_empty() && decision.holder.is_none();
+        let alone = alone && decision.pauses.is_empty();
         if alone && self.decision.is_admitted(&waiter) {
             self.open_turn(id, waiter);
         } else {
@@ -320,12 +359,17 @@ impl Arbiter {
     }
 
     /// Why the request cannot even wait, if so.
-    fn refusal(&self, request: &Request, mode: Mode, holds_other: bool) -> Option<Failure> {
+    /// `same_group`: the asker holds the turn, and it is of the module's group.
+    fn refusal(&self, request: &Request, mode: Mode, same_group: Option<bool>) -> Option<Failure> {
+        let (holds_own, holds_other) = (same_group == Some(true), same_group == Some(false));
         let decision = &self.decision;
         let module = decision.table.module(request.module);
         let name = || module.name.clone();
         if request.within.is_some_and(|hold| !self.is_open(hold)) {
             return Some(self.not_holder());
+        }
+        if holds_own {
+            return Some(Failure::QueueFull { limit: decision.table.limits().waiters });
         }
         if holds_other && mode == Mode::Enforced {
             let holds = decision.holder.as_ref().map(|h| self.module_name(h.module).clone());
@@ -339,6 +383,9 @@ impl Arbiter {
         }
         if request.timeout.max(request.lease).is_some_and(|longest| longest > DURATION_MAX) {
             return Some(Failure::Refused(Refusal::TooLong));
+        }
+        if request.lease.is_some_and(|lease| lease.is_zero()) {
+            return Some(Failure::Refused(Refusal::NoLease));
         }
         if request.urgent && !module.may_be_urgent && mode == Mode::Enforced {
             return Some(Failure::Refused(Refusal::UrgencyDenied { module: name() }));
@@ -376,20 +423,13 @@ impl Arbiter {
     }
 
     /// S15: a pass excludes nobody; where it overlaps or comes too soon, that is written down.
-    fn pass(
-        &mut self,
-        id: RequestId,
-        module: ModuleId,
-        owner: Option<Owner>,
-        waited: Duration,
-        recorded: bool,
-    ) {
+    fn pass(&mut self, asker: Asker, waited: Duration, recorded: bool) {
+        let Asker { id, module, owner, urgent } = asker;
         let now = self.decision.now;
         let mode = self.decision.table.module(module).mode;
         let abandoned = self.decision.abandoned;
         if recorded {
-            let kind =
-                EventKind::Granted { waited, pass: true, others: 0, abandoned, urgent: false };
+            let kind = EventKind::Granted { waited, pass: true, others: 0, abandoned, urgent };
             self.log(Some(module), Some(id), None, kind);
             self.records.module_mut(module).passes += 1;
         }
@@ -402,7 +442,10 @@ impl Arbiter {
             let (delay, gap) =
                 (self.decision.delays.before(group), self.decision.gaps.before(group));
             let barrier = if gap.until > delay.until { gap } else { delay };
-            self.log_short_gap(id, module, None, barrier);
+            // An urgent request would have skipped the delay (S10).
+            if !urgent {
+                self.log_short_gap(id, module, None, barrier);
+            }
         }
         self.decision.passes.insert(id, Pass { module, owner, since: now, mode, recorded });
         let grant = Grant {
@@ -522,6 +565,7 @@ impl Arbiter {
             overrun_at: longest_turn.map(|longest| now + longest),
             overran: false,
             told_to_yield: false,
+            waited,
         });
         self.decision.holds.push(Hold { request: id, module, since: now });
         let kind = EventKind::Granted { waited, pass: false, others, abandoned, urgent };
@@ -868,7 +912,8 @@ impl Arbiter {
         for id in waiting {
             if let Some(waiter) = self.decision.take(id) {
                 let waited = self.decision.now.since(waiter.arrived);
-                self.pass(id, module, waiter.owner, waited, true);
+                let Waiter { owner, urgent, .. } = waiter;
+                self.pass(Asker { id, module, owner, urgent }, waited, true);
             }
         }
     }
@@ -932,11 +977,15 @@ impl Arbiter {
 
     /// S19: waiters keep their arrival and deadline, delays that run keep running.
     fn reload(&mut self, roster: Roster) -> Result<(), Failure> {
-        let modes: Vec<Mode> = self.decision.table.modules().iter().map(|m| m.mode).collect();
+        let modules = self.decision.table.modules();
+        let modes: Vec<Mode> = modules.iter().map(|m| m.mode).collect();
+        let delays = modules.iter().map(|m| (m.group, self.decision.delays.before(m.group)));
+        let delays: Vec<_> = delays.collect();
         self.decision
             .table
             .reload(roster)
             .map_err(|limit| Failure::Refused(Refusal::TooManyModules { limit }))?;
+        self.decision.keep_delays(&delays);
         self.decision.replace_all();
         self.log(None, None, None, EventKind::Reloaded);
         for (index, before) in modes.into_iter().enumerate() {

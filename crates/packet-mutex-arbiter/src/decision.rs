@@ -60,6 +60,8 @@ pub(crate) struct Holder {
     pub(crate) overrun_at: Option<Time>,
     pub(crate) overran: bool,
     pub(crate) told_to_yield: bool,
+    /// How long it waited for the grant; with aging that is part of its effective priority (S11, S13).
+    pub(crate) waited: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +168,12 @@ impl Barriers {
         }
     }
 
+    /// Raises the barrier before one group.
+    fn raise_one(&mut self, table: &Table, group: GroupId, barrier: Barrier) {
+        self.groups.resize(table.group_count(), self.newcomers);
+        self.groups[group.index()].raise(barrier);
+    }
+
     /// Raises the barrier before every group.
     pub(crate) fn raise_all(&mut self, until: Time) {
         let barrier = Barrier { until, by: None };
@@ -193,6 +201,15 @@ impl Decision {
             closing: false,
             abandoned: false,
             last: None,
+        }
+    }
+
+    /// After modules changed their groups: no delay that ran for one of them, by number, is shortened (S19).
+    pub(crate) fn keep_delays(&mut self, before: &[(GroupId, Barrier)]) {
+        for ((old, barrier), module) in before.iter().zip(self.table.modules()) {
+            if *old != module.group {
+                self.delays.raise_one(&self.table, module.group, *barrier);
+            }
         }
     }
 
@@ -313,11 +330,11 @@ impl Decision {
         }
         let above = i128::from(self.priority(best.module)) - i128::from(priority);
         match self.table.aging() {
-            _ if above > 0 => Some(Time::ZERO),
-            None => None,
+            None => (above > 0).then_some(Time::ZERO),
             // Strictly higher is one nanosecond after equal.
             Some(interval) => {
-                let wait = u64::try_from(-above * interval + 1).unwrap_or(u64::MAX);
+                let to_catch_up = -above * interval + i128::from(nanos(holder.waited));
+                let wait = u64::try_from((to_catch_up + 1).max(0)).unwrap_or(u64::MAX);
                 Some(best.arrived + Duration::from_nanos(wait))
             }
         }
@@ -385,6 +402,9 @@ impl Decision {
                 word(flag.into());
             }
             word(holder.delay.map_or(0, |d| nanos(d) + 1));
+            if self.table.aging().is_some() {
+                word(nanos(holder.waited));
+            }
             word(holder.lease.map_or(0, |(length, _)| nanos(length)));
             word(left(holder.lease.map(|(_, until)| until)));
             word(left(holder.claim_until));

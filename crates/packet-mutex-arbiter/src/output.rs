@@ -51,8 +51,8 @@ pub struct Grant {
     pub token: Option<Token>,
     /// How long the request waited.
     pub waited: Duration,
-    /// Turns of others that ended between the request and the grant and that may have changed something: if it is not
-    /// zero, what was computed before the wait is stale (S9).
+    /// Turns that ended between the request and the grant, the one that was open then included, and that were not
+    /// declined: if it is not zero, what was computed before the wait is stale (S9). Passes are not counted.
     pub others_since_request: u64,
     /// An earlier turn was abandoned or revoked and nobody has acknowledged it (S7).
     pub predecessor_abandoned: bool,
@@ -127,6 +127,8 @@ pub enum Refusal {
     },
     /// The timeout or duration is longer than the longest allowed (S4).
     TooLong,
+    /// A lease must be longer than zero (S8).
+    NoLease,
     /// A turn with open nested turns cannot be yielded (S11).
     NestedOpen,
     /// The reason of a pause is empty, too long or has control characters.
@@ -228,6 +230,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the roster denies urgent requests to `{module}`")
             }
             Refusal::TooLong => f.write_str("the duration is longer than 24 h"),
+            Refusal::NoLease => f.write_str("a lease of no length"),
             Refusal::NestedOpen => f.write_str("nested turns are open; end them before yielding"),
             Refusal::BadReason => {
                 f.write_str("a pause needs a reason of 1 to 200 bytes without control characters")

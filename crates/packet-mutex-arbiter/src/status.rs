@@ -1,9 +1,9 @@
 //! A consistent snapshot (S16).
 
-use crate::decision::{Decision, Waiter};
+use crate::decision::Decision;
 use crate::event::{Quoted, Seconds};
 use crate::histogram::Histogram;
-use crate::input::{Below, RequestId, Token};
+use crate::input::{Below, ModuleId, RequestId, Token};
 use crate::records::Records;
 use crate::roster::Mode;
 use crate::time::Time;
@@ -123,11 +123,16 @@ impl Percentiles {
 }
 
 impl Status {
-    pub(crate) fn new(decision: &Decision, records: &Records, now: Time) -> Self {
+    pub(crate) fn new(
+        decision: &Decision,
+        records: &Records,
+        now: Time,
+        next: Option<(ModuleId, Duration)>,
+    ) -> Self {
         let name = |module| decision.table.module(module).name.clone();
         let queue = decision.waiting.iter().chain(&decision.held_back);
         let modules = decision.table.modules().iter().enumerate().map(|(index, module)| {
-            let record = records.module(crate::input::ModuleId(index as u16));
+            let record = records.module(ModuleId(index as u16));
             ModuleStatus {
                 module: module.name.clone(),
                 mode: module.mode,
@@ -149,9 +154,7 @@ impl Status {
             }),
             waiters: queue.map(|rank| waiter_status(decision, rank.request, now)).collect(),
             last: decision.last.map(|(module, ended)| (name(module), now.since(ended))),
-            next: decision
-                .best()
-                .map(|(_, best)| (name(best.module), next_in(decision, best, now))),
+            next: next.map(|(module, left)| (name(module), left)),
             paused: decision
                 .pauses
                 .iter()
@@ -254,18 +257,6 @@ fn waiter_status(decision: &Decision, request: RequestId, now: Time) -> WaiterSt
         urgent: waiter.urgent,
         paused: decision.pause_before(waiter.urgent, module.priority).map(|p| p.reason.clone()),
     }
-}
-
-/// The least time until the best waiter's grant; a turn that is open counts as if it ended now.
-fn next_in(decision: &Decision, best: &Waiter, now: Time) -> Duration {
-    let running = decision.admitted_at(best).since(now);
-    let Some(holder) = decision.holder.as_ref().filter(|_| !best.urgent) else {
-        return running;
-    };
-    let own = decision.holds.iter().map(|hold| decision.table.module(hold.module).delay);
-    let own = own.max().max(holder.delay).unwrap_or_default();
-    let to = decision.table.module(best.module).group;
-    running.max(decision.table.delay(holder.group, Some(to), own).unwrap_or_default())
 }
 
 fn list<W: Write, T>(

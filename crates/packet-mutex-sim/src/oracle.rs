@@ -77,6 +77,7 @@ struct Turn {
     owner: Option<Name>,
     urgent: bool,
     since: Nanos,
+    waited: Nanos,
     holds: Vec<Hold>,
     lease: Option<Nanos>,
     heard: Nanos,
@@ -240,7 +241,10 @@ impl Oracle {
         if turn.overran || (!turn.urgent && self.paused(priority)) {
             return true;
         }
-        let above = |w: &&Waiter| w.urgent || (!turn.urgent && self.is_above(w, priority));
+        // A holder's waiting time is how long it waited for its grant.
+        let waited = if self.roster.aging.is_some() { turn.waited } else { 0 };
+        let holders = i128::from(priority) * self.step() + i128::from(waited);
+        let above = |w: &&Waiter| w.urgent || (!turn.urgent && self.effective(w) > holders);
         self.eligible().any(|w| above(&w))
     }
 
@@ -285,11 +289,6 @@ impl Oracle {
         self.asks
             .iter()
             .filter(|w| !w.over && (w.urgent || !self.paused(self.modules[w.module].priority)))
-    }
-
-    /// Is the waiter's effective priority strictly above this one (S13)?
-    fn is_above(&self, waiter: &Waiter, priority: u8) -> bool {
-        self.effective(waiter) > i128::from(priority) * self.step()
     }
 
     /// Priority + waiting time / interval, times the interval so that it is a whole number.
@@ -465,6 +464,7 @@ impl Oracle {
             owner: best.owner,
             urgent: best.urgent,
             since: self.now,
+            waited: self.now - best.at,
             holds: vec![hold],
             lease: best.lease,
             heard: self.now,

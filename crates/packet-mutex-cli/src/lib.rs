@@ -10,6 +10,7 @@ mod exit;
 mod practice;
 mod printer;
 mod reference;
+mod simulate;
 mod table;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -37,6 +38,7 @@ where
     match &cli.command {
         Command::Practice(args) => practice::practice(args, &mut printer),
         Command::Check(args) => check::check(args, &mut printer),
+        Command::Simulate(args) => simulate::simulate(args, &mut printer),
     }
 }
 
@@ -56,6 +58,7 @@ struct Cli {
 enum Command {
     Practice(practice::Args),
     Check(check::Args),
+    Simulate(simulate::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -40,6 +40,7 @@ mod roster_text;
 mod run;
 mod scenario;
 mod seconds;
+pub mod simulate;
 pub mod words;
 
 pub use action::{Action, Ask, How, Level, Query};

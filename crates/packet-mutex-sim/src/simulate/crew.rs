@@ -3,7 +3,7 @@
 use super::draw::Draw;
 use crate::seconds::{Nanos, SECOND, nanos};
 use packet_mutex::roster_toml::more::{
-    DeTable, DeValue, Fields, Reader, Wrong, duration, in_order, name_text, not, shown, table,
+    DeTable, DeValue, Fields, Reader, Wrong, duration, in_order, name_text, not, shown,
 };
 use packet_mutex::roster_toml::{RosterFile, RosterFileErrors, Section};
 use packet_mutex_arbiter::{fold_name, nearest_name};
@@ -28,7 +28,14 @@ const LEAST_INTERVAL: Nanos = SECOND / 1000;
 pub struct Crew {
     /// The roster, and where its fields stand.
     pub file: RosterFile,
-    /// What modules do, in the order of the file.
+    /// What its modules do.
+    pub demand: Demand,
+}
+
+/// What modules do all day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demand {
+    /// What each does, in the order of the file.
     pub works: Vec<Work>,
     /// What happens around them.
     pub sources: Vec<Source>,
@@ -108,8 +115,8 @@ impl Crew {
     ///
     /// All that is wrong with it, in the order of the lines.
     pub fn open(path: &Path) -> Result<Crew, RosterFileErrors> {
-        let (file, (works, sources)) = RosterFile::open_and(path, MORE_KEYS, read)?;
-        Ok(Crew { file, works, sources })
+        let (file, demand) = RosterFile::open_and(path, MORE_KEYS, read)?;
+        Ok(Crew { file, demand })
     }
 
     /// Reads a crew from text. `file_name` is only for the errors.
@@ -118,18 +125,12 @@ impl Crew {
     ///
     /// As [`open`](Self::open).
     pub fn parse(file_name: &str, text: &str) -> Result<Crew, RosterFileErrors> {
-        let (file, (works, sources)) = RosterFile::parse_and(file_name, text, MORE_KEYS, read)?;
-        Ok(Crew { file, works, sources })
-    }
-
-    /// This crew's roster with another's workloads: the same demand for another plan.
-    #[must_use]
-    pub fn with_work_of(self, other: &Crew) -> Crew {
-        Crew { works: other.works.clone(), sources: other.sources.clone(), ..self }
+        let (file, demand) = RosterFile::parse_and(file_name, text, MORE_KEYS, read)?;
+        Ok(Crew { file, demand })
     }
 }
 
-fn read(reader: &mut Reader, document: &DeTable<'_>) -> (Vec<Work>, Vec<Source>) {
+fn read(reader: &mut Reader, document: &DeTable<'_>) -> Demand {
     let sources = match document.get("sources").map(|value| value.get_ref()) {
         Some(DeValue::Table(table)) => read_sources(reader, table),
         Some(other) => {
@@ -157,7 +158,7 @@ fn read(reader: &mut Reader, document: &DeTable<'_>) -> (Vec<Work>, Vec<Source>)
             _ => continue,
         }
     }
-    (works, sources.into_iter().filter_map(|(_, source)| source).collect())
+    Demand { works, sources: sources.into_iter().filter_map(|(_, source)| source).collect() }
 }
 
 /// The sources by name; one that is wrong keeps its name, so that what comes after it is not wrong too.
@@ -212,21 +213,23 @@ fn read_work(
         let message = format!("declines, panics, dies and stalls are {sum} together, more than 1");
         reader.wrong(at, fields.path_of("declines"), message);
     }
-    let ten_seconds = Draw::Always(10 * SECOND);
+    let actions = reader.read(&fields, "actions", count).unwrap_or((1, 1));
+    let stall = reader.read(&fields, "stall", draw).unwrap_or(Draw::Always(10 * SECOND));
+    let patience = reader.read(&fields, "patience", draw).unwrap_or(Draw::Always(SECOND));
     Some(Work {
         module,
         when: when?,
         burst,
-        actions: reader.read(&fields, "actions", count).unwrap_or((1, 1)),
+        actions,
         action: action?,
         urgent,
         declines,
         panics,
         dies,
         stalls,
-        stall: reader.read(&fields, "stall", draw).unwrap_or(ten_seconds),
+        stall,
         gives_up,
-        patience: reader.read(&fields, "patience", draw).unwrap_or(Draw::Always(SECOND)),
+        patience,
     })
 }
 
@@ -280,7 +283,8 @@ fn interval(value: &DeValue<'_>) -> Result<Draw, Wrong> {
     Ok(draw)
 }
 
-const A_DRAW: &str = "a duration such as \"2s\", or a table with one of uniform, exponential, lognormal and one_of";
+const A_DRAW: &str =
+    "a duration such as \"2s\", or a table with one of uniform, exponential, lognormal and one_of";
 
 fn draw(value: &DeValue<'_>) -> Result<Draw, Wrong> {
     let DeValue::Table(shapes) = value else {
@@ -304,9 +308,9 @@ fn draw(value: &DeValue<'_>) -> Result<Draw, Wrong> {
             [median, p99] if 0 < *median && median <= p99 => {
                 Ok(Draw::Lognormal { median: *median, p99: *p99 })
             }
-            _ => Err("`lognormal` must be [median, 99th percentile], above zero"
-                .to_string()
-                .into()),
+            _ => {
+                Err("`lognormal` must be [median, 99th percentile], above zero".to_string().into())
+            }
         },
         "one_of" => match lengths(value)? {
             list if (1..=LIST_MAX).contains(&list.len()) => Ok(Draw::OneOf(list)),

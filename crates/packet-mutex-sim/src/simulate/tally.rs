@@ -1,9 +1,10 @@
 //! What a run comes to, counted from the arbiter's events.
 
+use super::crew::Demand;
 use super::world::Observer;
 use crate::seconds::{Nanos, SECOND, nanos};
 use hdrhistogram::Histogram;
-use packet_mutex_arbiter::{Arbiter, End, Event, EventKind, ModuleId, Unserved};
+use packet_mutex_arbiter::{End, Event, EventKind, ModuleId, Roster, Unserved};
 
 /// The stretch of time whose like is looked for as typical.
 pub const WINDOW: Nanos = 120 * SECOND;
@@ -15,7 +16,7 @@ const WINDOWS_MAX: usize = 30_000;
 pub struct Outcome {
     /// How long it was.
     pub length: Nanos,
-    /// The modules that asked, those of the roster first.
+    /// The modules, those of the roster first.
     pub modules: Vec<ModuleOutcome>,
     /// How long a turn was open.
     pub busy: Nanos,
@@ -54,10 +55,10 @@ pub struct ModuleOutcome {
     pub overruns: u64,
     /// Waits that passed the roster's `starving_after`.
     pub starved: u64,
-    /// How long those of its requests waited that got a turn or timed out, in microseconds.
-    pub waits: Histogram<u64>,
-    /// How long its turns took, in microseconds.
-    pub holds: Histogram<u64>,
+    /// In microseconds.
+    waits: Histogram<u64>,
+    holds: Histogram<u64>,
+    longest_hold: Nanos,
     /// Its longest wait.
     pub longest: Option<LongestWait>,
     /// How long it waited while each module had its turn, or the delay after its turn ran; in the order of the modules.
@@ -76,10 +77,9 @@ pub struct LongestWait {
 }
 
 impl Outcome {
-    /// The modules that never had a turn or a pass although they asked, and have been asking for longer than their
-    /// requests can wait.
+    /// The modules that never had a turn or a pass although they asked and waited as long as they could.
     pub fn never_served(&self) -> impl Iterator<Item = &ModuleOutcome> {
-        self.modules.iter().filter(|m| m.turns + m.passes == 0 && m.timeouts > 0)
+        self.modules.iter().filter(|m| m.served() == 0 && m.timeouts > 0)
     }
 
     /// The longest of all waits and whose it was.
@@ -92,14 +92,33 @@ impl Outcome {
 }
 
 impl ModuleOutcome {
-    fn new(module: &str) -> Self {
-        let histogram = || {
-            // A day is the longest that anything takes; three digits are exact to a thousandth.
-            let mut histogram = Histogram::new_with_bounds(1, 24 * 3600 * 1_000_000, 3)
-                .unwrap_or_else(|_| Histogram::new_from(&EMPTY.with(Clone::clone)));
-            histogram.auto(true);
-            histogram
-        };
+    /// How long those of its requests waited that got a turn or timed out: the wait that this share of them did not
+    /// exceed. Exact to a thousandth; the longest is exact.
+    #[must_use]
+    pub fn wait(&self, share: f64) -> Nanos {
+        let longest = self.longest.map_or(0, |longest| longest.length);
+        if share >= 1.0 { longest } else { quantile(&self.waits, share).min(longest) }
+    }
+
+    /// How long its turns took, in the same way.
+    #[must_use]
+    pub fn hold(&self, share: f64) -> Nanos {
+        if share >= 1.0 {
+            self.longest_hold
+        } else {
+            quantile(&self.holds, share).min(self.longest_hold)
+        }
+    }
+
+    /// Its turns and passes.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.turns + self.passes
+    }
+
+    fn new(module: &str, modules: usize) -> Self {
+        // Three digits: a percentile is exact to a thousandth.
+        let histogram = || Histogram::new(3).expect("a histogram of three digits");
         ModuleOutcome {
             module: module.to_string(),
             asks: 0,
@@ -115,8 +134,218 @@ impl ModuleOutcome {
             starved: 0,
             waits: histogram(),
             holds: histogram(),
+            longest_hold: 0,
             longest: None,
-            waited_for: Vec::new(),
+            waited_for: vec![0; modules],
         }
     }
+}
+
+/// Counts while a run goes on.
+pub(super) struct Tally {
+    outcome: Outcome,
+    groups: Vec<usize>,
+    /// The moment up to which all is counted.
+    now: Nanos,
+    holder: Option<usize>,
+    /// The module of the last turn that sent something.
+    last: Option<usize>,
+    /// How many wait, by module and together.
+    waiting: Vec<u32>,
+    waiters: u32,
+    windows: Vec<Window>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Window {
+    turns: u32,
+    waits: Nanos,
+}
+
+impl Tally {
+    pub(super) fn new(roster: &Roster, demand: &Demand) -> Self {
+        let names = modules(roster, demand);
+        let group = |name: &String| {
+            let group_of = |name: &String| roster.module(name).and_then(|m| m.group.clone());
+            let own = group_of(name).unwrap_or_else(|| name.clone());
+            let same = |other: &String| group_of(other).as_ref().unwrap_or(other) == &own;
+            names.iter().position(same).unwrap_or(usize::MAX)
+        };
+        let count = names.len();
+        Tally {
+            groups: names.iter().map(group).collect(),
+            outcome: Outcome {
+                length: 0,
+                modules: names.iter().map(|name| ModuleOutcome::new(name, count)).collect(),
+                busy: 0,
+                held_up: 0,
+                handovers: 0,
+                typical: 0,
+            },
+            now: 0,
+            holder: None,
+            last: None,
+            waiting: vec![0; count],
+            waiters: 0,
+            windows: Vec::new(),
+        }
+    }
+
+    /// What it came to by `end`.
+    pub(super) fn finish(mut self, end: Nanos) -> Outcome {
+        self.pass_to(end);
+        self.outcome.length = end;
+        self.outcome.typical = typical(&self.windows, end);
+        self.outcome
+    }
+
+    /// Time passes with everybody where they are.
+    fn pass_to(&mut self, now: Nanos) {
+        let passed = now.saturating_sub(self.now);
+        self.now = self.now.max(now);
+        if passed == 0 {
+            return;
+        }
+        if self.holder.is_some() {
+            self.outcome.busy += passed;
+        }
+        if self.waiters == 0 {
+            return;
+        }
+        if self.holder.is_none() {
+            self.outcome.held_up += passed;
+        }
+        let Some(because) = self.holder.or(self.last) else { return };
+        for (module, waiting) in self.outcome.modules.iter_mut().zip(&self.waiting) {
+            module.waited_for[because] += passed * Nanos::from(*waiting);
+        }
+    }
+
+    fn window(&mut self) -> Option<&mut Window> {
+        let at = usize::try_from(self.now / WINDOW).ok().filter(|at| *at < WINDOWS_MAX)?;
+        if self.windows.len() <= at {
+            self.windows.resize(at + 1, Window::default());
+        }
+        self.windows.get_mut(at)
+    }
+
+    /// A request that waited leaves the queue.
+    fn leaves(&mut self, module: usize) {
+        self.waiting[module] = self.waiting[module].saturating_sub(1);
+        self.waiters = self.waiters.saturating_sub(1);
+    }
+
+    fn waited(&mut self, module: usize, length: Nanos, granted: bool) {
+        let from = self.now - length.min(self.now);
+        let of = &mut self.outcome.modules[module];
+        record(&mut of.waits, length);
+        if of.longest.is_none_or(|longest| length > longest.length) {
+            of.longest = Some(LongestWait { from, length, granted });
+        }
+        if let Some(window) = self.window() {
+            window.waits += length;
+        }
+    }
+
+    fn granted(&mut self, module: usize, waited: Nanos) {
+        self.waited(module, waited, true);
+        self.outcome.modules[module].turns += 1;
+        let changes = self.last.is_some_and(|last| self.groups[last] != self.groups[module]);
+        self.outcome.handovers += u64::from(changes);
+        self.holder = Some(module);
+        if let Some(window) = self.window() {
+            window.turns += 1;
+        }
+    }
+
+    fn ended(&mut self, module: usize, end: End, held: Nanos) {
+        let of = &mut self.outcome.modules[module];
+        record(&mut of.holds, held);
+        of.longest_hold = of.longest_hold.max(held);
+        of.declined += u64::from(end == End::Declined);
+        of.panicked += u64::from(end == End::Panicked);
+        of.abandoned += u64::from(end == End::Abandoned);
+        self.holder = None;
+        if end != End::Declined {
+            self.last = Some(module);
+        }
+    }
+}
+
+impl Observer for Tally {
+    fn event(&mut self, event: &Event) {
+        self.pass_to(event.at.as_nanos());
+        let Some(module) = event.module.map(ModuleId::index) else { return };
+        let of = &mut self.outcome.modules[module];
+        match &event.kind {
+            EventKind::Requested { .. } => {
+                of.asks += 1;
+                self.waiting[module] += 1;
+                self.waiters += 1;
+            }
+            EventKind::Granted { pass: true, .. } => {
+                of.passes += 1;
+                self.leaves(module);
+            }
+            EventKind::Granted { waited, .. } => {
+                self.leaves(module);
+                self.granted(module, nanos(*waited));
+            }
+            EventKind::Refused { .. } => {
+                of.refused += 1;
+                self.leaves(module);
+            }
+            EventKind::Unserved { why, waited } => {
+                of.timeouts += u64::from(*why == Unserved::TimedOut);
+                of.gave_up += u64::from(*why == Unserved::Withdrawn);
+                self.leaves(module);
+                if *why == Unserved::TimedOut {
+                    self.waited(module, nanos(*waited), false);
+                }
+            }
+            EventKind::Ended { end, held, pass: false, .. } => {
+                self.ended(module, *end, nanos(*held));
+            }
+            EventKind::Overrun { .. } => of.overruns += 1,
+            EventKind::Starving { .. } => of.starved += 1,
+            _ => {}
+        }
+    }
+}
+
+fn quantile(histogram: &Histogram<u64>, share: f64) -> Nanos {
+    histogram.value_at_quantile(share).saturating_mul(1000)
+}
+
+fn record(histogram: &mut Histogram<u64>, length: Nanos) {
+    // It grows with what it is given; nothing that a mutex lets happen is too long for it.
+    let _ = histogram.record(length / 1000);
+}
+
+/// The arbiter's modules by number: the roster's, then those that work without being named in it.
+pub(super) fn modules(roster: &Roster, demand: &Demand) -> Vec<String> {
+    let mut names: Vec<String> = roster.spec().modules.iter().map(|m| m.name.clone()).collect();
+    for work in &demand.works {
+        if !names.contains(&work.module) {
+            names.push(work.module.clone());
+        }
+    }
+    names
+}
+
+/// The beginning of the window that is nearest to the average in turns and in waits.
+fn typical(windows: &[Window], end: Nanos) -> Nanos {
+    // The last may be cut short; the first begins with nobody there.
+    let whole = usize::try_from(end / WINDOW).unwrap_or(usize::MAX).min(windows.len());
+    let count = whole.max(1) as f64;
+    let turns = windows[..whole].iter().map(|w| f64::from(w.turns)).sum::<f64>() / count;
+    let waits = windows[..whole].iter().map(|w| w.waits as f64).sum::<f64>() / count;
+    let off = |window: &Window| {
+        let share = |is: f64, mean: f64| if mean > 0.0 { (is / mean - 1.0).abs() } else { is };
+        share(f64::from(window.turns), turns) + share(window.waits as f64, waits)
+    };
+    let after_first = usize::from(whole > 1);
+    let windows = windows[..whole].iter().enumerate().skip(after_first);
+    let nearest = windows.min_by(|(_, a), (_, b)| off(a).total_cmp(&off(b)));
+    nearest.map_or(0, |(at, _)| at as Nanos * WINDOW)
 }

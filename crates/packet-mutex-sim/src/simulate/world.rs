@@ -1,6 +1,6 @@
 //! The modules at work around the arbiter, in virtual time.
 
-use super::crew::{Burst, Crew, When};
+use super::crew::{Burst, Demand, When, Work};
 use super::draw::{chance, count, dice, stream, unit};
 use super::faults::{Fault, Faults};
 use crate::hour::Dice;
@@ -25,7 +25,7 @@ pub(super) trait Observer {
 pub(super) struct World<'c, O> {
     pub(super) arbiter: Arbiter,
     pub(super) observer: O,
-    crew: &'c Crew,
+    demand: &'c Demand,
     seed: u64,
     /// The modules of the works, and for each its stream of draws and how many asks it has made.
     players: Vec<Player>,
@@ -60,7 +60,9 @@ pub(super) enum Plan {
     End { hold: RequestId },
     /// An asker loses patience.
     GivesUp { request: RequestId },
-    /// Something goes wrong.
+    /// Something goes wrong: it is drawn what.
+    Trouble,
+    /// Something more comes of it.
     Fault(Fault),
 }
 
@@ -94,13 +96,13 @@ impl<'c, O: Observer> World<'c, O> {
     ///
     /// If the roster does not know a module that works.
     pub(super) fn new(
-        crew: &'c Crew,
+        demand: &'c Demand,
         roster: Roster,
         seed: u64,
         observer: O,
     ) -> Result<Self, NameError> {
         let mut arbiter = Arbiter::new(roster, Start::default());
-        let player = |work: &super::crew::Work| {
+        let player = |work: &Work| {
             Ok(Player {
                 module: arbiter.resolve(&work.module)?.module,
                 asks: 0,
@@ -109,25 +111,25 @@ impl<'c, O: Observer> World<'c, O> {
                 left: 0,
             })
         };
-        let players = crew.works.iter().map(player).collect::<Result<Vec<_>, NameError>>()?;
+        let players = demand.works.iter().map(player).collect::<Result<Vec<_>, NameError>>()?;
         let mut world = World {
             arbiter,
             observer,
-            crew,
+            demand,
             seed,
             players,
-            source_streams: crew.sources.iter().map(|s| stream("source", &s.name)).collect(),
+            source_streams: demand.sources.iter().map(|s| stream("source", &s.name)).collect(),
             plans: BinaryHeap::new(),
             planned: 0,
             jobs: BTreeMap::new(),
             seen: 0,
             faults: None,
         };
-        for (source, of) in crew.sources.iter().enumerate() {
+        for (source, of) in demand.sources.iter().enumerate() {
             let first = of.every.roll(&mut dice(seed, world.source_streams[source], 0));
             world.plan(first, Plan::Happens { source, at: 1 });
         }
-        for (work, of) in crew.works.iter().enumerate() {
+        for (work, of) in demand.works.iter().enumerate() {
             match &of.when {
                 When::Rest(rest) => {
                     let first = rest.roll(&mut dice(seed, stream("first", &of.module), 0));
@@ -145,9 +147,8 @@ impl<'c, O: Observer> World<'c, O> {
 
     /// Lets things go wrong too.
     pub(super) fn with_faults(mut self, mut faults: Faults) -> Self {
-        let (at, fault) = faults.next(0, self.players.len());
+        self.plan(faults.pause(), Plan::Trouble);
         self.faults = Some(faults);
-        self.plan(at, Plan::Fault(fault));
         self
     }
 
@@ -211,11 +212,17 @@ impl<'c, O: Observer> World<'c, O> {
                     self.withdraw(now, request);
                 }
             }
+            Plan::Trouble => {
+                if let Some(mut faults) = self.faults.take() {
+                    let fault = faults.draw(self.players.len());
+                    self.plan(now + faults.pause(), Plan::Trouble);
+                    self.go_wrong(now, fault, &mut faults);
+                    self.faults = Some(faults);
+                }
+            }
             Plan::Fault(fault) => {
                 if let Some(mut faults) = self.faults.take() {
                     self.go_wrong(now, fault, &mut faults);
-                    let (at, next) = faults.next(now, self.players.len());
-                    self.plan(at, Plan::Fault(next));
                     self.faults = Some(faults);
                 }
             }
@@ -223,12 +230,12 @@ impl<'c, O: Observer> World<'c, O> {
     }
 
     fn happens(&mut self, now: Nanos, source: usize, at: u64) {
-        let crew = self.crew;
+        let demand = self.demand;
         let mut dice = dice(self.seed, self.source_streams[source], at);
-        let of = &crew.sources[source];
+        let of = &demand.sources[source];
         self.plan(now + of.every.roll(&mut dice), Plan::Happens { source, at: at + 1 });
         for moment in moments(&of.burst, now, &mut dice) {
-            for (work, of) in crew.works.iter().enumerate() {
+            for (work, of) in demand.works.iter().enumerate() {
                 if let When::After { source: its, reaction } = &of.when
                     && *its == source
                 {
@@ -243,7 +250,7 @@ impl<'c, O: Observer> World<'c, O> {
     }
 
     fn occasion(&mut self, now: Nanos, work: usize) {
-        let of = &self.crew.works[work];
+        let of = &self.demand.works[work];
         let When::Every(every) = &of.when else { return };
         let mut dice = self.next_occasion(work);
         self.plan(now + every.roll(&mut dice), Plan::Occasion { work });
@@ -260,7 +267,7 @@ impl<'c, O: Observer> World<'c, O> {
     }
 
     fn ask(&mut self, now: Nanos, work: usize) {
-        let of = &self.crew.works[work];
+        let of = &self.demand.works[work];
         let player = &mut self.players[work];
         player.asks += 1;
         // All that this ask will ever draw, so that how it fares does not change what comes after it.
@@ -301,15 +308,8 @@ impl<'c, O: Observer> World<'c, O> {
             None
         };
         let module = player.module;
-        let job = |owner| Job {
-            work: Some(work),
-            module,
-            owner,
-            granted: false,
-            length,
-            fate,
-            again,
-        };
+        let job =
+            |owner| Job { work: Some(work), module, owner, granted: false, length, fate, again };
         let id = self.request(now, job, |request| request.urgent = urgent);
         if let Some(patience) = patience {
             self.plan(now + patience, Plan::GivesUp { request: id });
@@ -333,24 +333,33 @@ impl<'c, O: Observer> World<'c, O> {
         id
     }
 
-    /// An ask beyond what the crew's work says: nobody asks again after it.
+    /// An ask beyond what the crew's work says: nobody asks again after it. `owner`: somebody who may hold already.
     pub(super) fn request_apart(
         &mut self,
         now: Nanos,
-        module: ModuleId,
+        (module, owner): (ModuleId, Option<Owner>),
         length: Nanos,
         terms: impl FnOnce(&mut Request),
     ) {
-        let job = |owner| Job {
+        let job = |own| Job {
             work: None,
             module,
-            owner,
+            owner: owner.unwrap_or(own),
             granted: false,
             length,
             fate: Fate::Done,
             again: None,
         };
         self.request(now, job, terms);
+    }
+
+    /// A holder gives its turn away and waits for the next.
+    pub(super) fn give_away(&mut self, now: Nanos, hold: RequestId) {
+        let Some(job) = self.jobs.get(&hold).cloned() else { return };
+        let (id, owner) = (self.arbiter.next_request(), Some(job.owner));
+        self.jobs.insert(id, Job { granted: false, ..job });
+        let taken = self.hand_in(now, Input::Yield { hold, owner, id, timeout: None });
+        self.jobs.remove(if taken { &hold } else { &id });
     }
 
     fn granted(&mut self, now: Nanos, request: RequestId) {

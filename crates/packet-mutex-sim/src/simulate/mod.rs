@@ -1,0 +1,116 @@
+//! A crew at work in virtual time, over the very arbiter that runs in production: weeks in a moment, before anybody's
+//! character is at stake.
+//!
+//! ```
+//! use packet_mutex_sim::simulate::{Crew, Simulation};
+//!
+//! let crew = Crew::parse("two.toml", "
+//!     [modules.fisher]
+//!     priority = 60
+//!     work = { rest = { uniform = ['2s', '4s'] }, action = '300ms' }
+//!
+//!     [modules.eater]
+//!     priority = 20
+//!     work = { every = { exponential = '20s' }, action = '100ms' }
+//! ").unwrap();
+//! let outcome = Simulation { roster: &crew.file.roster, demand: &crew.demand, hours: 24, seed: 1 }
+//!     .run(&mut |_| {})
+//!     .unwrap();
+//! assert!(outcome.modules.iter().all(|module| module.turns > 0));
+//! ```
+
+mod crew;
+mod draw;
+mod faults;
+
+mod tally;
+mod world;
+
+pub use crew::{Burst, Crew, Demand, Source, When, Work};
+pub use draw::Draw;
+pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};
+
+use crate::seconds::{Nanos, SECOND};
+use packet_mutex_arbiter::{Event, ModuleId, NameError, Roster};
+use std::ops::Range;
+use tally::Tally;
+use world::{Observer, World};
+
+/// After so many steps a run tells how far it is.
+const STEPS: u32 = 1 << 16;
+
+/// What is to be simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Simulation<'c> {
+    /// Who takes turns, and how.
+    pub roster: &'c Roster,
+    /// What they do.
+    pub demand: &'c Demand,
+    /// For how long.
+    pub hours: u32,
+    /// Fixes all chances.
+    pub seed: u64,
+}
+
+impl Simulation<'_> {
+    /// How long the run is.
+    #[must_use]
+    pub fn length(&self) -> Nanos {
+        Nanos::from(self.hours) * 3600 * SECOND
+    }
+
+    /// Runs it; `progress` is told now and then how far it is.
+    ///
+    /// # Errors
+    ///
+    /// If the roster refuses the name of a module that works.
+    pub fn run(&self, progress: &mut dyn FnMut(Nanos)) -> Result<Outcome, NameError> {
+        let tally = Tally::new(self.roster, self.demand);
+        let mut world = World::new(self.demand, self.roster.clone(), self.seed, tally)?;
+        let end = self.length();
+        'all: loop {
+            for _ in 0..STEPS {
+                if !world.step(end) {
+                    break 'all;
+                }
+            }
+            progress(world.next().unwrap_or(end).min(end));
+        }
+        Ok(world.observer.finish(end))
+    }
+
+    /// The events of these stretches of the run, a line of JSON each.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn events(&self, stretches: &[Range<Nanos>]) -> Result<Vec<String>, NameError> {
+        let names = tally::modules(self.roster, self.demand);
+        let scribe = Scribe { stretches, names, lines: vec![String::new(); stretches.len()] };
+        let mut world = World::new(self.demand, self.roster.clone(), self.seed, scribe)?;
+        let last = stretches.iter().map(|stretch| stretch.end).max().unwrap_or(0);
+        while world.step(last.min(self.length())) {}
+        Ok(world.observer.lines)
+    }
+}
+
+/// Writes down what happens in stretches of a run.
+struct Scribe<'s> {
+    stretches: &'s [Range<Nanos>],
+    names: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl Observer for Scribe<'_> {
+    fn event(&mut self, event: &Event) {
+        for (stretch, lines) in self.stretches.iter().zip(&mut self.lines) {
+            if stretch.contains(&event.at.as_nanos()) {
+                let name =
+                    |module: ModuleId| self.names.get(module.index()).map_or("", String::as_str);
+                // Writing to a string cannot fail.
+                let _ = event.write_json("main", name, lines);
+                lines.push('\n');
+            }
+        }
+    }
+}

@@ -179,8 +179,8 @@ class PacketMutex(Turn):
             valid_if: Callable[[], object] | None = None,
         ) -> PacketMutex: ...
 
-    acquire = _Acquire()  # type: ignore[assignment]
-    release = _Release()  # type: ignore[assignment]
+    acquire = _Acquire()
+    release = _Release()
 
     @staticmethod
     def get_status() -> dict[str, Any]:

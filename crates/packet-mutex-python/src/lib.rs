@@ -37,7 +37,8 @@ mod _packet_mutex {
     };
 
     #[pymodule_init]
-    fn init(_module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::process::refuse_other_interpreters(super::Python::import(module.py(), "sys")?)?;
         super::log::install();
         Ok(())
     }

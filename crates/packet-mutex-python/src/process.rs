@@ -2,7 +2,9 @@
 
 use crate::errors;
 use packet_mutex::{Error, raw};
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A mutex was made in this process.
@@ -38,6 +40,18 @@ fn forked(py: Python<'_>) -> PyErr {
     let why = "this process was forked from one that uses packet_mutex, and holds nothing; start processes with the \
                method `spawn` or `forkserver`, or before the first use";
     errors::raise(py, Error::Unavailable(why.into()))
+}
+
+/// Owners, log lines and waiting tasks are of the whole process, so only one of its interpreters can have them.
+pub(crate) fn refuse_other_interpreters(sys: Bound<'_, PyModule>) -> PyResult<()> {
+    static FIRST: OnceLock<usize> = OnceLock::new();
+    // Each interpreter has a module `sys` of its own, for as long as it lives.
+    let this = sys.as_ptr() as usize;
+    if *FIRST.get_or_init(|| this) == this {
+        return Ok(());
+    }
+    let why = "packet_mutex cannot be used in a subinterpreter: another interpreter of this process has it";
+    Err(PyImportError::new_err(why))
 }
 
 /// For `os.register_at_fork`.

@@ -3,7 +3,7 @@
 use crate::log::other_module;
 use crate::shared::{Shared, State};
 use packet_mutex_arbiter::{Event, EventKind, ModuleId, Time};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,12 +108,26 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Event(named) => named.fmt(f),
-            Entry::Dropped { mutex, seq, at, count } => write!(
-                f,
-                r#"{{"seq":{seq},"t":{at},"event":"dropped","mutex":"{mutex}","count":{count}}}"#
-            ),
+            Entry::Dropped { mutex, seq, at, count } => {
+                write!(f, r#"{{"seq":{seq},"t":{at},"event":"dropped","mutex":"#)?;
+                write_quoted(mutex, f)?;
+                write!(f, r#","count":{count}}}"#)
+            }
         }
     }
+}
+
+/// A text as a JSON string: a mutex that was built, not named, may be called anything.
+fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            c if c < ' ' => write!(f, "\\u{:04x}", c as u32)?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
 }
 
 /// The line of JSON that stands for the event.

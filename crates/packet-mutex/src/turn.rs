@@ -10,7 +10,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A thread's turn. It cannot leave its thread.
+/// A thread's turn. It cannot leave its thread, so that nobody else releases it.
+///
+/// ```compile_fail,E0277
+/// let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+/// let turn = mutex.acquire("fisher").unwrap();
+/// std::thread::spawn(move || drop(turn)); // `*const ()` cannot be sent between threads safely
+/// ```
 pub type Turn = TurnOf<OfThread>;
 /// A task's turn. It is `Send`.
 pub type TaskTurn = TurnOf<OfTask>;

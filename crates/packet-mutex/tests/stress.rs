@@ -2,6 +2,10 @@
 //! the channel beside another, nobody is forgotten, every request has one outcome and every grant one end.
 #![cfg(not(pm_loom))]
 
+#[path = "it/common.rs"]
+mod common;
+
+use common::Dice;
 use packet_mutex::{
     End, Entry, Error, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
 };
@@ -52,19 +56,6 @@ struct Seen {
 
 fn one_more(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::Relaxed);
-}
-
-/// A small generator of numbers (splitmix64), so that a thread's choices do not depend on the others.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
 }
 
 struct Worker<'a> {
@@ -268,7 +259,7 @@ fn a_million_turns() {
                     stranger: &modules[(at + 1) % MODULES.len()],
                     channel: &channel,
                     seen: &seen,
-                    dice: Dice(number as u64),
+                    dice: Dice::new(number as u64),
                 };
                 s.spawn(move || {
                     while worker.channel.turns.load(Ordering::Relaxed) < TURNS {

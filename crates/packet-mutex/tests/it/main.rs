@@ -2,5 +2,18 @@
 #![cfg(not(pm_loom))]
 
 mod common;
+mod decline;
+mod events;
+mod guarded;
 mod leaked;
+mod log_lines;
+mod modes;
+mod names;
+mod nesting;
+mod random;
+mod real_clock;
+mod release;
+mod steering;
+mod tasks;
 mod wakers;
+mod yielding;

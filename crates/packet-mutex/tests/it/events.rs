@@ -1,0 +1,151 @@
+//! S14, S16: the event log and the status.
+
+use crate::common::{
+    SECOND, in_thread, ms, named, on_manual_clock, poll, roster, secs, until_waiting, with_roster,
+};
+use packet_mutex::{Entry, ManualClock, PacketMutex};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn a_reader_sees_every_event_once() {
+    let (mutex, clock) = on_manual_clock();
+    drop(mutex.acquire("fisher").unwrap());
+    let (mut late, mut all) = (mutex.events(), mutex.events_so_far());
+    clock.advance(SECOND);
+    drop(mutex.acquire("eater").unwrap());
+    let kinds = |entries| named(entries).iter().map(|e| e.kind().name()).collect::<Vec<_>>();
+    assert_eq!(kinds(late.take()), ["requested", "granted", "released"]);
+    assert_eq!(late.take(), []);
+    let seqs: Vec<u64> = named(all.take()).iter().map(|e| e.event.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn events_as_lines() {
+    let (mutex, clock) = on_manual_clock();
+    let mut events = mutex.events();
+    let turn = mutex.acquire("fisher").unwrap();
+    clock.advance(ms(1500));
+    drop(turn);
+    let lines: Vec<String> = events.take().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"{"seq":1,"t":0.000000000,"event":"requested","mutex":"main","module":"fisher","request":1,"urgent":false,"timeout":30.000000000}"#,
+            r#"{"seq":2,"t":0.000000000,"event":"granted","mutex":"main","module":"fisher","request":1,"token":"1","waited":0.000000000,"others":0}"#,
+            r#"{"seq":3,"t":1.500000000,"event":"released","mutex":"main","module":"fisher","request":1,"token":"1","held":1.500000000,"depth":0}"#,
+        ]
+    );
+}
+
+#[test]
+fn a_slow_reader_is_told_what_it_lost() {
+    let roster = roster(|spec| spec.limits.events = 4);
+    let clock = ManualClock::new();
+    let builder = PacketMutex::builder(roster).clock(clock.clone());
+    let mutex = builder.name("a \"strange\"\nname").build();
+    let mut events = mutex.events();
+    for _ in 0..3 {
+        drop(mutex.acquire("fisher").unwrap());
+    }
+    clock.advance(SECOND);
+    let entries = events.take();
+    let [Entry::Dropped { seq: 5, count: 5, .. }, Entry::Event(first), ..] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!((first.event.seq, entries.len()), (6, 5));
+    let line = r#"{"seq":5,"t":1.000000000,"event":"dropped","mutex":"a \"strange\"\u000aname","count":5}"#;
+    assert_eq!(entries[0].to_string(), line);
+    assert_eq!(events.take(), []);
+}
+
+#[test]
+fn a_reader_waits_for_the_first() {
+    let (mutex, clock) = on_manual_clock();
+    let mut events = mutex.events();
+    assert_eq!(events.wait(Duration::ZERO), []);
+    let waits = |events: &mut packet_mutex::Events, wakes: &(dyn Fn() + Sync)| {
+        thread::scope(|s| {
+            s.spawn(|| {
+                // Let it fall asleep; awake, it would see the same.
+                thread::sleep(ms(10));
+                wakes();
+            });
+            events.wait(SECOND).len()
+        })
+    };
+    assert_eq!(waits(&mut events, &|| clock.advance(SECOND)), 0);
+    assert_ne!(waits(&mut events, &|| mutex.close()), 0);
+}
+
+#[test]
+fn a_status_is_one_instant() {
+    let (mutex, clock) = on_manual_clock();
+    let turn = mutex.acquire("fisher").unwrap();
+    let inner = turn.nest("stacker").unwrap();
+    let mut urgent = Box::pin(mutex.request("eater").urgent().timeout(secs(10)).acquire_async());
+    let mut high = Box::pin(mutex.acquire_async("trainer"));
+    assert!(poll(&mut high).is_pending() && poll(&mut urgent).is_pending());
+    clock.advance(secs(2));
+    let status = mutex.status();
+    let holder = status.holder.unwrap();
+    assert_eq!((&*holder.module, holder.held, holder.depth), ("fisher", secs(2), 2));
+    assert_eq!(Some(holder.token), turn.token());
+    let waiters = status.waiters.iter().map(|w| (&*w.module, w.priority, w.waited, w.deadline));
+    assert_eq!(
+        waiters.collect::<Vec<_>>(),
+        [("eater", 20, secs(2), secs(8)), ("trainer", 80, secs(2), secs(28))]
+    );
+    assert_eq!(status.next, Some(("eater".into(), Duration::ZERO)));
+    drop(inner);
+    drop(turn);
+    drop(urgent);
+    clock.advance(ms(300));
+    let status = mutex.status();
+    assert_eq!(status.last, Some(("fisher".into(), ms(300))));
+    assert_eq!(status.next, Some(("trainer".into(), ms(700))));
+    let mut line = String::new();
+    status.write_json(mutex.name(), &mut line).unwrap();
+    assert!(line.starts_with(r#"{"mutex":"main","holder":null,"waiters":[{"module":"trainer""#));
+}
+
+/// Nothing falls due by itself in a look: the status counts what fell due until now.
+#[test]
+fn a_starving_waiter_and_an_overrun_are_told_in_time() {
+    let roster = roster(|spec| {
+        crate::common::module(spec, "fisher").longest_turn = Some(secs(3));
+        spec.starving_after = Some(secs(5));
+    });
+    let (mutex, clock) = with_roster(roster);
+    let mut events = mutex.events();
+    let turn = mutex.acquire("fisher").unwrap();
+    thread::scope(|s| {
+        s.spawn(|| mutex.acquire("eater").map(drop));
+        until_waiting(&mutex, 1);
+        clock.advance(secs(60));
+    });
+    let told = named(events.take());
+    let told =
+        told.iter().skip(2).map(|e| (e.kind().name(), e.event.at.as_nanos() / 1_000_000_000));
+    let at: Vec<_> = told.collect();
+    assert_eq!(at, [("requested", 0), ("overrun", 3), ("starving", 5), ("timed_out", 30)]);
+    assert!(turn.should_yield());
+}
+
+#[test]
+fn abandoned_turns_are_marked_until_somebody_acknowledges() {
+    let (mutex, clock) = on_manual_clock();
+    in_thread(|| std::mem::forget(mutex.acquire("fisher").unwrap()));
+    assert!(mutex.status().abandoned);
+    clock.advance(SECOND);
+    let turn = mutex.acquire("eater").unwrap();
+    assert!(turn.predecessor_abandoned());
+    drop(turn);
+    let turn = mutex.acquire("eater").unwrap();
+    assert!(turn.predecessor_abandoned());
+    turn.acknowledge().unwrap();
+    drop(turn);
+    assert!(!mutex.acquire("eater").unwrap().predecessor_abandoned());
+    assert!(!mutex.status().abandoned);
+}

@@ -165,6 +165,12 @@ impl Arbiter {
         self.open_hold(hold).is_some()
     }
 
+    /// Is this an open pass (S15)?
+    #[must_use]
+    pub fn is_pass(&self, hold: RequestId) -> bool {
+        self.decision.passes.contains_key(&hold)
+    }
+
     /// Who holds the mutex: its owner, if it has one, and the module that got the turn.
     #[must_use]
     pub fn holder(&self) -> Option<(Option<Owner>, ModuleId)> {

@@ -26,6 +26,8 @@ mod guarded;
 mod log;
 mod module;
 mod mutex;
+#[cfg(feature = "net")]
+pub mod net;
 mod owner;
 #[cfg(not(pm_loom))]
 #[doc(hidden)]
@@ -34,6 +36,7 @@ pub mod raw;
 pub mod roster_toml;
 mod shared;
 mod sync;
+mod tokens;
 mod turn;
 
 pub use ask::{Ask, Target};

@@ -13,6 +13,8 @@ pub(crate) enum Line {
     Event { event: Event, level: Level, module: Arc<str>, other: Arc<str> },
     /// A module that the roster does not name asks for the first time.
     Unknown { name: Arc<str>, nearest: Option<Arc<str>> },
+    /// How far the tokens went cannot be stored (S17).
+    NotStored { error: String },
 }
 
 /// Is anybody listening? Asked before anything is copied.
@@ -73,6 +75,9 @@ pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
             Line::Unknown { name, nearest } => {
                 let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
                 warn!(target: TARGET, mutex, "the roster does not name {name}: priority 50{hint}");
+            }
+            Line::NotStored { error } => {
+                warn!(target: TARGET, mutex, "the tokens' mark cannot be stored: {error}");
             }
         }
     }

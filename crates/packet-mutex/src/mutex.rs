@@ -7,9 +7,11 @@ use crate::events::Events;
 use crate::module::{Module, ModuleRef};
 use crate::owner::this_thread;
 use crate::shared::Shared;
+use crate::tokens::Tokens;
 use crate::turn::{TaskTurn, Turn};
 use packet_mutex_arbiter::{Arbiter, Below, Input, Mode, Roster, Start, Status, fold_name};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,9 +68,28 @@ impl Builder {
     /// Makes the mutex.
     #[must_use]
     pub fn build(self) -> PacketMutex {
+        self.build_with(None)
+    }
+
+    /// Makes a mutex whose tokens go on where they were, also over restarts (S17): how far they went is stored in this
+    /// directory, ahead of the grants. If there was a mutex before, this one behaves as after an abandoned turn. If the
+    /// marks can no longer be stored, it warns, and closes before it would give a token above the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`]; [`Error::Unavailable`] if the directory cannot be used or another process uses it.
+    pub fn build_stored(mut self, directory: &Path) -> Result<PacketMutex, Error> {
+        self.name = fold_name(&self.name).map_err(Error::InvalidName)?;
+        let waiters = self.roster.spec().limits.waiters;
+        let (tokens, first_token, was_before) = Tokens::open(directory, &self.name, waiters)?;
+        self.start = Start { first_token, after_restart: was_before, ..self.start };
+        Ok(self.build_with(Some(tokens)))
+    }
+
+    fn build_with(self, tokens: Option<Tokens>) -> PacketMutex {
         let start = Start { now: self.clock.now(), ..self.start };
         let arbiter = Arbiter::new(self.roster, start);
-        PacketMutex { shared: Shared::new(self.name.into(), self.clock, arbiter) }
+        PacketMutex { shared: Shared::new(self.name.into(), self.clock, arbiter, tokens) }
     }
 
     /// Makes the mutex and keeps it under its name, so that all of the process finds it with [`PacketMutex::named`].

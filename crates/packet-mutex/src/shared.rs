@@ -4,9 +4,11 @@ use crate::clock::Clock;
 use crate::log;
 use crate::module::ModuleRef;
 use crate::sync::{Mutex, Parker};
+use crate::tokens::Tokens;
 use crate::{Error, owner};
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Failure, Input, ModuleId, Output, Request, RequestId, Time,
+    Answer, Arbiter, Failure, Grant, Input, ModuleId, Output, Request, RequestId, Resolved, Time,
+    Token,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +42,9 @@ pub(crate) struct State {
     /// When the clock is set to ring, the soonest last. Spurious rings are harmless, so alarms that are no longer needed
     /// stay set; they are remembered, so that none is set twice.
     alarms: Vec<Time>,
+    /// Where the tokens are stored, if they are (S17), and the newest that was given.
+    tokens: Option<Tokens>,
+    newest_token: Token,
     /// The newest event that was handed to the log.
     logged: u64,
     lines: Vec<log::Line>,
@@ -84,7 +89,12 @@ pub(crate) struct Asker {
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, clock: Arc<dyn Clock>, arbiter: Arbiter) -> Arc<Self> {
+    pub(crate) fn new(
+        name: Arc<str>,
+        clock: Arc<dyn Clock>,
+        arbiter: Arbiter,
+        tokens: Option<Tokens>,
+    ) -> Arc<Self> {
         let state = State {
             arbiter,
             askers: BTreeMap::new(),
@@ -92,6 +102,8 @@ impl Shared {
             readers: Wakers::default(),
             at_once: None,
             alarms: Vec::new(),
+            tokens,
+            newest_token: Token(0),
             logged: 0,
             lines: Vec::new(),
             to_wake: Vec::new(),
@@ -135,6 +147,9 @@ impl Shared {
             // Stamped under the lock, so that stamps are in the order of the inputs.
             let now = self.clock.now();
             let result = work(&mut state, now);
+            if state.tokens.is_some() {
+                state.store_tokens(now);
+            }
             let alarm = state.new_alarm();
             state.note_events();
             (result, alarm)
@@ -222,13 +237,18 @@ impl State {
         let result = self.arbiter.handle(now, input);
         while let Some(output) = self.arbiter.poll_output() {
             match output {
-                Output::Answer { request, answer } => match self.askers.get_mut(&request) {
-                    Some(asker) => {
-                        asker.answer = Some(answer);
-                        self.to_wake.extend(asker.waker.take());
+                Output::Answer { request, answer } => {
+                    if let Answer::Turn(Grant { token: Some(token), .. }) = answer {
+                        self.newest_token = token;
                     }
-                    None => self.at_once = Some((request, answer)),
-                },
+                    match self.askers.get_mut(&request) {
+                        Some(asker) => {
+                            asker.answer = Some(answer);
+                            self.to_wake.extend(asker.waker.take());
+                        }
+                        None => self.at_once = Some((request, answer)),
+                    }
+                }
                 // All look for themselves whether it concerns them: a turn has several holds when it is nested, and any of
                 // them may sleep.
                 Output::ShouldYield { .. } | Output::Ended { .. } => {
@@ -280,6 +300,12 @@ impl State {
         }
     }
 
+    /// Has this asker an answer that it has not taken?
+    #[cfg(feature = "net")]
+    pub(crate) fn is_answered(&self, id: RequestId) -> bool {
+        self.askers.get(&id).is_some_and(|asker| asker.answer.is_some())
+    }
+
     /// The asker went away.
     pub(crate) fn withdraw(&mut self, now: Time, id: RequestId) -> Option<Asker> {
         let asker = self.askers.remove(&id);
@@ -299,12 +325,28 @@ impl State {
             ModuleRef::Handle(handle) => &handle.name,
             ModuleRef::Name(name) => *name,
         };
+        Ok(self.resolve_name(name)?.module)
+    }
+
+    /// What a module's name stands for.
+    pub(crate) fn resolve_name(&mut self, name: &str) -> Result<Resolved, Error> {
         let resolved = self.arbiter.resolve(name)?;
         if resolved.first_unknown {
             let name = self.arbiter.module_name(resolved.module).clone();
-            self.lines.push(log::Line::Unknown { name, nearest: resolved.nearest });
+            self.lines.push(log::Line::Unknown { name, nearest: resolved.nearest.clone() });
         }
-        Ok(resolved.module)
+        Ok(resolved)
+    }
+
+    /// S17: no token leaves that is above the stored mark. If none can be stored, the mutex closes while there is room.
+    fn store_tokens(&mut self, now: Time) {
+        let Some(tokens) = &mut self.tokens else { return };
+        let Err(error) = tokens.cover(self.newest_token) else { return };
+        self.lines.push(log::Line::NotStored { error: error.to_string() });
+        if tokens.is_near_its_end(self.newest_token) {
+            // Nothing refuses this.
+            let _ = self.handle(now, Input::Close);
+        }
     }
 
     /// The time to set the clock's alarm to, if it is earlier than all that are set.

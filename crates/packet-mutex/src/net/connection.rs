@@ -1,0 +1,825 @@
+//! One client's connection.
+
+use super::frame::{
+    Fields, Lines, Object, TooLong, bad_field, below_of, mode_of, parse, put_error, put_grant,
+    seconds,
+};
+use super::server::House;
+use super::{FRAME_MAX, HELLO_WITHIN, PER_CONNECTION_MAX, READ_WITHIN, VERSION};
+use crate::error::Error;
+use crate::events::Events;
+use crate::module::ModuleRef;
+use crate::mutex::PacketMutex;
+use crate::owner::new_owner;
+use crate::roster_toml::{from_toml, to_toml};
+use crate::shared::{Shared, State};
+use packet_mutex_arbiter::{
+    Answer, Input, Leave, ModuleId, Owner, Request, RequestId, Roster, Time,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::take;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A process of this user on this machine: its closed connection is the end of its turns (S7).
+    Unix,
+    /// Anybody who knows the secret: turns have leases (S8).
+    Tcp,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn run(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    peer: Peer,
+    house: &House,
+) {
+    let mut wire = Wire { reader, writer, lines: Lines::new(FRAME_MAX) };
+    let greeted = timeout(HELLO_WITHIN, greet(&mut wire, peer, house)).await;
+    let Ok(Some(mut connection)) = greeted else { return };
+    // When it returns, for whatever reason, the connection is dropped, and with it what the client had.
+    let _ = connection.serve(&mut wire).await;
+}
+
+/// Bytes to frames and back.
+struct Wire<R, W> {
+    reader: R,
+    writer: W,
+    lines: Lines,
+}
+
+/// What was read.
+enum Read {
+    Line(Vec<u8>),
+    TooLong,
+    /// The client closed its side; what it wrote of a last line does not count.
+    End,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
+    /// The next line. Dropping the future loses nothing.
+    async fn read(&mut self) -> io::Result<Read> {
+        loop {
+            match self.lines.next() {
+                Ok(Some(line)) => return Ok(Read::Line(line)),
+                Ok(None) => {}
+                Err(TooLong) => return Ok(Read::TooLong),
+            }
+            let mut chunk = [0; 4096];
+            match self.reader.read(&mut chunk).await? {
+                0 => return Ok(Read::End),
+                n => self.lines.push(&chunk[..n]),
+            }
+        }
+    }
+
+    /// Writes it all, or gives the client up if it does not read (S14).
+    async fn write(&mut self, text: &str) -> io::Result<()> {
+        let written = timeout(READ_WITHIN, self.writer.write_all(text.as_bytes())).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Takes the hello. Whoever says anything else is told why it is turned away, once.
+async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    wire: &mut Wire<R, W>,
+    peer: Peer,
+    house: &House,
+) -> Option<Connection> {
+    let mut id = None;
+    let greeted = match wire.read().await.ok()? {
+        Read::End => return None,
+        Read::TooLong => Err(Refused::TooLong),
+        Read::Line(line) => parse(&line).map_err(Refused::Bad).and_then(|frame| {
+            id = frame.number("id").ok().flatten();
+            hello(&frame, peer, house)
+        }),
+    };
+    let mut out = Out(String::new());
+    let connection = match greeted {
+        Ok((connection, reply)) => {
+            out.line(&reply.to_string());
+            Some(connection)
+        }
+        Err(why) => {
+            out.refuse(id, why);
+            None
+        }
+    };
+    wire.write(&out.0).await.ok()?;
+    connection
+}
+
+/// Why a frame is refused.
+enum Refused {
+    /// It is not what a frame must be.
+    Bad(String),
+    /// It is longer than the limit.
+    TooLong,
+    /// It speaks of what this server does not know.
+    Version(String),
+    /// The mutex says no.
+    Error(Error),
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Refused::Bad(why)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Refused::Error(error)
+    }
+}
+
+impl From<packet_mutex_arbiter::Failure> for Refused {
+    fn from(failure: packet_mutex_arbiter::Failure) -> Self {
+        Refused::Error(failure.into())
+    }
+}
+
+fn hello(frame: &Object, peer: Peer, house: &House) -> Result<(Connection, Value), Refused> {
+    let id = frame.number("id")?;
+    if frame.needed_text("op")? != "hello" {
+        return Err(Refused::Bad("the first frame is a hello".into()));
+    }
+    // Nothing is told to who does not know the secret.
+    if let (Peer::Tcp, Some(secret)) = (peer, &house.options.secret) {
+        let told = frame.text("secret")?.unwrap_or_default();
+        if !bool::from(told.as_bytes().ct_eq(secret.as_bytes())) {
+            return Err(Error::Unauthorized.into());
+        }
+    }
+    let version = frame.needed_number("version")?;
+    if version != VERSION {
+        return Err(Refused::Version(format!(
+            "version {version} of the protocol; this server speaks version {VERSION}"
+        )));
+    }
+    let name = frame.text("mutex")?.unwrap_or("main");
+    let folded = packet_mutex_arbiter::fold_name(name).map_err(Error::InvalidName)?;
+    let Some(mutex) = house.mutexes.get(folded.as_str()) else {
+        return Err(Error::Unavailable(format!("no mutex `{folded}` behind this socket")).into());
+    };
+    let theirs = mutex.roster();
+    if let Some(text) = frame.text("roster")? {
+        let fields = theirs.differences(&roster(text)?);
+        if !fields.is_empty() {
+            return Err(Error::RosterDiffers { fields }.into());
+        }
+    }
+    let lease = (peer == Peer::Tcp).then_some(house.options.lease);
+    let reply = json!({
+        "id": id,
+        "ok": true,
+        "version": VERSION,
+        "server": concat!("packet-mutex ", env!("CARGO_PKG_VERSION")),
+        "mutex": folded,
+        "timeout": seconds(theirs.spec().timeout),
+        "lease": lease.map(seconds),
+    });
+    Ok((Connection::new(mutex.clone(), lease), reply))
+}
+
+fn roster(text: &str) -> Result<Roster, Refused> {
+    from_toml("roster", text).map_err(|errors| Refused::Bad(errors.to_string()))
+}
+
+/// A connection that has said hello.
+struct Connection {
+    mutex: PacketMutex,
+    shared: Arc<Shared>,
+    /// Turns get a lease of this length, and a client that is silent for longer is gone.
+    lease: Option<Duration>,
+    /// The client's own numbers for its threads and tasks.
+    owners: BTreeMap<u64, Owner>,
+    /// Requests that wait, with the number of the frame that made them.
+    asks: BTreeMap<RequestId, Ask>,
+    holds: BTreeMap<RequestId, Hold>,
+    mailbox: Arc<Mailbox>,
+    /// Under which it waits for what concerns its holds, and for events while one of them should yield.
+    keys: Option<(u64, u64)>,
+    events: Option<Events>,
+}
+
+#[derive(Clone, Copy)]
+struct Ask {
+    frame: u64,
+    owner: Owner,
+}
+
+struct Hold {
+    owner: Owner,
+    is_pass: bool,
+    /// The client may have been told of the grant.
+    seen: bool,
+    /// The client was told that it should yield.
+    told: bool,
+}
+
+/// Where other threads leave word for the connection's task.
+#[derive(Default)]
+struct Mailbox {
+    answered: Mutex<Vec<RequestId>>,
+    /// There is word: an answer, or something may have become of a hold, or there are events.
+    signalled: AtomicBool,
+    notify: Notify,
+}
+
+/// Wakes the connection because a request was answered.
+struct Answered(Arc<Mailbox>, RequestId);
+
+impl Wake for Answered {
+    fn wake(self: Arc<Self>) {
+        let mut answered = self.0.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.push(self.1);
+        drop(answered);
+        self.0.clone().wake();
+    }
+}
+
+impl Wake for Mailbox {
+    fn wake(self: Arc<Self>) {
+        self.signalled.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+}
+
+impl Connection {
+    fn new(mutex: PacketMutex, lease: Option<Duration>) -> Self {
+        Connection {
+            shared: mutex.shared.clone(),
+            mutex,
+            lease,
+            owners: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            mailbox: Arc::default(),
+            keys: None,
+            events: None,
+        }
+    }
+
+    async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<R, W>,
+    ) -> io::Result<()> {
+        let mut out = Out(String::new());
+        let mailbox = self.mailbox.clone();
+        let mut heard = Instant::now();
+        loop {
+            let lease = self.lease;
+            let silent = async {
+                match lease {
+                    Some(lease) => sleep_until(heard + lease).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                read = wire.read() => Some(read?),
+                () = mailbox.notify.notified() => None,
+                () = silent => return Ok(()),
+            };
+            let end = match read {
+                None => {
+                    self.collect(&mut out);
+                    false
+                }
+                Some(Read::Line(line)) => {
+                    heard = Instant::now();
+                    // A client that sends without pause lets the others in between.
+                    tokio::task::consume_budget().await;
+                    self.take(&line, &mut out)
+                }
+                Some(Read::TooLong) => {
+                    out.refuse(None, Refused::TooLong);
+                    true
+                }
+                Some(Read::End) => true,
+            };
+            if !out.0.is_empty() {
+                // From here on the client may know of its grants, whatever becomes of the rest.
+                self.holds.values_mut().for_each(|hold| hold.seen = true);
+                wire.write(&take(&mut out.0)).await?;
+            }
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes one line. Whether the connection is over: after what is no frame, nothing more can be understood.
+    fn take(&mut self, line: &[u8], out: &mut Out) -> bool {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return false;
+        }
+        // What happened before the line came is told before it is answered.
+        if self.mailbox.signalled.load(Ordering::SeqCst) {
+            self.collect(out);
+        }
+        let frame = match parse(line) {
+            Ok(frame) => frame,
+            Err(why) => {
+                out.refuse(None, Refused::Bad(why));
+                return true;
+            }
+        };
+        let id = match frame.needed_number("id") {
+            Ok(id) => id,
+            Err(why) => {
+                out.refuse(None, Refused::Bad(why));
+                return false;
+            }
+        };
+        match self.obey(id, &frame) {
+            Ok(Some(reply)) => out.reply(id, reply),
+            Ok(None) => {}
+            Err(why) => out.refuse(Some(id), why),
+        }
+        self.watch(out);
+        false
+    }
+
+    /// Does what the frame asks for. Its reply; `None`: an event or the answer to come is the reply.
+    fn obey(&mut self, id: u64, frame: &Object) -> Result<Option<Object>, Refused> {
+        let op = frame.needed_text("op")?;
+        let mut reply = Object::new();
+        match op {
+            "acquire" => return self.acquire(id, frame).map(Some),
+            "yield" => return self.give_away(id, frame).map(Some),
+            "release" => self.release(frame)?,
+            "release_module" => {
+                let owner = self.owner(frame)?;
+                self.about(frame, |module| Input::EndModule { module, owner })?;
+                self.forget_ended();
+            }
+            "withdraw" => self.withdraw(frame)?,
+            "claim" => {
+                let request = self.own(frame)?;
+                self.input(Input::Claim { request })?;
+            }
+            "acknowledge" => {
+                let hold = self.own(frame)?;
+                self.input(Input::Acknowledge { hold })?;
+            }
+            "heartbeat" => self.heartbeat(frame)?,
+            "should_yield" => {
+                let hold = self.own(frame)?;
+                let should = self.shared.with(|state, now| {
+                    tick(state, now);
+                    state.arbiter.should_yield(hold, now)
+                });
+                reply.insert("should_yield".into(), should.into());
+            }
+            "owner_lost" => {
+                let number = frame.needed_number("owner")?;
+                if let Some(owner) = self.owners.remove(&number) {
+                    self.input(Input::OwnerLost { owner })?;
+                    self.forget_ended();
+                }
+            }
+            "ping" => {}
+            "module" => {
+                let name = frame.needed_text("module")?;
+                let (name, found) = self.shared.with(|state, _| {
+                    let found = state.resolve_name(name)?;
+                    Ok::<_, Error>((state.arbiter.module_name(found.module).clone(), found))
+                })?;
+                reply.insert("module".into(), (&*name).into());
+                reply.insert("first_unknown".into(), found.first_unknown.into());
+                reply.insert("nearest".into(), json!(found.nearest.as_deref()));
+            }
+            "status" => {
+                let mut text = String::new();
+                // Writing to a string cannot fail.
+                let _ = self.mutex.status().write_json(self.mutex.name(), &mut text);
+                reply.insert("status".into(), serde_json::from_str(&text).unwrap_or_default());
+            }
+            "roster" => {
+                reply.insert("roster".into(), to_toml(&self.mutex.roster()).into());
+            }
+            "events" => {
+                let so_far = frame.flag("so_far")?;
+                let (mutex, events) = (&self.mutex, &mut self.events);
+                let new = || if so_far { mutex.events_so_far() } else { mutex.events() };
+                *events = Some(new());
+                self.mailbox.clone().wake();
+            }
+            _ => {
+                self.steer(op, frame)?;
+                self.forget_ended();
+            }
+        }
+        Ok(Some(reply))
+    }
+
+    /// S12, S15, S19, S20.
+    fn steer(&mut self, op: &str, frame: &Object) -> Result<(), Refused> {
+        match op {
+            "cancel" => self.about(frame, |module| Input::Cancel { module }),
+            "disable" => self.about(frame, |module| Input::Disable { module }),
+            "enable" => self.about(frame, |module| Input::Enable { module }),
+            "mode" => Ok(self.mutex.set_mode(frame.needed_text("module")?, mode_of(frame)?)?),
+            "pause" => {
+                let reason = frame.needed_text("reason")?.to_owned();
+                let (below, lasts) = (below_of(frame)?, frame.seconds("lasts")?);
+                self.input(Input::Pause { reason, below, lasts })
+            }
+            "resume" => {
+                self.input(Input::Resume { reason: frame.text("reason")?.map(String::from) })
+            }
+            "close" => self.input(Input::Close),
+            "reload" => Ok(self.mutex.reload(roster(frame.needed_text("roster")?)?)?),
+            "reset" => {
+                let owner = Some(self.owner(frame)?);
+                self.input(Input::Reset { owner })
+            }
+            _ => Err(Refused::Version(format!("no op of version {VERSION}"))),
+        }
+    }
+
+    // Asking.
+
+    fn acquire(&mut self, frame_id: u64, frame: &Object) -> Result<Object, Refused> {
+        let within = frame.number("within")?.map(RequestId);
+        let owner = match within.and_then(|hold| self.holds.get(&hold)) {
+            // A nested turn is of whoever has the turn around it.
+            Some(outer) => outer.owner,
+            None => self.owner(frame)?,
+        };
+        // What is not this connection's is no turn to nest in: no request has the number 0.
+        let within =
+            within.map(|hold| if self.holds.contains_key(&hold) { hold } else { RequestId(0) });
+        let lease = frame.seconds("lease")?.or(self.lease);
+        let (urgent, timeout) = (frame.flag("urgent")?, frame.seconds("timeout")?);
+        let claim = frame.flag("claim")?;
+        let name = frame.needed_text("module")?;
+        self.check_room()?;
+        let shared = self.shared.clone();
+        let asked = shared.with(|state, now| {
+            let module = state.resolve(shared.number, &ModuleRef::Name(name))?;
+            let id = state.arbiter.next_request();
+            let request = Request {
+                owner: Some(owner),
+                within,
+                urgent,
+                timeout,
+                lease,
+                claim,
+                ..Request::new(id, module)
+            };
+            let answer = state.request(now, request);
+            Ok::<_, Error>((id, answer))
+        });
+        let (id, answer) = asked?;
+        self.asked(id, answer, Ask { frame: frame_id, owner })
+    }
+
+    fn give_away(&mut self, frame_id: u64, frame: &Object) -> Result<Object, Refused> {
+        let (hold, owner) = self.hold_and_owner(frame)?;
+        let timeout = frame.seconds("timeout")?;
+        let (id, answer) = self.shared.with(|state, now| {
+            let id = state.arbiter.next_request();
+            let input = Input::Yield { hold, owner: Some(owner), id, timeout };
+            state.ask(now, id, input).map(|answer| (id, answer))
+        })?;
+        self.holds.remove(&hold);
+        self.asked(id, answer, Ask { frame: frame_id, owner })
+    }
+
+    /// The reply to a request: its answer, or that it waits.
+    fn asked(
+        &mut self,
+        id: RequestId,
+        answer: Option<Answer>,
+        ask: Ask,
+    ) -> Result<Object, Refused> {
+        let answer = answer.or_else(|| {
+            let waker = Waker::from(Arc::new(Answered(self.mailbox.clone(), id)));
+            self.shared.with(|state, _| state.answer_or_leave(id, waker).0)
+        });
+        match answer {
+            Some(answer) => self.answer(id, answer, ask.owner),
+            None => {
+                self.asks.insert(id, ask);
+                let mut reply = Object::new();
+                reply.insert("waiting".into(), true.into());
+                reply.insert("request".into(), id.0.into());
+                Ok(reply)
+            }
+        }
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Answer, owner: Owner) -> Result<Object, Refused> {
+        let (grant, is_pass) = match answer {
+            Answer::Turn(grant) => (grant, false),
+            Answer::Pass(grant) => (grant, true),
+            Answer::Failed(failure) => return Err(failure.into()),
+        };
+        self.holds.insert(id, Hold { owner, is_pass, seen: false, told: false });
+        let module = self.shared.with(|state, _| state.arbiter.module_name(grant.module).clone());
+        let mut reply = Object::new();
+        put_grant(&mut reply, id, &module, &grant);
+        Ok(reply)
+    }
+
+    fn check_room(&self) -> Result<(), Refused> {
+        let limit = PER_CONNECTION_MAX;
+        if self.asks.len() + self.holds.len() >= limit {
+            return Err(Error::QueueFull { limit }.into());
+        }
+        Ok(())
+    }
+
+    // What it had.
+
+    fn release(&mut self, frame: &Object) -> Result<(), Refused> {
+        let how = match frame.text("how")? {
+            None | Some("released") => Leave::Released,
+            Some("panicked") => Leave::Panicked,
+            Some("declined") => Leave::Declined,
+            Some(_) => {
+                let must = "\"released\", \"panicked\" or \"declined\"";
+                return Err(bad_field("how", must).into());
+            }
+        };
+        let (hold, owner) = self.hold_and_owner(frame)?;
+        // The arbiter says whether it is the owner's (S6).
+        let ended = self.input(Input::End { hold, owner: Some(owner), how });
+        self.forget_ended();
+        if ended.is_ok() {
+            self.holds.remove(&hold);
+        }
+        ended
+    }
+
+    fn withdraw(&mut self, frame: &Object) -> Result<(), Refused> {
+        let request = frame.request("request")?;
+        let is_own = self.asks.remove(&request).is_some() || self.holds.remove(&request).is_some();
+        if is_own {
+            let _asker = self.shared.with(|state, now| state.withdraw(now, request));
+        }
+        Ok(())
+    }
+
+    /// All leases of the connection start anew, or the one that the frame names.
+    fn heartbeat(&mut self, frame: &Object) -> Result<(), Refused> {
+        if frame.number("request")?.is_some() {
+            let hold = self.own(frame)?;
+            return self.input(Input::Heartbeat { hold });
+        }
+        let holds: Vec<RequestId> =
+            self.holds.iter().filter(|(_, hold)| !hold.is_pass).map(|(id, _)| *id).collect();
+        for hold in holds {
+            // One that is over is told of by itself.
+            let _ = self.input(Input::Heartbeat { hold });
+        }
+        Ok(())
+    }
+
+    /// The hold that a frame speaks of, and who does: the owner that it names, else whose hold it is.
+    fn hold_and_owner(&mut self, frame: &Object) -> Result<(RequestId, Owner), Refused> {
+        let hold = frame.request("request")?;
+        let known = self.holds.get(&hold).map(|hold| hold.owner);
+        let owner = match known.filter(|_| frame.get_field("owner").is_none()) {
+            Some(owner) => owner,
+            None => self.owner(frame)?,
+        };
+        Ok((hold, owner))
+    }
+
+    /// The request that a frame speaks of, if it is this connection's; else one that nobody has, which the arbiter refuses.
+    fn own(&self, frame: &Object) -> Result<RequestId, String> {
+        let request = frame.request("request")?;
+        let is_own = self.holds.contains_key(&request) || self.asks.contains_key(&request);
+        Ok(if is_own { request } else { RequestId(0) })
+    }
+
+    /// The owner that a frame names by the client's own number; without one, an owner that nobody else is. No frame is
+    /// without an owner: the arbiter lets whoever is nobody end what belongs to nobody.
+    fn owner(&mut self, frame: &Object) -> Result<Owner, Refused> {
+        let Some(number) = frame.number("owner")? else { return Ok(new_owner()) };
+        if self.owners.len() >= PER_CONNECTION_MAX && !self.owners.contains_key(&number) {
+            return Err(Error::QueueFull { limit: PER_CONNECTION_MAX }.into());
+        }
+        Ok(*self.owners.entry(number).or_insert_with(new_owner))
+    }
+
+    fn input(&self, input: Input) -> Result<(), Refused> {
+        Ok(self.shared.input(input)?)
+    }
+
+    fn about(&self, frame: &Object, input: impl FnOnce(ModuleId) -> Input) -> Result<(), Refused> {
+        let name = frame.needed_text("module")?;
+        Ok(self.shared.input_about(&ModuleRef::Name(name), input)?)
+    }
+
+    /// Forgets holds that the client itself has ended in another way than by their number.
+    fn forget_ended(&mut self) {
+        let holds = &mut self.holds;
+        self.shared.with(|state, _| {
+            holds.retain(|id, hold| {
+                if hold.is_pass { state.arbiter.is_pass(*id) } else { state.arbiter.holds(*id) }
+            });
+        });
+    }
+
+    // What others did.
+
+    /// Collects what has become of requests and holds, and new events.
+    fn collect(&mut self, out: &mut Out) {
+        self.mailbox.signalled.store(false, Ordering::SeqCst);
+        let answered = {
+            let mut answered = self.mailbox.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            take(&mut *answered)
+        };
+        for id in answered {
+            let Some(ask) = self.asks.remove(&id) else { continue };
+            let waker = Waker::noop().clone();
+            let (answer, _) = self.shared.with(|state, _| state.answer_or_leave(id, waker));
+            let Some(answer) = answer else {
+                self.asks.insert(id, ask);
+                continue;
+            };
+            match self.answer(id, answer, ask.owner) {
+                Ok(reply) => out.reply(ask.frame, reply),
+                Err(why) => out.refuse(Some(ask.frame), why),
+            }
+        }
+        self.watch(out);
+        if let Some(events) = &mut self.events {
+            let waker = Waker::from(self.mailbox.clone());
+            let key = events.key;
+            let (entries, _old_waker) = self.shared.with(|state, now| {
+                let entries = events.read(state, now);
+                (entries, state.readers.leave(key, waker))
+            });
+            entries
+                .iter()
+                .for_each(|entry| out.line(&format!(r#"{{"notice":"event","event":{entry}}}"#)));
+        }
+    }
+
+    /// Tells of holds that should be given away, or no longer, or that are gone; and has itself woken when that changes.
+    fn watch(&mut self, out: &mut Out) {
+        if self.holds.values().all(|hold| hold.is_pass) {
+            return;
+        }
+        let (shared, holds, keys) = (&self.shared, &mut self.holds, &mut self.keys);
+        let waker = Waker::from(self.mailbox.clone());
+        let _old_wakers = shared.with(|state, now| {
+            tick(state, now);
+            holds.retain(|id, hold| {
+                if hold.is_pass {
+                    return true;
+                }
+                if !state.arbiter.holds(*id) {
+                    out.line(&json!({"notice": "lost", "request": id.0}).to_string());
+                    return false;
+                }
+                let should = state.arbiter.should_yield(*id, now);
+                if std::mem::replace(&mut hold.told, should) != should {
+                    let notice =
+                        json!({"notice": "should_yield", "request": id.0, "should_yield": should});
+                    out.line(&notice.to_string());
+                }
+                true
+            });
+            let (key, events_key) =
+                *keys.get_or_insert_with(|| (state.sleepers.new_key(), state.readers.new_key()));
+            let old = state.sleepers.leave(key, waker.clone());
+            // That it need not yield any more is told by no output, but an event always goes with it.
+            let told = holds.values().any(|hold| hold.told);
+            let old_reader = told.then(|| state.readers.leave(events_key, waker)).flatten();
+            (old, old_reader)
+        });
+    }
+}
+
+/// S7, S8: what the client had when its connection ends.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (asks, holds) = (take(&mut self.asks), take(&mut self.holds));
+        let mut owners: Vec<Owner> = take(&mut self.owners).into_values().collect();
+        owners.extend(asks.values().map(|ask| ask.owner));
+        owners.extend(holds.values().map(|hold| hold.owner));
+        owners.sort_unstable();
+        owners.dedup();
+        let (keys, events_key) = (self.keys.take(), self.events.take().map(|events| events.key));
+        let leased = self.lease.is_some();
+        let lingering = self.shared.try_with(|state, now| {
+            let mut wakers = Vec::new();
+            if let Some((key, reader)) = keys {
+                wakers.extend([state.sleepers.remove(key), state.readers.remove(reader)]);
+            }
+            wakers.extend(events_key.map(|key| state.readers.remove(key)));
+            // A grant that never left is declined (S12).
+            let unseen = holds.iter().filter(|(_, hold)| !hold.seen).map(|(id, _)| *id);
+            let decided = asks.keys().copied().filter(|id| state.is_answered(*id));
+            for id in unseen.chain(decided).collect::<Vec<_>>() {
+                drop(state.withdraw(now, id));
+            }
+            let mut lingering = Vec::new();
+            for owner in owners {
+                let own = |(id, hold): &(&RequestId, &Hold)| {
+                    hold.owner == owner && !hold.is_pass && state.arbiter.holds(**id)
+                };
+                let turns: Vec<RequestId> = holds.iter().filter(own).map(|(id, _)| *id).collect();
+                if leased && !turns.is_empty() {
+                    // Perhaps only the wire is cut and the holder acts on: nobody else is let in before its lease is over.
+                    lingering.push((owner, turns, state.sleepers.new_key()));
+                } else {
+                    // An owner that left nothing behind changes nothing.
+                    let _ = state.handle(now, Input::OwnerLost { owner });
+                }
+            }
+            for id in asks.keys() {
+                drop(state.askers.remove(id));
+            }
+            (lingering, wakers)
+        });
+        for (owner, turns, key) in lingering.into_iter().flat_map(|(lingering, _)| lingering) {
+            let shared = Arc::downgrade(&self.shared);
+            Arc::new(Lingering { shared, owner, turns, key }).wake();
+        }
+    }
+}
+
+/// An owner whose connection is gone and whose lease runs.
+struct Lingering {
+    shared: Weak<Shared>,
+    owner: Owner,
+    turns: Vec<RequestId>,
+    key: u64,
+}
+
+impl Wake for Lingering {
+    /// Waits on, or lets the owner go once its turn is over.
+    fn wake(self: Arc<Self>) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let _old_waker = shared.try_with(|state, now| {
+            tick(state, now);
+            if self.turns.iter().any(|id| state.arbiter.holds(*id)) {
+                return state.sleepers.leave(self.key, Waker::from(self.clone()));
+            }
+            // An owner that left nothing behind changes nothing.
+            let _ = state.handle(now, Input::OwnerLost { owner: self.owner });
+            None
+        });
+    }
+}
+
+fn tick(state: &mut State, now: Time) {
+    // Counts what fell due until now; nothing refuses a tick.
+    let _ = state.handle(now, Input::Tick);
+}
+
+/// Frames to write.
+struct Out(String);
+
+impl Out {
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn reply(&mut self, id: u64, mut reply: Object) {
+        reply.insert("id".into(), id.into());
+        if !reply.contains_key("waiting") {
+            reply.insert("ok".into(), true.into());
+        }
+        self.line(&Value::Object(reply).to_string());
+    }
+
+    fn refuse(&mut self, id: Option<u64>, why: Refused) {
+        let mut reply = Object::new();
+        reply.insert("id".into(), json!(id));
+        let (error, message) = match why {
+            Refused::Error(error) => {
+                put_error(&mut reply, &error);
+                return self.line(&Value::Object(reply).to_string());
+            }
+            Refused::Bad(why) => ("bad_frame", why),
+            Refused::TooLong => {
+                ("frame_too_long", format!("a frame has at most {FRAME_MAX} bytes"))
+            }
+            Refused::Version(why) => ("unsupported", why),
+        };
+        reply.insert("error".into(), error.into());
+        reply.insert("message".into(), message.into());
+        self.line(&Value::Object(reply).to_string());
+    }
+}

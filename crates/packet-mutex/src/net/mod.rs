@@ -1,0 +1,50 @@
+//! The mutex behind a socket, for other processes, languages and hosts (feature `net`).
+//!
+//! [`Server`] puts mutexes behind a Unix socket or a TCP port; the protocol is written down in `docs/PROTOCOL.md`, one JSON
+//! object a line. No rule is decided here: what comes from a client is handed to the arbiter, with owners of the
+//! connection's own.
+//!
+//! ```
+//! use packet_mutex::net::{Options, Server};
+//! use packet_mutex::{PacketMutex, Roster};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), packet_mutex::Error> {
+//! let mutex = PacketMutex::new(Roster::default());
+//! let server = Server::bind("tcp://127.0.0.1:0", [mutex], Options::default()).await?;
+//! println!("the mutex is at {}", server.address());
+//! let serving = tokio::spawn(server.serve());
+//! // Threads and tasks of this program use `mutex` beside the clients.
+//! # serving.abort();
+//! # Ok(())
+//! # }
+//! ```
+
+mod connection;
+mod frame;
+mod server;
+#[cfg(unix)]
+mod unix;
+mod url;
+
+pub use server::{Options, Running, Server};
+pub use url::{Address, Url, UrlError};
+
+use std::time::Duration;
+
+/// The version of the protocol.
+pub const VERSION: u64 = 1;
+/// The longest frame that a server takes, in bytes, its line's end included.
+pub const FRAME_MAX: usize = 64 * 1024;
+/// The longest frame that a client takes: a status tells of every waiter.
+pub const REPLY_MAX: usize = 4 * 1024 * 1024;
+/// Most requests, turns and owners of one connection.
+pub const PER_CONNECTION_MAX: usize = 1024;
+/// Most connections of one server.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// A connection that has not said hello by then is closed.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// A client that has not read what it is sent by then is dropped.
+pub const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How long a turn over TCP lasts without a heartbeat, unless the server is told otherwise (S8).
+pub const LEASE: Duration = Duration::from_secs(10);

@@ -1,0 +1,238 @@
+//! The server: listening, and who may come in.
+
+use super::connection::{self, Peer};
+use super::url::{Address, Url};
+use super::{CONNECTIONS_MAX, LEASE};
+use crate::error::Error;
+use crate::mutex::PacketMutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+#[cfg(unix)]
+use super::unix;
+
+/// Settings of a server.
+#[derive(Clone)]
+pub struct Options {
+    /// What clients over TCP must know; required beyond the loopback.
+    pub secret: Option<String>,
+    /// How long a turn over TCP lasts without a heartbeat (S8); from 100 ms to an hour.
+    pub lease: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { secret: None, lease: LEASE }
+    }
+}
+
+/// Never shows the secret.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.secret.as_ref().map(|_| "…");
+        f.debug_struct("Options").field("secret", &secret).field("lease", &self.lease).finish()
+    }
+}
+
+/// Mutexes behind a socket.
+///
+/// They can be used beside it by threads and tasks of the same program. Dropping it closes all connections; the turns of
+/// clients over Unix sockets then end as abandoned, those over TCP when their leases run out.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    address: Address,
+    house: Arc<House>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    #[cfg(unix)]
+    Unix(unix::Listener),
+    Tcp(TcpListener),
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct House {
+    pub(super) mutexes: BTreeMap<Arc<str>, PacketMutex>,
+    pub(super) options: Options,
+}
+
+impl Server {
+    /// Listens at the URL, whose `#name` says nothing here: clients tell the mutexes apart by their own names.
+    ///
+    /// A Unix socket's directory is made if it is missing, and must be closed to all other users.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: the text is no URL, the address cannot be listened at or another server does, or there is no
+    /// secret although the address is not on the loopback; or two mutexes have one name.
+    pub async fn bind(
+        url: &str,
+        mutexes: impl IntoIterator<Item = PacketMutex>,
+        options: Options,
+    ) -> Result<Server, Error> {
+        let Url { address, .. } =
+            url.parse().map_err(|why| Error::Unavailable(format!("{url}: {why}")))?;
+        let unavailable = |why: String| Error::Unavailable(format!("{address}: {why}"));
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&options.lease) {
+            return Err(unavailable("the lease must be from 100 ms to an hour".into()));
+        }
+        let mut house = House { mutexes: BTreeMap::new(), options };
+        for mutex in mutexes {
+            let name = mutex.name().clone();
+            if house.mutexes.insert(name.clone(), mutex).is_some() {
+                return Err(unavailable(format!("two mutexes are named `{name}`")));
+            }
+        }
+        let told = |error: io::Error| unavailable(error.to_string());
+        let (listener, address) = match &address {
+            Address::Local => return Err(unavailable("nothing to listen at".into())),
+            Address::Tcp(host) => {
+                let listener = TcpListener::bind(host).await.map_err(told)?;
+                let at = listener.local_addr().map_err(told)?;
+                check_secret(at, &house.options).map_err(unavailable)?;
+                (Listener::Tcp(listener), Address::Tcp(at.to_string()))
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                (Listener::Unix(unix::Listener::bind(path).map_err(unavailable)?), address.clone())
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => return Err(unavailable("there are no Unix sockets here".into())),
+        };
+        Ok(Server { listener, address, house: Arc::new(house) })
+    }
+
+    /// Starts a server on a thread of its own, for programs without tokio. Dropping what comes back stops it.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn start(
+        url: &str,
+        mutexes: impl IntoIterator<Item = PacketMutex>,
+        options: Options,
+    ) -> Result<Running, Error> {
+        let told = |error: io::Error| Error::Unavailable(error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(told)?;
+        let server = runtime.block_on(Server::bind(url, mutexes, options))?;
+        let address = server.address().clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread =
+            std::thread::Builder::new().name("packet-mutex-server".into()).spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = server.serve() => {}
+                        _ = stopped => {}
+                    }
+                });
+            });
+        Ok(Running { address, stop: Some(stop), thread: Some(thread.map_err(told)?) })
+    }
+
+    /// Where it listens; with the port that the system chose, if it was to choose one.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Serves until the future is dropped, which closes all connections.
+    pub async fn serve(self) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            // Who comes when all places are taken waits in the listener's queue.
+            let Ok(place) = room.clone().acquire_owned().await else { return };
+            while connections.try_join_next().is_some() {}
+            let house = self.house.clone();
+            match self.listener.accept().await {
+                Ok(Some(Accepted::Tcp(stream))) => {
+                    connections.spawn(async move {
+                        let (reader, writer) = stream.into_split();
+                        connection::run(reader, writer, Peer::Tcp, &house).await;
+                        drop(place);
+                    });
+                }
+                #[cfg(unix)]
+                Ok(Some(Accepted::Unix(stream))) => {
+                    connections.spawn(async move {
+                        let (reader, writer) = stream.into_split();
+                        connection::run(reader, writer, Peer::Unix, &house).await;
+                        drop(place);
+                    });
+                }
+                Ok(None) => {}
+                // Out of file descriptors, most likely: some connection has to end first.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+enum Accepted {
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+}
+
+impl Listener {
+    /// The next connection; `None` for one that is turned away.
+    async fn accept(&self) -> io::Result<Option<Accepted>> {
+        match self {
+            #[cfg(unix)]
+            Listener::Unix(listener) => Ok(listener.accept().await?.map(Accepted::Unix)),
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Some(Accepted::Tcp(stream)))
+            }
+        }
+    }
+}
+
+fn check_secret(at: SocketAddr, options: &Options) -> Result<(), String> {
+    if options.secret.as_ref().is_some_and(String::is_empty) {
+        return Err("the secret is empty".into());
+    }
+    if options.secret.is_none() && !at.ip().is_loopback() {
+        return Err("beyond the loopback a secret is required (PACKET_MUTEX_SECRET)".into());
+    }
+    Ok(())
+}
+
+/// A server on a thread of its own, from [`Server::start`]. Dropping it stops the server.
+#[derive(Debug)]
+#[must_use = "the server stops when this is dropped"]
+pub struct Running {
+    address: Address,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was told by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The mutex behind a socket, spoken to as `docs/PROTOCOL.md` says, one file per behaviour.
+#![cfg(all(unix, not(pm_loom)))]
+
+mod bad_input;
+mod doors;
+mod lease;
+mod lost;
+mod raw;
+mod turns;

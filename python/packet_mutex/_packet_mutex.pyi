@@ -26,6 +26,9 @@ class ManualClock:
     def advance_to(self, nanoseconds: int) -> None:
         """Goes on to a time in nanoseconds, counted from the clock's zero."""
 
+    def set(self, nanoseconds: int) -> None:
+        """Shows a time in nanoseconds from now on; the alarms until then ring late, when it goes on."""
+
     @property
     def next_alarm(self) -> int | None:
         """The time of the next alarm in nanoseconds."""
@@ -150,11 +153,11 @@ class Turn:
     def _begin(self, owner: int, timeout: float | None = None) -> Request:
         """Asks for that owner."""
 
-    def _begin_again(self, timeout: float | None = None) -> Request:
-        """Gives the caller's turn away and asks again."""
+    def _begin_again(self, owner: int, timeout: float | None = None) -> Request:
+        """Gives that owner's turn away and asks again."""
 
-    def _begin_sleep(self, seconds: float) -> Sleep:
-        """Begins a sleep inside the caller's turn."""
+    def _begin_sleep(self, owner: int, seconds: float) -> Sleep:
+        """Begins a sleep inside that owner's turn."""
 
 class Mutex:
     """A lock that modules share."""

@@ -31,6 +31,15 @@ async def _until_ready(polled: _Polled) -> None:
         await future
 
 
+async def _answer(request: _core.Request) -> None:
+    try:
+        await _until_ready(request)
+    except BaseException:
+        request.withdraw()
+        raise
+    request.finish()
+
+
 class Turn(_core.Turn):
     """An ask for turns of one module; while the caller holds one, that turn.
 
@@ -51,38 +60,38 @@ class Turn(_core.Turn):
     ) -> None:
         self.__exit__(kind, value, traceback)
 
-    def acquire_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Self]:
-        """Waits for the turn without stopping the event loop.
+    # The awaitable forms are of the task that calls them, even if another one awaits what they return: `wait_for` of
+    # Python 3.11 does that. So the owner is taken at the call.
 
-        The turn is the caller's, even if the result is awaited in another task, as ``asyncio.wait_for`` may do.
-        Cancelling withdraws the ask; a grant that was decided already is given on.
-        """
+    def acquire_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Self]:
+        """Waits for the turn without stopping the event loop. Cancelling takes the ask back; a grant that was decided
+        already is given on."""
+        return self._take(self._task_owner(), timeout)
+
+    def yield_async(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
+        """Gives the turn away and waits for the next one, as :meth:`yield_now` does."""
+        return self._take_again(self._task_owner(), timeout)
+
+    def sleep_async(self, seconds: float) -> Coroutine[Any, Any, bool]:
+        """Sleeps inside the turn, as :meth:`sleep` does."""
+        return self._sleep(self._task_owner(), seconds)
+
+    def _task_owner(self) -> int | None:
         from asyncio import current_task
 
         try:
-            owner = self._owner() if current_task() else None
+            return self._owner() if current_task() else None
         except RuntimeError:  # no event loop runs yet
-            owner = None
-        return self._take(owner, timeout)
-
-    async def yield_async(self, timeout: float | None = None) -> None:
-        """Gives the turn away and waits for the next one, as :meth:`yield_now` does."""
-        await self._answer(self._begin_again(timeout))
-
-    async def sleep_async(self, seconds: float) -> bool:
-        """Sleeps inside the turn, as :meth:`sleep` does."""
-        sleep = self._begin_sleep(seconds)
-        await _until_ready(sleep)
-        return sleep.whole
+            return None
 
     async def _take(self, owner: int | None, timeout: float | None) -> Self:
-        await self._answer(self._begin(self._owner() if owner is None else owner, timeout))
+        await _answer(self._begin(self._owner() if owner is None else owner, timeout))
         return self
 
-    async def _answer(self, request: _core.Request) -> None:
-        try:
-            await _until_ready(request)
-        except BaseException:
-            request.withdraw()
-            raise
-        request.finish()
+    async def _take_again(self, owner: int | None, timeout: float | None) -> None:
+        await _answer(self._begin_again(self._owner() if owner is None else owner, timeout))
+
+    async def _sleep(self, owner: int | None, seconds: float) -> bool:
+        sleep = self._begin_sleep(self._owner() if owner is None else owner, seconds)
+        await _until_ready(sleep)
+        return sleep.whole

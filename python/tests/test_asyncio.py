@@ -191,6 +191,19 @@ def test_wait_for_and_timeout():
     asyncio.run(main())
 
 
+def test_yield_and_sleep_within_wait_for():
+    async def main() -> None:
+        async with PacketMutex("fisher") as turn:
+            first = turn.token
+            assert await asyncio.wait_for(turn.sleep_async(0.01), 5) is True
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(turn.sleep_async(30), 0.01)
+            await asyncio.wait_for(turn.yield_async(), 5)
+            assert turn.token > first
+
+    asyncio.run(main())
+
+
 def test_a_task_group_that_fails_takes_its_asks_back():
     async def main() -> None:
         async def ask() -> None:

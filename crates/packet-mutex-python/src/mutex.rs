@@ -224,7 +224,7 @@ impl Mutex {
         let mutex = match clock {
             None => builder.build_named().map_err(raise)?,
             // A clock is of one test, and so is its mutex.
-            Some(clock) => builder.clock(clock.clock.clone()).build(),
+            Some(clock) => builder.clock(clock.hands.clone()).build(),
         };
         Ok(Mutex { mutex })
     }

@@ -157,19 +157,26 @@ impl Turn {
         if process::is_forked() {
             return Ok(None);
         }
+        Ok(self.turn_of(owners::current(py, self.mutex.get())?))
+    }
+
+    fn turn_of(&self, owner: Owner) -> Option<Held> {
         let mutex = self.mutex.get();
-        let owner = owners::current(py, mutex)?;
         let held = self.held().of(owner);
-        Ok(held.filter(|held| held.grant.token.is_none() || raw::holds(mutex, held.hold)))
+        held.filter(|held| held.grant.token.is_none() || raw::holds(mutex, held.hold))
     }
 
     fn must_be_mine(&self, py: Python<'_>) -> PyResult<Held> {
         process::check(py)?;
+        self.must_be_of(py, owners::current(py, self.mutex.get())?)
+    }
+
+    fn must_be_of(&self, py: Python<'_>, owner: Owner) -> PyResult<Held> {
         let not_mine = || {
             let holder = raw::holder(self.mutex.get()).map(|(_, module)| module);
             errors::raise(py, Error::NotHolder { holder })
         };
-        self.mine(py)?.ok_or_else(not_mine)
+        self.turn_of(owner).ok_or_else(not_mine)
     }
 }
 
@@ -383,16 +390,18 @@ impl Turn {
         written(py, Ok(request))
     }
 
-    /// Gives the caller's turn away and asks again.
-    #[pyo3(signature = (timeout=None))]
+    /// Gives that owner's turn away and asks again.
+    #[pyo3(signature = (owner, timeout=None))]
     fn _begin_again(
         slf: &Bound<'_, Self>,
         py: Python<'_>,
+        owner: u64,
         timeout: Option<f64>,
     ) -> PyResult<Request> {
         let timeout = optional(timeout)?;
         let turn = slf.get();
-        let held = turn.must_be_mine(py)?;
+        process::check(py)?;
+        let held = turn.must_be_of(py, Owner(owner))?;
         log::begin(py)?;
         let (mutex, module, owner) = (turn.mutex.get(), turn.module.get(), held.owner);
         let (id, answer) = raw::give_away(mutex, module, held.hold, Some(owner), timeout)
@@ -401,9 +410,10 @@ impl Turn {
         written(py, Ok(Request::new(slf, owner, id, answer)))
     }
 
-    /// Begins a sleep inside the caller's turn.
-    fn _begin_sleep(&self, py: Python<'_>, seconds: f64) -> PyResult<Sleep> {
-        let held = self.must_be_mine(py)?;
+    /// Begins a sleep inside that owner's turn.
+    fn _begin_sleep(&self, py: Python<'_>, owner: u64, seconds: f64) -> PyResult<Sleep> {
+        process::check(py)?;
+        let held = self.must_be_of(py, Owner(owner))?;
         let pass = held.grant.token.is_none();
         let sleep = raw::Sleep::new(self.mutex.get(), held.hold, pass, duration(seconds)?);
         Ok(Sleep { state: std::sync::Mutex::new((sleep, None)) })

@@ -9,7 +9,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// Only the main thread runs signal handlers, so only it looks up this often while it waits.
-const SLICE: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(20);
 
 struct Unpark(Thread);
 

@@ -686,11 +686,13 @@ impl Oracle {
         };
         let nests = own_turn.is_some_and(same);
         let holds_other = own_turn.is_some() && !nests;
-        if nests {
+        let nested = self.turn().map_or(0, |turn| turn.open().count());
+        let too_deep = nests && nested >= self.roster.limits.waiters;
+        if nests && !too_deep {
             return self.nest(&ask.request, module);
         }
         let timeout = ask.timeout.unwrap_or(settings.timeout);
-        let refusal = self.refusal(ask, &settings, holds_other);
+        let refusal = self.refusal(ask, &settings, (holds_other, too_deep));
         let about = (Some(ask.request.clone()), Some(module), None);
         let recorded = settings.mode != Mode::Off || refusal.is_some();
         if recorded {
@@ -724,12 +726,18 @@ impl Oracle {
         });
     }
 
-    fn refusal(&self, ask: &Ask, module: &Module, holds_other: bool) -> Option<Refused> {
+    fn refusal(
+        &self,
+        ask: &Ask,
+        module: &Module,
+        (holds_other, too_deep): (bool, bool),
+    ) -> Option<Refused> {
         let enforced = module.mode == Mode::Enforced;
         let waiting = self.asks.iter().filter(|w| !w.over).count();
         let passing = self.passes.iter().filter(|p| p.end.is_none()).count();
         let checks = [
             ("not_holder", ask.within.as_ref().is_some_and(|hold| !self.is_open(hold))),
+            ("queue_full", too_deep),
             ("would_deadlock", holds_other && enforced),
             ("closed", self.closed),
             ("disabled", module.disabled),

@@ -5,9 +5,9 @@ use crate::common::{
 };
 use packet_mutex::{PacketMutex, all_but_urgent};
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber, subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 #[derive(Clone, Default)]
@@ -30,8 +30,16 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
+/// As long as a process has had but one subscriber, `tracing` takes the view of whatever thread comes first to a line for
+/// that of all; other tests have threads without any.
+fn always_listen() {
+    static LISTENERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    LISTENERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+}
+
 /// The lines that this thread's calls write.
 fn lines_of(work: impl FnOnce()) -> Vec<String> {
+    always_listen();
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     subscriber::with_default(subscriber, work);
@@ -162,6 +170,7 @@ fn an_unknown_module_is_told_once() {
 #[test]
 fn nothing_is_written_below_the_level_that_is_listened_to() {
     let mutex = PacketMutex::new(crate::common::no_delay());
+    always_listen();
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry()
         .with(tracing_subscriber::filter::LevelFilter::from_level(Level::WARN))

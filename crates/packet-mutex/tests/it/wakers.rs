@@ -7,10 +7,10 @@ use crate::common::{
 use packet_mutex::{Alarm, Clock, Error, ManualClock, PacketMutex, Roster, Slept, Time};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
-use std::thread;
+use std::thread::{self, ThreadId};
 
 /// A waker made of two closures.
 struct Hostile<W: Fn(), D: Fn()> {
@@ -201,12 +201,20 @@ fn a_check_may_call_the_mutex_and_end_turns() {
 #[derive(Clone, Debug, Default)]
 struct BadClock {
     clock: ManualClock,
-    bad: Arc<AtomicBool>,
+    /// The thread whose next look at it panics.
+    bad_for: Arc<Mutex<Option<ThreadId>>>,
+}
+
+impl BadClock {
+    fn be_bad(&self) {
+        *self.bad_for.lock().unwrap() = Some(thread::current().id());
+    }
 }
 
 impl Clock for BadClock {
     fn now(&self) -> Time {
-        assert!(!self.bad.swap(false, Ordering::SeqCst), "a bad clock");
+        let bad = self.bad_for.lock().unwrap().take_if(|id| *id == thread::current().id());
+        assert!(bad.is_none(), "a bad clock");
         self.clock.now()
     }
 
@@ -230,10 +238,11 @@ fn a_mutex_that_broke_lets_nobody_in_and_nobody_hang() {
     };
     thread::scope(|s| {
         let waiter = s.spawn(|| mutex.acquire("eater").map(drop));
-        let reader = s.spawn(|| mutex.events().wait(secs(60)));
         until_waiting(&mutex, 1);
+        let mut events = mutex.events();
+        let reader = s.spawn(move || events.wait(secs(60)));
         thread::sleep(ms(20));
-        clock.bad.store(true, Ordering::SeqCst);
+        clock.be_bad();
         assert!(catch_unwind(AssertUnwindSafe(|| mutex.status())).is_err());
         // It sleeps no longer, and is told in the only way that cannot be overlooked.
         assert!(waiter.join().is_err());
@@ -253,7 +262,7 @@ fn turns_of_a_broken_mutex_unwind() {
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let _outer = mutex.acquire("fisher").unwrap();
         let _inner = mutex.acquire("stacker").unwrap();
-        clock.bad.store(true, Ordering::SeqCst);
+        clock.be_bad();
         let _ = mutex.status();
     }));
     assert!(unwound.is_err());

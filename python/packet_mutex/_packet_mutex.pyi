@@ -136,6 +136,10 @@ class Turn:
         """Is this a pass of a module that is only observed or off, which excludes nobody?"""
 
     @property
+    def depth(self) -> int:
+        """How many turns of the caller are open around this one: 0 for a turn of its own."""
+
+    @property
     def waited(self) -> float:
         """How long the ask waited, in seconds."""
 

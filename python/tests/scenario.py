@@ -6,9 +6,11 @@ A scenario's README says what the lines mean. A front that cannot do what a line
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import os
 import queue
-import shlex
+import re
 import threading
 import time
 import tomllib
@@ -33,6 +35,12 @@ class LeftOut(Exception):
 
 def nanos(text: str | Decimal) -> int:
     return int(Decimal(text) * SECOND)
+
+
+def split(text: str) -> list[str]:
+    """Words, and texts in quotes."""
+    words = re.findall(r'"(?:[^"\\]|\\.)*"|\S+', text)
+    return [json.loads(word) if word.startswith('"') else word for word in words]
 
 
 def seconds(value: Any) -> str:
@@ -145,18 +153,18 @@ class Scenario:
             if line[0] in "|!=":
                 steps[-1].expected.append(line)
             elif line[0] == "+":
-                roster = json.loads(json.dumps(apply(roster, line[1:].split())))
-                steps[-1].roster = roster
+                roster = apply(roster, line[1:].split())
+                steps[-1].roster = copy.deepcopy(roster)
             elif line[0] == "?":
                 steps.append(Step(number, line, at))
             elif line[0].isdigit():
                 if not steps:
-                    header = json.loads(json.dumps(roster))
+                    header = copy.deepcopy(roster)
                 when, text = line.split(maxsplit=1)
                 at = nanos(when)
                 steps.append(Step(number, text, at))
                 if text == "reload":
-                    steps[-1].roster = json.loads(json.dumps(roster))
+                    steps[-1].roster = copy.deepcopy(roster)
             elif line.startswith("title:"):
                 title = line[6:].strip()
             elif line.split()[0] in ROSTER_WORDS:
@@ -227,6 +235,11 @@ class ThreadOwner:
             raise LeftOut("a thread that waits cannot end")
         self.jobs.put(None)
         self.thread.join(20)
+        # Python is done with the thread a moment before the thread is.
+        if not os.path.exists("/proc/self/task"):
+            time.sleep(0.1)
+        while os.path.exists(f"/proc/self/task/{self.thread.native_id}"):
+            time.sleep(0.0005)
 
     def abort(self) -> None:
         self.jobs.put(None)
@@ -309,6 +322,7 @@ class Asked:
         self.told = "pass" if turn.is_pass else f"turn token {turn.token}"
         self.told += f" waited {seconds(Decimal(repr(turn.waited)))} others {turn.others_since_request}"
         self.told += " predecessor_abandoned" if turn.predecessor_abandoned else ""
+        self.told += f" depth {turn.depth}" if turn.depth else ""
         self.done = True
 
 
@@ -354,6 +368,8 @@ class Front:
         self.names: dict[int, str] = {}
         self.asked: dict[str, Asked] = {}
         self.owners: dict[str, Any] = {}
+        self.newest: dict[int, str] = {}
+        self.spoken_of = ""
 
     def write(self, roster: dict[str, Any]) -> Path:
         path = self.folder / "roster.toml"
@@ -409,9 +425,11 @@ class Front:
         gap = "" if number == self.seq + 1 else f" (seq {number})"
         self.seq = number
         text = f"| {moment(event['t'])} {event['event']}"
-        if "request" in event:
+        if event["event"] == "not_holder" and self.spoken_of:
+            text += f" {self.spoken_of}"
+        elif "request" in event:
             text += f" {self.name(event['request'])}"
-        if "module" in event:
+        if "module" in event and not self.spoken_of:
             text += f" {event['module']}"
         if event.get("token") is not None:
             text += f" token {event['token']}"
@@ -461,6 +479,7 @@ class Front:
                     refusal = self.act(step)
                 self.advance(step.at, including=True)
                 results[-1] += self.lines()
+                self.spoken_of = ""
                 results[-1] += [f"! {refusal}"] if refusal else []
                 results[-1] += [f"= {answer}"] if answer is not None else []
         finally:
@@ -478,7 +497,7 @@ class Front:
     # What is done.
 
     def act(self, step: Step) -> str | None:
-        words = shlex.split(step.text)
+        words = split(step.text)
         before = len(self.events)
         try:
             match words:
@@ -577,6 +596,7 @@ class Front:
         self.read()
         known = len(self.events)
         assert asked.turn is not None
+        self.newest[id(asked.turn)] = name
         ask(asked.turn)
 
         def new() -> list[int]:
@@ -602,9 +622,16 @@ class Front:
         if owner == "nobody":
             raise LeftOut("an end by nobody")
 
+        if self.newest[id(self.asked[hold].turn)] != hold:
+            raise LeftOut("a turn that was yielded and got back is one object")
+
         def leave(turn: pm.Turn) -> None:
             if how == "declines":
                 turn.decline()
+            elif not turn:
+                # A release of what is not held is about the module.
+                self.spoken_of = hold
+                turn.release()
             elif how == "panics":
                 turn.__exit__(KeyError, KeyError(), None)
             else:
@@ -616,7 +643,7 @@ class Front:
 
     def query(self, text: str) -> str:
         status = json.loads(self.mutex._status(), parse_float=Decimal)
-        match shlex.split(text):
+        match split(text):
             case [name, "told"]:
                 asked = self.asked[name]
                 if not asked.done:

@@ -152,6 +152,27 @@ impl Turn {
         Some(raw::end(self.mutex.get(), held.hold, Some(owner), how))
     }
 
+    /// Who ends somebody else's turn is refused, and that is written down (S6).
+    fn refuse(&self, owner: Owner) {
+        let mutex = self.mutex.get();
+        let other = self.held().newest;
+        if let Some(other) = other.filter(|other| raw::holds(mutex, other.hold)) {
+            let _ = raw::end(mutex, other.hold, Some(owner), Leave::Released);
+        }
+    }
+
+    /// The caller's open turn, which it is about to end.
+    fn to_end(&self, py: Python<'_>, owner: Option<Owner>) -> PyResult<Held> {
+        process::check(py)?;
+        let owner = match owner {
+            Some(owner) => owner,
+            None => owners::current(py, self.mutex.get())?,
+        };
+        log::begin(py)?;
+        let held = self.must_be_of(py, owner).inspect_err(|_| self.refuse(owner));
+        written(py, held)
+    }
+
     /// The caller's open turn.
     fn mine(&self, py: Python<'_>) -> PyResult<Option<Held>> {
         if process::is_forked() {
@@ -226,11 +247,7 @@ impl Turn {
         log::begin(py)?;
         let owner = owners::current(py, mutex)?;
         if self.leave(owner, how).is_none() {
-            // Somebody else's turn: the mutex refuses that and writes it down (S6).
-            let other = self.held().newest;
-            if let Some(other) = other.filter(|other| raw::holds(mutex, other.hold)) {
-                let _ = raw::end(mutex, other.hold, Some(owner), how);
-            }
+            self.refuse(owner);
         }
         log::flush(py)?;
         Ok(false)
@@ -275,7 +292,7 @@ impl Turn {
 
     /// Ends a turn in which nothing was sent: no delay starts.
     fn decline(&self, py: Python<'_>) -> PyResult<()> {
-        let held = self.must_be_mine(py)?;
+        let held = self.to_end(py, None)?;
         log::begin(py)?;
         let left = self.leave(held.owner, Leave::Declined);
         log::flush(py)?;
@@ -295,7 +312,7 @@ impl Turn {
     #[pyo3(signature = (timeout=None))]
     fn yield_now(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let timeout = optional(timeout)?;
-        let held = self.must_be_mine(py)?;
+        let held = self.to_end(py, None)?;
         log::begin(py)?;
         let (mutex, module, owner) = (self.mutex.get(), self.module.get(), held.owner);
         let (id, answer) = raw::give_away(mutex, module, held.hold, Some(owner), timeout)
@@ -342,6 +359,12 @@ impl Turn {
     #[getter]
     fn is_pass(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.mine(py)?.is_some_and(|held| held.grant.token.is_none()))
+    }
+
+    /// How many turns of the caller are open around this one.
+    #[getter]
+    fn depth(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.mine(py)?.map_or(0, |held| held.grant.depth))
     }
 
     /// How long the ask waited, in seconds.
@@ -400,8 +423,7 @@ impl Turn {
     ) -> PyResult<Request> {
         let timeout = optional(timeout)?;
         let turn = slf.get();
-        process::check(py)?;
-        let held = turn.must_be_of(py, Owner(owner))?;
+        let held = turn.to_end(py, Some(Owner(owner)))?;
         log::begin(py)?;
         let (mutex, module, owner) = (turn.mutex.get(), turn.module.get(), held.owner);
         let (id, answer) = raw::give_away(mutex, module, held.hold, Some(owner), timeout)

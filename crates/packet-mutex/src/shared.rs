@@ -412,3 +412,42 @@ impl fmt::Debug for Shared {
         f.debug_struct("PacketMutex").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(pm_loom)))]
+mod tests {
+    use crate::{ManualClock, PacketMutex, Roster, Slept};
+    use std::thread;
+    use std::time::Duration;
+
+    /// What waited is forgotten when it is done, whether it got what it waited for or not.
+    #[test]
+    fn nothing_is_left_behind() {
+        let clock = ManualClock::new();
+        let mutex = PacketMutex::builder(Roster::default()).clock(clock.clone()).build();
+        let step = Duration::from_millis(1);
+        let mut events = mutex.events();
+        let turn = mutex.acquire("fisher").unwrap();
+        events.take();
+        thread::scope(|s| {
+            let threads = [
+                s.spawn(|| {
+                    (0..200).for_each(|_| {
+                        assert!(mutex.request("eater").timeout(step).acquire().is_err());
+                    });
+                }),
+                s.spawn(move || (0..200).for_each(|_| drop(events.wait(step)))),
+            ];
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                clock.advance(step);
+                thread::yield_now();
+            }
+        });
+        (0..1000).for_each(|_| assert_eq!(turn.sleep(Duration::ZERO), Slept::Whole));
+        mutex.shared.with(|state, _| {
+            assert!(state.askers.is_empty());
+            assert!(state.sleepers.by_key.is_empty() && state.readers.by_key.is_empty());
+            assert!(state.alarms.len() < 10, "{:?}", state.alarms);
+        });
+        drop(turn);
+    }
+}

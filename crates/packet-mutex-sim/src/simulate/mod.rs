@@ -19,13 +19,17 @@
 //! assert!(outcome.modules.iter().all(|module| module.turns > 0));
 //! ```
 
+mod campaign;
+mod checker;
 mod crew;
 mod draw;
 mod faults;
+mod shrink;
 
 mod tally;
 mod world;
 
+pub use campaign::{Broken, Campaign, Counts};
 pub use crew::{Burst, Crew, Demand, Source, When, Work};
 pub use draw::Draw;
 pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};

@@ -1,0 +1,334 @@
+//! Campaigns: random crews at work while things go wrong, for as many hours as one can afford.
+
+use super::checker::Checker;
+use super::crew::{Burst, Demand, Source, When, Work};
+use super::draw::{Draw, dice, stream};
+use super::faults::Faults;
+use super::shrink::{Rosters, Tape, action, caught, scenario, shrink};
+use super::world::{Observer, World};
+use crate::action::Action;
+use crate::front::{ArbiterFront, Front};
+use crate::hour::Dice;
+use crate::log::Name;
+use crate::oracle::Oracle;
+use crate::seconds::{Nanos, SECOND};
+use packet_mutex_arbiter::{
+    Arbiter, DelaySpec, Event, EventKind, Input, Limits, ModuleSpec, Roster, RosterSpec, Start,
+};
+use std::time::Duration;
+
+const NAMES: [&str; 6] = ["runemaker", "trainer", "fisher", "auto_loot", "stacker", "eater"];
+/// Of so many runs, one is compared with the oracle too, for its first hour: it is thorough and slow.
+const ORACLE_EVERY: u64 = 64;
+
+/// One run of a campaign.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// Fixes the crew, its chances and what goes wrong.
+    pub seed: u64,
+    /// How long it is.
+    pub hours: u32,
+}
+
+/// What happened in runs of a campaign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs.
+    pub runs: u64,
+    /// Simulated hours.
+    pub hours: u64,
+    /// What was handed in, ticks included.
+    pub inputs: u64,
+    /// Events that were judged.
+    pub events: u64,
+    /// Turns, nested ones not counted.
+    pub turns: u64,
+    /// Turns that were abandoned.
+    pub abandoned: u64,
+    /// Requests that ended without a turn.
+    pub unserved: u64,
+    /// Hours that the oracle agreed with, event by event.
+    pub oracle_hours: u64,
+}
+
+impl Counts {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Counts) {
+        let pairs = [
+            (&mut self.runs, other.runs),
+            (&mut self.hours, other.hours),
+            (&mut self.inputs, other.inputs),
+            (&mut self.events, other.events),
+            (&mut self.turns, other.turns),
+            (&mut self.abandoned, other.abandoned),
+            (&mut self.unserved, other.unserved),
+            (&mut self.oracle_hours, other.oracle_hours),
+        ];
+        pairs.into_iter().for_each(|(sum, one)| *sum += one);
+    }
+}
+
+/// A run that broke a rule.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The run.
+    pub campaign: Campaign,
+    /// Which rule, and how.
+    pub why: String,
+    /// The shortest scenario that was found to show it, with what the oracle expects; `None` if it could not be shown
+    /// apart from the run.
+    pub scenario: Option<String>,
+}
+
+impl Campaign {
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run(&self) -> Result<Counts, Box<Broken>> {
+        self.judged_by(|roster| roster)
+    }
+
+    /// Judges by another roster than the arbiter's.
+    fn judged_by(&self, rules: impl FnOnce(Roster) -> Roster) -> Result<Counts, Box<Broken>> {
+        let (arbiter, demand) = crew(self.seed);
+        let rosters = Rosters { rules: rules(arbiter.clone()), arbiter };
+        let mut counts = Counts::default();
+        let why = caught(|| {
+            let mut world = self.world(&rosters, &demand, None)?;
+            self.drive(&mut world);
+            counts = world.observer.counts;
+            world.observer.checker.broken().map(String::from)
+        });
+        if let Some(why) = why {
+            return Err(Box::new(self.shrunk(&rosters, &demand, why)));
+        }
+        (counts.runs, counts.hours) = (1, self.hours.into());
+        if self.seed.is_multiple_of(ORACLE_EVERY) {
+            let hour = Campaign { hours: 1, ..*self };
+            let tape = hour.tape(&rosters, &demand);
+            if let Err(why) = as_the_oracle_says(&rosters, &tape) {
+                return Err(Box::new(Broken { campaign: hour, why, scenario: None }));
+            }
+            counts.oracle_hours = 1;
+        }
+        Ok(counts)
+    }
+
+    fn world<'d>(
+        &self,
+        rosters: &Rosters,
+        demand: &'d Demand,
+        tape: Option<Tape>,
+    ) -> Option<World<'d, Watch>> {
+        let checker = Checker::new(&rosters.rules);
+        let watch = Watch { checker, tape, last: 0, counts: Counts::default() };
+        let mut chances = dice(self.seed, stream("faults", ""), 0);
+        // From one in ten seconds to one in about half an hour.
+        let every = (10 * SECOND) << chances.between((0, 8));
+        let faults = Faults::new(chances.roll(), every);
+        // The roster names all modules that work.
+        let world = World::new(demand, rosters.arbiter.clone(), self.seed, watch).ok()?;
+        Some(world.with_faults(faults))
+    }
+
+    /// Runs until the end or until a rule is broken; at the end, the mutex is closed.
+    fn drive(&self, world: &mut World<'_, Watch>) {
+        let end = Nanos::from(self.hours) * 3600 * SECOND;
+        while world.observer.checker.broken().is_none() && world.step(end) {}
+        if world.observer.checker.broken().is_none() {
+            world.hand_in(end, Input::Close);
+            world.hand_in(end, Input::Tick);
+        }
+    }
+
+    /// What is handed in during the run.
+    fn tape(&self, rosters: &Rosters, demand: &Demand) -> Tape {
+        let Some(mut world) = self.world(rosters, demand, Some(Tape::new())) else {
+            return Tape::new();
+        };
+        // What was handed in before a panic counts.
+        let _ = caught(|| {
+            self.drive(&mut world);
+            None
+        });
+        let mut tape = world.observer.tape.take().unwrap_or_default();
+        // What broke may have fallen due after the last of them.
+        tape.push((world.observer.last, Input::Tick));
+        tape
+    }
+
+    fn shrunk(&self, rosters: &Rosters, demand: &Demand, why: String) -> Broken {
+        let tape = shrink(rosters, self.tape(rosters, demand));
+        let scenario = tape.map(|tape| {
+            scenario(rosters, &format!("Seed {} of a campaign: {why}", self.seed), &tape)
+        });
+        Broken { campaign: *self, why, scenario }
+    }
+}
+
+/// Judges, counts, and if it is asked to, writes down what is handed in.
+struct Watch {
+    checker: Checker,
+    tape: Option<Tape>,
+    /// When something was handed in last.
+    last: Nanos,
+    counts: Counts,
+}
+
+impl Observer for Watch {
+    fn input(&mut self, at: Nanos, input: &Input) {
+        self.counts.inputs += 1;
+        self.last = at;
+        if let Some(tape) = self.tape.as_mut().filter(|_| !matches!(input, Input::Tick)) {
+            tape.push((at, input.clone()));
+        }
+        self.checker.input(at, input);
+    }
+
+    fn event(&mut self, event: &Event) {
+        let counts = &mut self.counts;
+        counts.events += 1;
+        match &event.kind {
+            EventKind::Granted { pass: false, .. } => counts.turns += 1,
+            EventKind::Ended { end: packet_mutex_arbiter::End::Abandoned, .. } => {
+                counts.abandoned += 1;
+            }
+            EventKind::Unserved { .. } => counts.unserved += 1,
+            _ => {}
+        }
+        self.checker.event(event);
+    }
+}
+
+/// Compares every event of what is handed in with the oracle's.
+fn as_the_oracle_says(rosters: &Rosters, tape: &Tape) -> Result<(), String> {
+    let names: Vec<Name> =
+        rosters.rules.spec().modules.iter().map(|m| m.name.as_str().into()).collect();
+    let arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
+    let mut front = ArbiterFront::over(arbiter);
+    let mut oracle = Oracle::new(&rosters.rules).forgetting();
+    for (at, input) in tape {
+        let Some(action) = action(input, &names) else { continue };
+        let mut act = |action: &Action| {
+            let (is, should) = (front.act(*at, action).is_ok(), oracle.act(*at, action).is_ok());
+            let (log, expected) = (front.log(), oracle.log());
+            let differs = log.iter().zip(&expected).find(|(is, should)| is != should);
+            match differs {
+                Some((is, should)) => Err(format!("{is}, but the oracle says {should}")),
+                None if log.len() == expected.len() && is == should => Ok(()),
+                None => Err(format!("after {action} at {at} the oracle says something else")),
+            }
+        };
+        act(&action)?;
+    }
+    Ok(())
+}
+
+// Random crews.
+
+/// The crew of a seed: two to six modules with settings and work of their own.
+fn crew(seed: u64) -> (Roster, Demand) {
+    let mut dice = dice(seed, stream("crew", ""), 0);
+    let dice = &mut dice;
+    let count = dice.between((2, NAMES.len() as u64)) as usize;
+    let ms = |ms: u64| Duration::from_millis(ms);
+    let modules: Vec<ModuleSpec> = NAMES[..count]
+        .iter()
+        .map(|name| ModuleSpec {
+            group: one_in(dice, 2).then(|| ["red", "blue"][below(dice, 2)].to_string()),
+            timeout: one_in(dice, 3).then(|| ms(dice.between((0, 20_000)))),
+            handover_delay: one_in(dice, 4).then(|| ms(dice.between((0, 3000)))),
+            longest_turn: one_in(dice, 2).then(|| ms(dice.between((100, 3000)))),
+            urgent: !one_in(dice, 5),
+            ..ModuleSpec::new(name, dice.between((0, 120)) as u8)
+        })
+        .collect();
+    let delays = if one_in(dice, 4) { delays(dice) } else { Vec::new() };
+    let spec = RosterSpec {
+        handover_delay: ms([0, 600, 1000, 2000][below(dice, 4)]),
+        timeout: ms(dice.between((2000, 30_000))),
+        aging: one_in(dice, 2).then(|| ms(dice.between((10, 500)))),
+        starving_after: one_in(dice, 2).then(|| ms(dice.between((1000, 20_000)))),
+        limits: Limits { waiters: [4, 64, 4096][below(dice, 3)], ..Limits::default() },
+        modules,
+        delays,
+        ..RosterSpec::default()
+    };
+    let every = Draw::Exponential(dice.between((5, 60)) * SECOND);
+    let burst = Burst { size: (1, 3), gap: Draw::Uniform(0, SECOND) };
+    let sources = vec![Source { name: "corpse".into(), every, burst }];
+    let works = spec.modules.iter().map(|module| work(&module.name, dice)).collect();
+    // All durations are within bounds, so a roster comes of it.
+    (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
+}
+
+fn delays(dice: &mut Dice) -> Vec<DelaySpec> {
+    let mut side = || ["*", "red", "blue", "runemaker"][below(dice, 4)].to_string();
+    let (from, to) = (side(), side());
+    vec![DelaySpec { from, to, delay: Duration::from_millis(dice.between((0, 2000))) }]
+}
+
+fn work(module: &str, dice: &mut Dice) -> Work {
+    let mean = dice.between((2, 60)) * SECOND;
+    let when = match below(dice, 4) {
+        0..=1 => When::Rest(Draw::Uniform(mean / 2, mean + mean / 2)),
+        2 => When::Every(Draw::Exponential(mean)),
+        _ => When::After { source: 0, reaction: Draw::Uniform(0, 2 * SECOND) },
+    };
+    let mut rarely = |most: u64| dice.between((0, most)) as f64 / 1000.0;
+    Work {
+        module: module.to_string(),
+        when,
+        urgent: rarely(20),
+        declines: rarely(100),
+        panics: rarely(20),
+        dies: rarely(20),
+        stalls: rarely(10),
+        gives_up: rarely(50),
+        burst: Burst { size: (1, 1 + below(dice, 3) as u32), gap: Draw::Uniform(0, SECOND) },
+        actions: (1, 1 + below(dice, 6) as u32),
+        action: Draw::Uniform(0, dice.between((10, 500)) * (SECOND / 1000)),
+        stall: Draw::Lognormal { median: 3 * SECOND, p99: 40 * SECOND },
+        patience: Draw::Exponential(2 * SECOND),
+    }
+}
+
+fn one_in(dice: &mut Dice, n: u64) -> bool {
+    dice.between((1, n)) == 1
+}
+
+fn below(dice: &mut Dice, n: u64) -> usize {
+    dice.between((0, n - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::run;
+    use crate::scenario::Scenario;
+    use std::path::Path;
+
+    /// An arbiter whose delay is a millisecond shorter than the rules say is caught, and a short scenario shows it.
+    #[test]
+    fn a_broken_rule_is_found_and_shrunk_to_a_scenario() {
+        let longer = |roster: Roster| {
+            let mut spec = roster.into_spec();
+            spec.handover_delay += Duration::from_millis(1);
+            Roster::new(spec).unwrap()
+        };
+        let broken = (0..20)
+            .find_map(|seed| Campaign { seed, hours: 1 }.judged_by(longer).err())
+            .expect("a rule is broken");
+        assert!(broken.why.starts_with("S3: "), "{}", broken.why);
+        let text = broken.scenario.expect("it is shrunk");
+        let scenario = Scenario::parse(Path::new("shrunk"), &text).unwrap();
+        assert!(scenario.steps.len() <= 6, "{text}");
+        // It holds where the rule is kept, and not on the arbiter that broke it.
+        run(&scenario, &mut ArbiterFront::new(&scenario)).unwrap_or_else(|why| panic!("{why}"));
+        let (wrong, _) = crew(broken.campaign.seed);
+        let mut wrong = ArbiterFront::over(Arbiter::new(wrong, Start::default()));
+        run(&scenario, &mut wrong).unwrap_err();
+    }
+}

@@ -1,0 +1,202 @@
+//! From a run that broke a rule to a short scenario that shows it.
+
+use super::checker::Checker;
+use super::world::Observer;
+use crate::action::{Action, Ask, How, Level};
+use crate::log::Name;
+use crate::oracle::Oracle;
+use crate::run::{Timers, results};
+use crate::scenario::Scenario;
+use crate::seconds::{Nanos, nanos};
+use packet_mutex_arbiter::{Arbiter, Below, Input, Leave, Owner, RequestId, Roster, Start, Time};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What was handed to an arbiter, and when; time that merely passed is left out.
+pub(super) type Tape = Vec<(Nanos, Input)>;
+
+/// The rosters of a run: the arbiter's, and the one that it is judged by. They differ only where a test wants a rule broken.
+#[derive(Clone, Debug)]
+pub(super) struct Rosters {
+    pub(super) arbiter: Roster,
+    pub(super) rules: Roster,
+}
+
+/// Which rule is broken when these inputs are handed in, if one is.
+pub(super) fn replay(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<String> {
+    caught(|| {
+        let mut arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
+        let mut checker = Checker::new(&rosters.rules);
+        let mut seen = 0;
+        let mut hand_in = |arbiter: &mut Arbiter, at: Nanos, input: Input| {
+            checker.input(at, &input);
+            let _ = arbiter.handle(Time::from_nanos(at), input);
+            while arbiter.poll_output().is_some() {}
+            for event in arbiter.events_since(seen).1 {
+                seen = event.seq;
+                checker.event(event);
+            }
+            checker.broken().map(String::from)
+        };
+        let mut numbered = 0;
+        for (at, input) in tape {
+            while let Some(due) = arbiter.poll_timeout().map(Time::as_nanos).filter(|due| due < at)
+            {
+                if let Some(why) = hand_in(&mut arbiter, due, Input::Tick) {
+                    return Some(why);
+                }
+            }
+            // Requests keep the numbers that they had, so that what speaks of them still does.
+            while made(input).is_some_and(|id| id.0 > numbered) {
+                numbered = arbiter.next_request().0;
+            }
+            if let Some(why) = hand_in(&mut arbiter, *at, input.clone()) {
+                return Some(why);
+            }
+        }
+        checker.settle();
+        checker.broken().map(String::from)
+    })
+}
+
+/// What a run says, or the panic that it ended with: an arbiter that finds its own state wrong panics.
+pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of some kind");
+        Some(format!("panicked: {}", text.lines().next().unwrap_or_default()))
+    })
+}
+
+/// A short tape that breaks a rule too. `None`: this one does not, when it is replayed.
+pub(super) fn shrink(rosters: &Rosters, tape: Tape) -> Option<Tape> {
+    let breaks = |tape: &[(Nanos, Input)]| replay(rosters, tape).is_some();
+    // Most of what came long before does not matter.
+    let mut length = 1;
+    let mut tape = loop {
+        let tail = without_loose_ends(&tape[tape.len().saturating_sub(length)..]);
+        if breaks(&tail) {
+            break tail;
+        }
+        if length >= tape.len() {
+            return None;
+        }
+        length *= 2;
+    };
+    // Parts are left out, smaller and smaller ones (A. Zeller's delta debugging, simplified).
+    let mut part = tape.len().div_ceil(2);
+    while part > 0 {
+        let mut at = 0;
+        let before = tape.len();
+        while at < tape.len() {
+            let end = (at + part).min(tape.len());
+            let shorter = without_loose_ends(&[&tape[..at], &tape[end..]].concat());
+            if breaks(&shorter) {
+                tape = shorter;
+            } else {
+                at = end;
+            }
+        }
+        if part > 1 || tape.len() == before {
+            part /= 2;
+        }
+    }
+    let first = tape.first().map_or(0, |(at, _)| *at);
+    let early: Tape = tape.iter().map(|(at, input)| (at - first, input.clone())).collect();
+    Some(if breaks(&early) { early } else { tape })
+}
+
+/// The scenario file: these inputs, and what the oracle says must come of them.
+pub(super) fn scenario(rosters: &Rosters, title: &str, tape: &Tape) -> String {
+    let names: Vec<Name> =
+        rosters.rules.spec().modules.iter().map(|m| m.name.as_str().into()).collect();
+    let actions: Vec<(Nanos, Action)> =
+        tape.iter().filter_map(|(at, input)| Some((*at, action(input, &names)?))).collect();
+    let scenario = Scenario::from_actions(title, rosters.rules.clone(), &actions);
+    let expected = results(&scenario, &mut Oracle::new(&rosters.rules), Timers::Prompt);
+    scenario.text_with(&expected)
+}
+
+/// The request that an input makes.
+fn made(input: &Input) -> Option<RequestId> {
+    match input {
+        Input::Request(request) => Some(request.id),
+        Input::Yield { id, .. } => Some(*id),
+        _ => None,
+    }
+}
+
+/// Leaves out what speaks of requests and owners that are not there any more.
+fn without_loose_ends(tape: &[(Nanos, Input)]) -> Tape {
+    let (mut requests, mut owners) = (BTreeSet::new(), BTreeSet::new());
+    let is_known = |(_, input): &&(Nanos, Input)| {
+        let known = match input {
+            Input::End { hold, .. } | Input::Yield { hold, .. } => requests.contains(hold),
+            Input::Withdraw { request } => requests.contains(request),
+            Input::OwnerLost { owner } => owners.contains(owner),
+            _ => true,
+        };
+        if let Input::Request(request) = input {
+            owners.extend(request.owner);
+        }
+        requests.extend(made(input).filter(|_| known));
+        known
+    };
+    tape.iter().filter(is_known).cloned().collect()
+}
+
+/// An input in a scenario's words. An owner is called as its first request.
+pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
+    let request = |id: &RequestId| Name::from(format!("r{}", id.0));
+    let owner = |owner: &Owner| Name::from(format!("r{}", owner.0));
+    let module = |module: &packet_mutex_arbiter::ModuleId| {
+        modules.get(module.index()).cloned().unwrap_or_else(|| "".into())
+    };
+    Some(match input {
+        Input::Tick => Action::Tick,
+        Input::Request(asked) => Action::Ask(Ask {
+            owner: asked.owner.as_ref().map(owner),
+            urgent: asked.urgent,
+            timeout: asked.timeout.map(nanos),
+            ..Ask::new(&request(&asked.id), &module(&asked.module))
+        }),
+        Input::End { hold, owner: by, how } => Action::End {
+            hold: request(hold),
+            owner: by.as_ref().map(owner),
+            how: match how {
+                Leave::Released => How::Released,
+                Leave::Panicked => How::Panicked,
+                Leave::Declined => How::Declined,
+            },
+        },
+        Input::Yield { hold, owner: by, id, timeout } => Action::Yield {
+            hold: request(hold),
+            owner: by.as_ref().map(owner),
+            request: request(id),
+            timeout: timeout.map(nanos),
+        },
+        Input::Withdraw { request: it } => Action::Withdraw(request(it)),
+        Input::OwnerLost { owner: lost } => Action::OwnerLost(owner(lost)),
+        Input::Cancel { module: it } => Action::Cancel(module(it)),
+        Input::Disable { module: it } => Action::Disable(module(it)),
+        Input::Enable { module: it } => Action::Enable(module(it)),
+        Input::SetMode { module: it, mode } => Action::SetMode(module(it), *mode),
+        Input::Pause { reason, below, lasts } => Action::Pause {
+            reason: reason.clone(),
+            below: match below {
+                Below::Priority(level) => Level::Priority(*level),
+                Below::Urgent => Level::Urgent,
+            },
+            lasts: lasts.map(nanos),
+        },
+        Input::Resume { reason } => Action::Resume(reason.clone()),
+        Input::Close => Action::Close,
+        // No campaign does these.
+        Input::EndModule { .. }
+        | Input::Claim { .. }
+        | Input::Acknowledge { .. }
+        | Input::Heartbeat { .. }
+        | Input::Reload(_)
+        | Input::Reset { .. } => return None,
+    })
+}

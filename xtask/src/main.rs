@@ -5,6 +5,7 @@ mod bench;
 mod command;
 mod gen_docs;
 mod no_std;
+mod pictures;
 mod practice;
 mod report;
 mod steps;
@@ -14,10 +15,12 @@ mod tools;
 use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 4] = [
+const TASKS: [(&str, &str); 6] = [
     ("test", "all checks and all tests, with a summary"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
+    ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
+    ("pictures", "practises and makes the pictures of its timeline in docs/images"),
     (
         "practice-seeds [N] [SECONDS]",
         "practice over N seeds (20 of 30 s) and a table of what went wrong",
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::bench(options),
         ["gen"] => gen_docs::write(),
         ["gen", "--check"] => gen_docs::check().map(|_| true),
+        ["mutants", rule @ ..] => command::run(&mut mutants(rule)).map(|()| true),
+        ["pictures"] => pictures::make().map(|()| true),
         ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
         _ => Err(usage()),
     };
@@ -45,8 +50,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// The simulator's own driver.
+fn mutants(rule: &[&str]) -> std::process::Command {
+    let driver = ["run", "--package", "packet-mutex-sim", "--bin", "mutants", "--"];
+    let mut command = command::cargo(&driver);
+    command.args(rule);
+    command
+}
+
 fn usage() -> String {
-    let tasks = TASKS.map(|(task, does)| format!("  cargo xtask {task:<30} {does}\n"));
+    let tasks = TASKS.map(|(task, does)| format!("  cargo xtask {task:<29} {does}\n"));
     format!("Usage:\n{}", tasks.concat())
 }
 

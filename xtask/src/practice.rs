@@ -2,7 +2,7 @@
 
 use crate::command::{cargo, run};
 use serde_json::Value;
-use std::process::Stdio;
+use std::process::Command;
 
 /// What can go wrong, by the names in the JSON.
 const WRONGS: [&str; 5] =
@@ -67,14 +67,23 @@ fn build() -> Result<(), String> {
 /// The JSON of one practice, with the exit code that came with it under `exit`.
 fn play(seconds: u64, seed: u64) -> Result<Value, String> {
     let (length, seed) = (seconds.to_string(), seed.to_string());
-    let mut command =
-        cargo(&["run", "--quiet", "--release", "--package", "packet-mutex-cli", "--"]);
-    command.args(["practice", "--json", "--seconds", &length, "--seed", &seed]);
-    let output = command.stderr(Stdio::inherit()).output().map_err(|why| why.to_string())?;
-    let mut outcome: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|why| format!("practice did not write one JSON object: {why}"))?;
+    let mut command = packet_mutex(&["practice", "--json", "--seconds", &length, "--seed", &seed]);
+    // Its live view goes to stderr; it is of interest only if there is nothing else.
+    let output = command.output().map_err(|why| why.to_string())?;
+    let mut outcome: Value = serde_json::from_slice(&output.stdout).map_err(|why| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("practice did not write one JSON object: {why}\n{errors}")
+    })?;
     outcome["exit"] = output.status.code().into();
     Ok(outcome)
+}
+
+/// The command line of the release build.
+pub(crate) fn packet_mutex(args: &[&str]) -> Command {
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--package", "packet-mutex-cli", "--"]);
+    command.args(args);
+    command
 }
 
 /// What is not as the documentation promises.

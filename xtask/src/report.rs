@@ -132,8 +132,7 @@ pub(crate) fn run(steps: &[Step]) -> bool {
     }
     println!("\n{:<8} {:>8} {:>8}  step\n{table}", "", "time", "tests");
     println!(
-        "steps: {} passed, {} failed, {} skipped; tests: {} passed, {} failed (those that a step ran \
-         with `--ignored` are counted there); total {}",
+        "steps: {} passed, {} failed, {} skipped; tests: {} passed, {} failed; total {}",
         counts.passed,
         counts.failed,
         counts.ignored,

@@ -17,6 +17,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "features of packet-mutex", run: features },
         Step { name: "generated references", run: references },
         Step { name: "documents and sources", run: documents },
+        Step { name: "mutants of the rules", run: mutants },
         Step { name: "loom models", run: loom },
         Step { name: "timeline in a browser", run: browser },
         Step { name: "dependencies", run: dependencies },
@@ -96,11 +97,20 @@ fn documents() -> Result<Done, Failed> {
     Ok(Done::with(texts::check()?))
 }
 
+/// With a rule taken out of the arbiter, a scenario must fail.
+fn mutants() -> Result<Done, Failed> {
+    let mut caught = 0;
+    let all =
+        watch(&mut crate::mutants(&[]), |line| caught += usize::from(line.contains(": caught")))?;
+    if all {
+        Ok(Done::with(format!("{caught}, each caught by a scenario that cites its rule")))
+    } else {
+        Err(format!("{caught} were caught, others were not").into())
+    }
+}
+
 /// The models have a target directory of their own: the flag would rebuild everything else otherwise.
 fn loom() -> Result<Done, Failed> {
-    if !root().join("crates/packet-mutex/tests/loom.rs").exists() {
-        return Ok(Done::skipped("there are no models yet"));
-    }
     let mut command = cargo(&["test", "--release", "--package", "packet-mutex", "--test", "loom"]);
     command.env("RUSTFLAGS", "--cfg pm_loom").env("CARGO_TARGET_DIR", root().join("target/loom"));
     tests(&mut command)

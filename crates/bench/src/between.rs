@@ -4,7 +4,6 @@
 //! free every time. So here the holder keeps the lock until the other thread has asked and had time to fall asleep, and does
 //! not ask again before the other has it. Every sample is a real handover to a sleeping thread.
 
-use std::hint::spin_loop;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -52,8 +51,9 @@ pub(crate) fn handovers<G>(take: impl Fn(usize) -> G + Sync, count: usize) -> Ve
     samples
 }
 
+/// Lets others have the processor meanwhile: the thread that is woken may have been given this very one.
 fn wait_for(happened: impl Fn() -> bool) {
     while !happened() {
-        spin_loop();
+        std::thread::yield_now();
     }
 }

@@ -1,0 +1,16 @@
+"""Eats when hungry."""
+
+from core.packet_mutex import PacketMutex
+from game import FISH, MEAT, Game, slot
+
+
+def wants(game: Game) -> bool:
+    """Is there something to do?"""
+    return game.state.fed_ms < 30_000 and game.state.find(FISH, MEAT) is not None
+
+
+def cycle(game: Game) -> None:
+    with PacketMutex("eater"):
+        meal = game.state.find(FISH, MEAT)
+        if meal is not None:
+            game.use(slot(0, meal), game.state.backpack[meal][0])

@@ -1,0 +1,14 @@
+"""Eats when hungry."""
+
+from game import FISH, MEAT, Game, slot
+
+
+def wants(game: Game) -> bool:
+    """Is there something to do?"""
+    return game.state.fed_ms < 30_000 and game.state.find(FISH, MEAT) is not None
+
+
+def cycle(game: Game) -> None:
+    meal = game.state.find(FISH, MEAT)
+    if meal is not None:
+        game.use(slot(0, meal), game.state.backpack[meal][0])

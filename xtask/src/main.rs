@@ -15,11 +15,12 @@ mod tools;
 use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 6] = [
+const TASKS: [(&str, &str); 7] = [
     ("test", "all checks and all tests, with a summary"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
     ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
+    ("sim [--hours N] …", "random crews in virtual time while things go wrong, judged as they run"),
     ("pictures", "practises and makes the pictures of its timeline in docs/images"),
     (
         "practice-seeds [N] [SECONDS]",
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["gen"] => gen_docs::write(),
         ["gen", "--check"] => gen_docs::check().map(|_| true),
         ["mutants", rule @ ..] => command::run(&mut mutants(rule)).map(|()| true),
+        ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
         ["pictures"] => pictures::make().map(|()| true),
         ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
         _ => Err(usage()),
@@ -48,6 +50,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The simulator's campaign, with its own options.
+fn campaign(options: &[&str]) -> std::process::Command {
+    let campaign = ["run", "--release", "--package", "packet-mutex-sim", "--bin", "campaign", "--"];
+    let mut command = command::cargo(&campaign);
+    command.args(options);
+    command
 }
 
 /// The simulator's own driver.

@@ -5,6 +5,7 @@ import sys
 
 from ._packet_mutex import run_command
 
-# The command ends by Ctrl-C at once, as the one without Python does.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-sys.exit(run_command(["packet-mutex", *sys.argv[1:]]))
+if __name__ == "__main__":
+    # Ctrl-C ends the command at once, as it does the one without Python.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(run_command(["packet-mutex", *sys.argv[1:]]))

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import Any, Protocol, overload
 
 from . import _packet_mutex as _core
 from ._events import Event, Events, Subscription
@@ -167,17 +167,6 @@ class PacketMutex(Turn):
     """
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        def __new__(
-            cls,
-            module: str,
-            timeout: float | None = None,
-            *,
-            urgent: bool = False,
-            valid_if: Callable[[], object] | None = None,
-        ) -> PacketMutex: ...
 
     acquire = _Acquire()
     release = _Release()

@@ -6,6 +6,21 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "EventLoop",
+    "Events",
+    "ManualClock",
+    "Mutex",
+    "Request",
+    "Sleep",
+    "Turn",
+    "after_fork_in_child",
+    "at_exit",
+    "run_command",
+]
+
 def run_command(args: Sequence[str | os.PathLike[str]]) -> int:
     """Runs the command ``packet-mutex`` with these arguments, the first its own name, and gives its exit code."""
 
@@ -38,7 +53,7 @@ class EventLoop:
     """Where the waiting tasks of one event loop are woken."""
 
     def __new__(cls, event_loop: AbstractEventLoop) -> Self: ...
-    def __call__(self) -> None:
+    def wake(self) -> None:
         """Wakes the tasks that are ready; runs in the loop."""
 
 @final
@@ -75,6 +90,7 @@ class Sleep:
     def whole(self) -> bool:
         """Was it the whole time?"""
 
+@disjoint_base
 class Turn:
     """An ask for turns of one module; while the caller holds one, that turn."""
 
@@ -163,6 +179,7 @@ class Turn:
     def _begin_sleep(self, owner: int, seconds: float) -> Sleep:
         """Begins a sleep inside that owner's turn."""
 
+@disjoint_base
 class Mutex:
     """A lock that modules share."""
 

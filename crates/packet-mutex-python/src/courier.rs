@@ -81,7 +81,8 @@ impl Room {
     fn call_in(self: Arc<Self>, py: Python<'_>) {
         let called = self.event_loop.call0(py).and_then(|event_loop| {
             let room = Bound::new(py, EventLoop { room: self.clone() })?;
-            event_loop.call_method1(py, pyo3::intern!(py, "call_soon_threadsafe"), (room,))
+            let wake = room.getattr(pyo3::intern!(py, "wake"))?;
+            event_loop.call_method1(py, pyo3::intern!(py, "call_soon_threadsafe"), (wake,))
         });
         if called.is_err() {
             // The loop is closed or gone, and with it who waited.
@@ -106,7 +107,7 @@ impl EventLoop {
     }
 
     /// Wakes the tasks that are ready. Runs in the loop.
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
         self.room.called.store(false, Ordering::SeqCst);
         let ready = std::mem::take(&mut *self.room.ready());
         for sleeper in ready {

@@ -13,13 +13,13 @@ from conftest import Asker, held, until, waits
 def test_mutexes_by_name(tmp_path):
     file = tmp_path / "roster.toml"
     file.write_text('handover_delay = "0s"\n[modules.arm]\npriority = 90\n')
-    robot = pm.Mutex("robot", roster=file)
-    assert robot.name == "robot" and "arm" in robot.roster
+    robot = pm.Mutex("two-arms", roster=file)
+    assert robot.name == "two-arms" and "arm" in robot.roster
     with robot.turn("arm") as turn, pm.PacketMutex("fisher"):
-        assert turn and pm.Mutex("robot").status()["current_holder"] == "arm"
-    assert pm.Mutex("robot", roster=file).name == "robot"
+        assert turn and pm.Mutex("two-arms").status()["current_holder"] == "arm"
+    assert pm.Mutex("two-arms", roster=file).name == "two-arms"
     with pytest.raises(pm.RosterDiffers) as caught:
-        pm.Mutex("robot", timeout=1)
+        pm.Mutex("two-arms", timeout=1)
     assert "timeout" in caught.value.fields
     with pytest.raises(pm.InvalidName):
         pm.Mutex("no name")

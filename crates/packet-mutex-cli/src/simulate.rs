@@ -385,30 +385,30 @@ fn write_report(file: &Path, args: &Args, runs: &[Run<'_>]) -> Result<(), String
 /// A typical stretch of a run, and the one around its worst wait.
 fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String> {
     let end = run.outcome.length;
-    let mut stretches = vec![typical..(typical + WINDOW).min(end)];
-    let mut notes = vec![format!(
+    let file = &run.file.file;
+    let note = format!(
         "From {}: the two minutes whose turns and waits are nearest to the average{}; the other {} are left out.",
         clock(typical),
         if run.outcome.typical == typical { "" } else { " of the first crew" },
         clock(end.saturating_sub(WINDOW)),
-    )];
-    let mut titles = vec![format!("{}: typical", run.file.file)];
+    );
+    let mut shown = vec![(format!("{file}: typical"), note, typical..(typical + WINDOW).min(end))];
     if let Some((module, wait)) = run.outcome.longest() {
         let (stretch, cut) = around(wait, end);
-        notes.push(format!(
+        let note = format!(
             "From {}: {} waits for {} {}{}.",
             clock(stretch.start),
             module.module,
             seconds(wait.length),
             if wait.granted { "and gets its turn" } else { "and times out" },
             if cut { "; only the last ten minutes of it are shown" } else { "" },
-        ));
-        titles.push(format!("{}: the worst wait", run.file.file));
-        stretches.push(stretch);
+        );
+        shown.push((format!("{file}: the worst wait"), note, stretch));
     }
+    let stretches: Vec<Range<Nanos>> = shown.iter().map(|(.., stretch)| stretch.clone()).collect();
     let events = run.simulation.events(&stretches).map_err(|why| why.to_string())?;
     let mut runs = Vec::new();
-    for ((title, note), events) in titles.into_iter().zip(notes).zip(events) {
+    for ((title, note, _), events) in shown.into_iter().zip(events) {
         let mut timeline = timeline::Run::new(title);
         timeline.note = note;
         timeline.read_events(&events);

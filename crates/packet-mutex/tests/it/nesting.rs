@@ -105,13 +105,16 @@ fn the_largest_delay_of_a_nested_turn_holds() {
 }
 
 #[test]
-fn threads_nest_on_two_mutexes_apart() {
+fn a_handle_stands_for_its_name_on_another_mutex() {
     let one = PacketMutex::new(Roster::default());
     let two = PacketMutex::new(Roster::default());
-    let fisher = one.module("fisher").unwrap();
-    let _turn = one.acquire(&fisher).unwrap();
-    // A handle of another mutex stands for the module of that name.
-    let other = two.acquire(&fisher).unwrap();
-    assert_eq!(&*other.module().name().clone(), "fisher");
-    assert!(two.acquire("stacker").is_ok());
+    let handle = ["healer", "looter"].map(|name| one.module(name).unwrap())[1].clone();
+    two.module("miner").unwrap();
+    let _turn = one.acquire(&handle).unwrap();
+    let other = two.acquire(&handle).unwrap();
+    assert_eq!(&**other.module().name(), "looter");
+    assert_eq!(two.status().modules.last().map(|module| &*module.module), Some("looter"));
+    // What a thread holds on one mutex is nothing to the other.
+    drop(other);
+    assert!(two.acquire("looter").is_ok());
 }

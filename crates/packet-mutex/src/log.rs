@@ -83,10 +83,15 @@ pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
     }
 }
 
-/// An ask that was not granted in time, and why.
+/// An ask that was not granted in time, and why. One that would not wait at all is no news: who tries in a loop would
+/// fill the log.
 pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
-    if let Error::Timeout(why) = error {
-        warn!(target: TARGET, mutex, "{module} {why}");
+    match error {
+        Error::Timeout(why) if why.waited.is_zero() => {
+            debug!(target: TARGET, mutex, "{module} {why}");
+        }
+        Error::Timeout(why) => warn!(target: TARGET, mutex, "{module} {why}"),
+        _ => {}
     }
 }
 

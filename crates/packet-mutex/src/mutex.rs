@@ -229,8 +229,12 @@ impl PacketMutex {
     ///
     /// # Errors
     ///
-    /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6).
+    /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6). [`Error::Unsupported`] where turns hand out
+    /// the channel itself: a turn that ended behind its guard's back would still have it.
     pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
+        if self.shared.hands_out_channel() {
+            return Err(Error::Unsupported("the turn of a Guarded channel ends with its guard"));
+        }
         let owner = this_thread(&self.shared);
         self.shared.input_about(&module.into(), |module| Input::EndModule { module, owner })
     }
@@ -377,9 +381,10 @@ impl PacketMutex {
     }
 
     /// For tests: ends the calling thread's own turn, cancels the waiters, clears counts and forgets the delay. It ends no
-    /// turn of another and restarts no token (S20).
+    /// turn of another and restarts no token (S20). A turn that has a [`Guarded`](crate::Guarded) channel stays: it ends with
+    /// its guard.
     pub fn reset(&self) {
-        let owner = Some(this_thread(&self.shared));
+        let owner = (!self.shared.hands_out_channel()).then(|| this_thread(&self.shared));
         // Nothing refuses this.
         let _ = self.shared.input(Input::Reset { owner });
     }

@@ -3,7 +3,7 @@
 use crate::common::{
     SECOND, block_on, in_thread, no_delay, on_manual_clock, poll, ready, until_waiting, with_roster,
 };
-use packet_mutex::{Error, Guarded, Refusal, Slept};
+use packet_mutex::{Error, Guarded, PacketMutex, Refusal, Roster, Slept};
 use std::mem::forget;
 use std::thread;
 use std::time::Duration;
@@ -148,4 +148,16 @@ fn a_channel_s_futures_are_cancelled_without_loss() {
     clock.advance(SECOND);
     drop(ask);
     assert_eq!(*packets.try_acquire("trainer").unwrap(), [1]);
+}
+
+#[test]
+fn a_turn_with_the_channel_ends_with_its_guard_alone() {
+    let packets = Guarded::new(PacketMutex::new(Roster::default()), 1);
+    let turn = packets.acquire("fisher").unwrap();
+    assert!(matches!(packets.mutex().release("fisher"), Err(Error::Unsupported(_))));
+    packets.mutex().reset();
+    assert!(packets.mutex().status().holder.is_some());
+    assert_eq!(packets.replace(2), Err(2));
+    drop(turn);
+    assert!(packets.mutex().status().holder.is_none());
 }

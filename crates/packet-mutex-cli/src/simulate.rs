@@ -392,7 +392,7 @@ fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String
         if run.outcome.typical == typical { "" } else { " of the first crew" },
         clock(end.saturating_sub(WINDOW)),
     );
-    let mut shown = vec![(format!("{file}: typical"), note, typical..(typical + WINDOW).min(end))];
+    let mut shown = vec![(file.clone(), note, typical..(typical + WINDOW).min(end))];
     if let Some((module, wait)) = run.outcome.longest() {
         let (stretch, cut) = around(wait, end);
         let note = format!(
@@ -403,7 +403,7 @@ fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String
             if wait.granted { "and gets its turn" } else { "and times out" },
             if cut { "; only the last ten minutes of it are shown" } else { "" },
         );
-        shown.push((format!("{file}: the worst wait"), note, stretch));
+        shown.push((format!("The worst wait of {file}"), note, stretch));
     }
     let stretches: Vec<Range<Nanos>> = shown.iter().map(|(.., stretch)| stretch.clone()).collect();
     let events = run.simulation.events(&stretches).map_err(|why| why.to_string())?;

@@ -251,7 +251,12 @@ fn crew(seed: u64) -> (Roster, Demand) {
         timeout: ms(dice.between((2000, 30_000))),
         aging: one_in(dice, 2).then(|| ms(dice.between((10, 500)))),
         starving_after: one_in(dice, 2).then(|| ms(dice.between((1000, 20_000)))),
-        limits: Limits { waiters: [4, 64, 4096][below(dice, 3)], ..Limits::default() },
+        // Events are read after each input; a short buffer stays in the processor's cache.
+        limits: Limits {
+            waiters: [4, 64, 4096][below(dice, 3)],
+            events: 1024,
+            ..Limits::default()
+        },
         modules,
         delays,
         ..RosterSpec::default()

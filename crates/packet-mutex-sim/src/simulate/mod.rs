@@ -70,7 +70,7 @@ impl Simulation<'_> {
     /// If the roster refuses the name of a module that works.
     pub fn run(&self, progress: &mut dyn FnMut(Nanos)) -> Result<Outcome, NameError> {
         let tally = Tally::new(self.roster, self.demand);
-        let mut world = World::new(self.demand, self.roster.clone(), self.seed, tally)?;
+        let mut world = World::new(self.demand, self.roomy(), self.seed, tally)?;
         let end = self.length();
         'all: loop {
             for _ in 0..STEPS {
@@ -83,6 +83,15 @@ impl Simulation<'_> {
         Ok(world.observer.finish(end))
     }
 
+    /// The roster, with room for all events of one instant: they are read after each input, and none may be dropped.
+    fn roomy(&self) -> Roster {
+        let mut spec = self.roster.spec().clone();
+        let limits = &mut spec.limits;
+        limits.events = limits.events.max(limits.waiters.saturating_mul(2).saturating_add(64));
+        // More room cannot make a roster wrong.
+        Roster::new(spec).unwrap_or_else(|_| self.roster.clone())
+    }
+
     /// The events of these stretches of the run, a line of JSON each.
     ///
     /// # Errors
@@ -91,7 +100,7 @@ impl Simulation<'_> {
     pub fn events(&self, stretches: &[Range<Nanos>]) -> Result<Vec<String>, NameError> {
         let names = tally::modules(self.roster, self.demand);
         let scribe = Scribe { stretches, names, lines: vec![String::new(); stretches.len()] };
-        let mut world = World::new(self.demand, self.roster.clone(), self.seed, scribe)?;
+        let mut world = World::new(self.demand, self.roomy(), self.seed, scribe)?;
         let last = stretches.iter().map(|stretch| stretch.end).max().unwrap_or(0);
         while world.step(last.min(self.length())) {}
         Ok(world.observer.lines)

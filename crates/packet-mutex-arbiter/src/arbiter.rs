@@ -600,6 +600,9 @@ impl Arbiter {
     /// S4: ends all waiters whose deadline has come; says whether there were any.
     fn time_out(&mut self) -> bool {
         let now = self.decision.now;
+        if self.decision.deadlines.first().is_none_or(|(at, _)| *at > now) {
+            return false;
+        }
         let due = self.decision.deadlines.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<RequestId> = due.map(|(_, id)| *id).collect();
         // All answers tell of the queue as it was at this instant.
@@ -607,7 +610,7 @@ impl Arbiter {
         for (id, why) in told {
             self.end_waiter(id, Unserved::TimedOut, Failure::TimedOut(why));
         }
-        !due.is_empty()
+        true
     }
 
     fn timed_out(&self, id: RequestId) -> TimedOut {

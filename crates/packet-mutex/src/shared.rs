@@ -77,8 +77,11 @@ impl Wakers {
         self.by_key.remove(&key)
     }
 
-    fn take_all(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        std::mem::take(&mut self.by_key).into_values()
+    fn move_to(&mut self, others: &mut Vec<Waker>) {
+        // Mostly there are none, and an iterator of none costs something too.
+        if !self.by_key.is_empty() {
+            others.extend(std::mem::take(&mut self.by_key).into_values());
+        }
     }
 }
 
@@ -174,7 +177,9 @@ impl Shared {
         if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
             self.clock.wake_at(at, ticker.clone());
         }
-        log::write(&self.name, lines);
+        if !lines.is_empty() {
+            log::write(&self.name, lines);
+        }
         Some(result)
     }
 
@@ -252,7 +257,7 @@ impl State {
                 // All look for themselves whether it concerns them: a turn has several holds when it is nested, and any of
                 // them may sleep.
                 Output::ShouldYield { .. } | Output::Ended { .. } => {
-                    self.to_wake.extend(self.sleepers.take_all());
+                    self.sleepers.move_to(&mut self.to_wake);
                 }
             }
         }
@@ -366,7 +371,7 @@ impl State {
         if since == newest {
             return;
         }
-        self.to_wake.extend(self.readers.take_all());
+        self.readers.move_to(&mut self.to_wake);
         if log::is_wanted() {
             let name = |module| self.arbiter.module_name(module).clone();
             let (_, events) = self.arbiter.events_since(since);
@@ -379,8 +384,8 @@ impl State {
         self.broken = true;
         let mut all = std::mem::take(&mut self.to_wake);
         all.extend(self.askers.values_mut().filter_map(|asker| asker.waker.take()));
-        all.extend(self.sleepers.take_all());
-        all.extend(self.readers.take_all());
+        self.sleepers.move_to(&mut all);
+        self.readers.move_to(&mut all);
         all
     }
 }

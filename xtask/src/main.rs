@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
 const TASKS: [(&str, &str); 7] = [
-    ("test", "all checks and all tests, with a summary"),
+    ("test [WORD…]", "all checks and all tests, with a summary; or the steps with such a name"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
     ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["test"] => Ok(report::run(&steps::all())),
+        ["test", words @ ..] => test(words),
         ["bench", options @ ..] => bench::bench(options),
         ["gen"] => gen_docs::write(),
         ["gen", "--check"] => gen_docs::check().map(|_| true),
@@ -66,6 +66,15 @@ fn mutants(rule: &[&str]) -> std::process::Command {
     let mut command = command::cargo(&driver);
     command.args(rule);
     command
+}
+
+fn test(words: &[&str]) -> Result<bool, String> {
+    let mut steps = steps::all();
+    steps.retain(|step| words.is_empty() || words.iter().any(|word| step.name.contains(word)));
+    if steps.is_empty() {
+        return Err(format!("no step has a name with {}", words.join(" or ")));
+    }
+    Ok(report::run(&steps))
 }
 
 fn usage() -> String {

@@ -59,12 +59,15 @@ impl From<(Tests, String)> for Failed {
 }
 
 impl Tests {
-    /// Adds what a line of a test program's output says, if it is the line that sums up.
+    /// Adds what a line of a test program's output says, if it is the line that sums up: cargo's or pytest's.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some(counts) = line.trim().strip_prefix("test result: ") else {
+        let line = line.trim();
+        let pytest =
+            line.strip_prefix('=').filter(|rest| rest.contains(" in ") && line.ends_with('='));
+        let Some(counts) = line.strip_prefix("test result: ").or(pytest) else {
             return;
         };
-        for part in counts.split(['.', ';']) {
+        for part in counts.trim_matches('=').split(['.', ';', ',']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(count)), kind) = (words.next().map(str::parse::<usize>), words.next())
             else {
@@ -72,8 +75,8 @@ impl Tests {
             };
             match kind {
                 Some("passed") => self.passed += count,
-                Some("failed") => self.failed += count,
-                Some("ignored") => self.ignored += count,
+                Some("failed" | "error" | "errors") => self.failed += count,
+                Some("ignored" | "skipped") => self.ignored += count,
                 _ => {}
             }
         }
@@ -158,6 +161,8 @@ mod tests {
         tests.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s");
         tests.read("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s");
         tests.read("test passed ... ok");
-        assert_eq!((tests.passed, tests.failed, tests.ignored), (15, 2, 1));
+        tests.read("===== 1 failed, 7 passed, 2 skipped in 3.21s =====");
+        tests.read("===== warnings summary =====");
+        assert_eq!((tests.passed, tests.failed, tests.ignored), (22, 3, 3));
     }
 }

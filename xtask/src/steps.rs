@@ -19,6 +19,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "documents and sources", run: documents },
         Step { name: "mutants of the rules", run: mutants },
         Step { name: "loom models", run: loom },
+        Step { name: "Python package", run: python },
         Step { name: "timeline in a browser", run: browser },
         Step { name: "dependencies", run: dependencies },
         Step { name: "practice", run: practice_run },
@@ -116,6 +117,14 @@ fn loom() -> Result<Done, Failed> {
     tests(&mut command)
 }
 
+/// Builds the wheel, installs it in an environment of its own and runs its tests.
+fn python() -> Result<Done, Failed> {
+    let Some(python) = tools::python() else {
+        return Ok(Done::skipped("there is no Python of version 3.11 or later"));
+    };
+    tests(&mut command(python, &["python/run_tests.py"]))
+}
+
 fn browser() -> Result<Done, Failed> {
     let Some(chromium) = tools::chromium() else {
         let why = "Chromium is missing and cannot be installed here (that needs Debian and root)";
@@ -155,7 +164,7 @@ fn tests(command: &mut Command) -> Result<Done, Failed> {
         return Err((tests, why).into());
     }
     let ignored = tests.ignored;
-    let note = if ignored > 0 { format!("{ignored} ignored") } else { String::new() };
+    let note = if ignored > 0 { format!("{ignored} left out") } else { String::new() };
     Ok(Done { tests, note, skipped: false })
 }
 

@@ -49,6 +49,13 @@ fn find_chromium() -> Option<String> {
         .find(|name| answer(Command::new(name).arg("--version")).is_some())
 }
 
+/// A Python that the package supports.
+pub(crate) fn python() -> Option<&'static str> {
+    let is_new_enough = "import sys; sys.exit(sys.version_info < (3, 11))";
+    let names = ["python3", "python"];
+    names.into_iter().find(|name| answer(Command::new(name).args(["-c", is_new_enough])).is_some())
+}
+
 /// Is valgrind there?
 pub(crate) fn has_valgrind() -> bool {
     answer(Command::new("valgrind").arg("--version")).is_some()

@@ -163,7 +163,7 @@ impl Shared {
                 // Whoever waits would wait for ever: each wakes, finds the mutex broken, and panics too.
                 let all = state.break_down();
                 drop(state);
-                wake_all(all);
+                drop(WakeAll(all));
                 if std::thread::panicking() {
                     return None;
                 }
@@ -171,15 +171,16 @@ impl Shared {
             }
         };
         let lines = std::mem::take(&mut state.lines);
-        let to_wake = std::mem::take(&mut state.to_wake);
+        let to_wake = WakeAll(std::mem::take(&mut state.to_wake));
         drop(state);
-        wake_all(to_wake);
         if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
             self.clock.wake_at(at, ticker.clone());
         }
+        // Before anybody wakes, so that the lines of two turns come in their order; whoever listens may panic.
         if !lines.is_empty() {
             log::write(&self.name, lines);
         }
+        drop(to_wake);
         Some(result)
     }
 
@@ -390,11 +391,15 @@ impl State {
     }
 }
 
-/// Wakes all. A waker that panics is its owner's trouble, which the panic hook has told: nobody's answer, and no alarm,
-/// may be lost over it.
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+/// Wakes all when it is dropped. A waker that panics is its owner's trouble, which the panic hook has told: nobody's answer,
+/// and no alarm, may be lost over it.
+struct WakeAll(Vec<Waker>);
+
+impl Drop for WakeAll {
+    fn drop(&mut self) {
+        for waker in self.0.drain(..) {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 

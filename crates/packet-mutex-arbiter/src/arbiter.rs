@@ -165,6 +165,12 @@ impl Arbiter {
         self.open_hold(hold).is_some()
     }
 
+    /// When a waiting request times out (S4).
+    #[must_use]
+    pub fn deadline(&self, request: RequestId) -> Option<Time> {
+        self.decision.requests.get(&request).map(|waiter| waiter.deadline)
+    }
+
     /// Is this an open pass (S15)?
     #[must_use]
     pub fn is_pass(&self, hold: RequestId) -> bool {

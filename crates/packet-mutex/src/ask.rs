@@ -1,16 +1,14 @@
 //! Asking for a turn, by threads and by tasks.
 
+use crate::backend::{Asking, Backend, Granted};
 use crate::error::Error;
-use crate::log;
 use crate::module::ModuleRef;
 use crate::mutex::PacketMutex;
 use crate::owner::this_thread;
-use crate::shared::Shared;
 use crate::turn::{OfTask, OfThread, Turn, TurnOf};
-use packet_mutex_arbiter::{Answer, Grant, Input, Owner, Request, RequestId};
+use packet_mutex_arbiter::{Owner, RequestId};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -74,6 +72,11 @@ impl Terms<'_> {
     pub(crate) fn within(hold: RequestId) -> Self {
         Terms { within: Some(hold), ..Terms::default() }
     }
+
+    fn asking(&self, owner: Option<Owner>, claim: bool) -> Asking {
+        let Terms { timeout, urgent, within, .. } = *self;
+        Asking { owner, timeout, urgent, within, claim }
+    }
 }
 
 impl<'a, T: Target> Ask<'a, T> {
@@ -112,7 +115,7 @@ impl<'a, T: Target> Ask<'a, T> {
     /// If the check of [`valid_if`](Self::valid_if) panics; the turn is declined first.
     pub fn acquire(self) -> Result<T::Turn<'a>, Error> {
         let mutex = self.target.mutex();
-        let turn = wait_for_turn(&mutex.shared, &self.module, self.terms)?;
+        let turn = wait_for_turn(&mutex.backend, &self.module, self.terms)?;
         self.target.admit(turn)
     }
 
@@ -132,81 +135,22 @@ impl<'a, T: Target> Ask<'a, T> {
     /// the next is chosen (S12).
     pub async fn acquire_async(self) -> Result<T::TaskTurn<'a>, Error> {
         let mutex = self.target.mutex();
-        let turn = TaskAsk::new(&mutex.shared, self.module, self.terms).await?;
+        let turn = TaskAsk::new(&mutex.backend, self.module, self.terms).await?;
         self.target.admit_task(turn)
     }
 }
 
 /// Asks as the calling thread and waits for the answer.
 pub(crate) fn wait_for_turn(
-    shared: &Arc<Shared>,
+    backend: &Backend,
     module: &ModuleRef<'_>,
     terms: Terms<'_>,
 ) -> Result<Turn, Error> {
-    let owner = Some(this_thread(shared));
-    let (id, answer) = begin(shared, module, &terms, owner, false)?;
-    let granted = Granted { shared, id, owner };
-    let turn = granted.wait(answer).inspect_err(|error| log_timeout(shared, module, error))?;
-    check(turn, terms)
-}
-
-/// A request of the calling thread that was made.
-pub(crate) struct Granted<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
-    pub(crate) id: RequestId,
-    pub(crate) owner: Option<Owner>,
-}
-
-impl Granted<'_> {
-    /// Waits for the answer, unless it came at once.
-    pub(crate) fn wait(self, at_once: Option<Answer>) -> Result<Turn, Error> {
-        let answer = at_once.or_else(|| {
-            let mut old = None;
-            self.shared.wait(None, |state, waker, _| {
-                let (answer, replaced) = state.answer_or_leave(self.id, waker);
-                old = replaced;
-                answer
-            })
-        });
-        let grant = grant_of(answer)?;
-        Ok(Turn::new(self.shared.clone(), self.id, self.owner, grant))
-    }
-}
-
-/// Makes the request. Its answer, if it came at once.
-fn begin(
-    shared: &Arc<Shared>,
-    module: &ModuleRef<'_>,
-    terms: &Terms<'_>,
-    owner: Option<Owner>,
-    claim: bool,
-) -> Result<(RequestId, Option<Answer>), Error> {
-    shared.with(|state, now| {
-        let module = state.resolve(shared.number, module)?;
-        let id = state.arbiter.next_request();
-        let request = Request {
-            owner,
-            within: terms.within,
-            urgent: terms.urgent,
-            timeout: terms.timeout,
-            claim,
-            ..Request::new(id, module)
-        };
-        let answer = state.request(now, request);
-        if claim && answer.is_some() {
-            // An answer that comes at once is seen at once.
-            let _ = state.handle(now, Input::Claim { request: id });
-        }
-        Ok((id, answer))
-    })
-}
-
-fn grant_of(answer: Option<Answer>) -> Result<Grant, Error> {
-    match answer {
-        Some(Answer::Turn(grant) | Answer::Pass(grant)) => Ok(grant),
-        Some(Answer::Failed(failure)) => Err(failure.into()),
-        None => Err(Error::Lost),
-    }
+    let owner = Some(this_thread(backend));
+    let (id, answer) = backend.begin(module, terms.asking(owner, false))?;
+    let granted = answer.unwrap_or_else(|| backend.wait_for(id));
+    let grant = granted.inspect_err(|error| backend.log_timeout(module.name(), error))?;
+    check(Turn::new(backend.clone(), id, owner, grant), terms)
 }
 
 /// S9: the validity check runs inside the turn.
@@ -225,17 +169,9 @@ fn check<K>(turn: TurnOf<K>, terms: Terms<'_>) -> Result<TurnOf<K>, Error> {
     }
 }
 
-pub(crate) fn log_timeout(shared: &Shared, module: &ModuleRef<'_>, error: &Error) {
-    let name = match module {
-        ModuleRef::Name(name) => *name,
-        ModuleRef::Handle(handle) => &*handle.name,
-    };
-    log::write_timeout(&shared.name, name, error);
-}
-
 /// An ask of a task, as a future.
 pub(crate) struct TaskAsk<'a> {
-    shared: &'a Arc<Shared>,
+    backend: &'a Backend,
     module: ModuleRef<'a>,
     /// Taken when it is done.
     terms: Option<Terms<'a>>,
@@ -243,26 +179,26 @@ pub(crate) struct TaskAsk<'a> {
 }
 
 impl<'a> TaskAsk<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, module: ModuleRef<'a>, terms: Terms<'a>) -> Self {
-        TaskAsk { shared, module, terms: Some(terms), waits_as: None }
+    pub(crate) fn new(backend: &'a Backend, module: ModuleRef<'a>, terms: Terms<'a>) -> Self {
+        TaskAsk { backend, module, terms: Some(terms), waits_as: None }
     }
 
     /// Waits for the answer of a request that was made already.
-    pub(crate) fn made(shared: &'a Arc<Shared>, module: ModuleRef<'a>, id: RequestId) -> Self {
-        TaskAsk { shared, module, terms: Some(Terms::default()), waits_as: Some(id) }
+    pub(crate) fn made(backend: &'a Backend, module: ModuleRef<'a>, id: RequestId) -> Self {
+        TaskAsk { backend, module, terms: Some(Terms::default()), waits_as: Some(id) }
     }
 
     /// The turn, or why there is none.
     pub(crate) fn answered(
         &mut self,
         id: RequestId,
-        answer: Answer,
+        granted: Granted,
     ) -> Result<TurnOf<OfTask>, Error> {
         self.waits_as = None;
         let terms = self.terms.take().unwrap_or_default();
-        let grant =
-            grant_of(Some(answer)).inspect_err(|e| log_timeout(self.shared, &self.module, e))?;
-        check(TurnOf::new(self.shared.clone(), id, None, grant), terms)
+        let told = |error: &Error| self.backend.log_timeout(self.module.name(), error);
+        let grant = granted.inspect_err(told)?;
+        check(TurnOf::new(self.backend.clone(), id, None, grant), terms)
     }
 }
 
@@ -274,7 +210,7 @@ impl Future for TaskAsk<'_> {
             (Some(id), _) => id,
             (None, None) => return Poll::Ready(Err(Error::Lost)),
             (None, Some(terms)) => {
-                let (id, answer) = begin(self.shared, &self.module, terms, None, true)?;
+                let (id, answer) = self.backend.begin(&self.module, terms.asking(None, true))?;
                 if let Some(answer) = answer {
                     return Poll::Ready(self.answered(id, answer));
                 }
@@ -282,27 +218,15 @@ impl Future for TaskAsk<'_> {
                 id
             }
         };
-        let waker = context.waker().clone();
-        let (answer, _old_waker) = self.shared.with(|state, now| {
-            let (answer, waker) = state.answer_or_leave(id, waker);
-            let answer = match answer {
-                Some(Answer::Turn(_))
-                    if state.handle(now, Input::Claim { request: id }).is_err() =>
-                {
-                    Some(Answer::Failed(packet_mutex_arbiter::Failure::Lost))
-                }
-                answer => answer,
-            };
-            (answer, waker)
-        });
-        answer.map_or(Poll::Pending, |answer| Poll::Ready(self.answered(id, answer)))
+        let granted = self.backend.poll(id, context.waker());
+        granted.map_or(Poll::Pending, |granted| Poll::Ready(self.answered(id, granted)))
     }
 }
 
 impl Drop for TaskAsk<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.waits_as {
-            let _asker = self.shared.try_with(|state, now| state.withdraw(now, id));
+            self.backend.forget(id);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Reading the event log (S16).
 
+use crate::backend::Backend;
 use crate::log::other_module;
 use crate::shared::{Shared, State};
 use packet_mutex_arbiter::{Event, EventKind, ModuleId, Time};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// A reader of one mutex's events, from `PacketMutex::events`.
@@ -13,7 +15,20 @@ use std::time::Duration;
 /// late finds an [`Entry::Dropped`] that says how many are gone; a slow reader delays nobody.
 #[derive(Debug)]
 pub struct Events {
-    pub(crate) shared: Arc<Shared>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Local(Reader),
+    #[cfg(feature = "net")]
+    Remote(crate::net::RemoteEvents),
+}
+
+/// A reader of the events of a mutex in this process.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
     seen: u64,
     /// Under which it leaves its waker.
     pub(crate) key: u64,
@@ -35,6 +50,13 @@ pub enum Entry {
         /// How many are gone.
         count: u64,
     },
+    /// An event as the server of a mutex elsewhere told it.
+    Told {
+        /// The event's name in JSON.
+        event: String,
+        /// The line of JSON.
+        line: String,
+    },
 }
 
 /// An event with the names that it speaks of.
@@ -51,20 +73,66 @@ pub struct NamedEvent {
 }
 
 impl Events {
-    pub(crate) fn new(shared: Arc<Shared>, from_the_oldest: bool) -> Self {
-        let (newest, key) =
-            shared.with(|state, _| (state.arbiter.last_seq(), state.readers.new_key()));
-        Events { shared, seen: if from_the_oldest { 0 } else { newest }, key }
+    pub(crate) fn new(backend: &Backend, from_the_oldest: bool) -> Self {
+        let source = match backend {
+            Backend::Local(shared) => Source::Local(Reader::new(shared.clone(), from_the_oldest)),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => Source::Remote(remote.events(from_the_oldest)),
+        };
+        Events { source }
     }
 
     /// All new events, without waiting.
     pub fn take(&mut self) -> Vec<Entry> {
-        let shared = self.shared.clone();
-        shared.with(|state, now| self.read(state, now))
+        match &mut self.source {
+            Source::Local(reader) => {
+                let shared = reader.shared.clone();
+                shared.with(|state, now| reader.read(state, now))
+            }
+            #[cfg(feature = "net")]
+            Source::Remote(events) => events.take(),
+        }
     }
 
     /// All new events; waits up to `longest` for the first, in the mutex's time.
     pub fn wait(&mut self, longest: Duration) -> Vec<Entry> {
+        match &mut self.source {
+            Source::Local(reader) => reader.wait(longest),
+            #[cfg(feature = "net")]
+            Source::Remote(events) => events.wait(longest),
+        }
+    }
+
+    /// All new events; if there are none, leaves the waker.
+    #[cfg_attr(pm_loom, expect(dead_code, reason = "only bindings poll"))]
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
+        match &mut self.source {
+            Source::Local(reader) => reader.poll(waker),
+            #[cfg(feature = "net")]
+            Source::Remote(events) => events.poll(waker),
+        }
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>, from_the_oldest: bool) -> Self {
+        let (newest, key) =
+            shared.with(|state, _| (state.arbiter.last_seq(), state.readers.new_key()));
+        Reader { shared, seen: if from_the_oldest { 0 } else { newest }, key }
+    }
+
+    fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
+        let shared = self.shared.clone();
+        let waker = waker.clone();
+        let (entries, _old_waker) = shared.with(|state, now| {
+            let entries = self.read(state, now);
+            let old = if entries.is_empty() { state.readers.leave(self.key, waker) } else { None };
+            (entries, old)
+        });
+        (!entries.is_empty()).then_some(entries)
+    }
+
+    fn wait(&mut self, longest: Duration) -> Vec<Entry> {
         let shared = self.shared.clone();
         let end = shared.clock.now() + longest;
         let found = shared.wait(Some(end), |state, waker, now| {
@@ -108,6 +176,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Event(named) => named.fmt(f),
+            Entry::Told { line, .. } => f.write_str(line),
             Entry::Dropped { mutex, seq, at, count } => {
                 write!(f, r#"{{"seq":{seq},"t":{at},"event":"dropped","mutex":"#)?;
                 write_quoted(mutex, f)?;

@@ -61,7 +61,7 @@ impl<T> Guarded<T> {
     /// that is so already fails with [`Error::Unsupported`] (S15).
     #[must_use]
     pub fn new(mutex: PacketMutex, channel: T) -> Self {
-        mutex.shared.hand_out_channel();
+        mutex.backend.hand_out_channel();
         Guarded { mutex, channel: Mutex::new(Some(channel)) }
     }
 

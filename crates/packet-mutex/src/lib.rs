@@ -19,10 +19,12 @@
 //! The decisions are those of [`packet_mutex_arbiter`], a state machine without clock, thread or I/O.
 
 mod ask;
+mod backend;
 mod clock;
 mod error;
 mod events;
 mod guarded;
+mod local;
 mod log;
 mod module;
 mod mutex;

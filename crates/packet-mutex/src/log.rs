@@ -95,6 +95,12 @@ pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
     }
 }
 
+/// A request that is asked for anew, after the connection to the server was lost.
+#[cfg(feature = "net")]
+pub(crate) fn write_requeued(mutex: &str, module: &str) {
+    info!(target: TARGET, mutex, "{module} requeued: the connection was lost, and it asks anew");
+}
+
 fn sentence(event: &Event, module: &str, other: &str) -> String {
     match &event.kind {
         EventKind::Granted { waited, pass, urgent, abandoned, .. } => {

@@ -37,6 +37,15 @@ pub enum ModuleRef<'a> {
     Handle(&'a Module),
 }
 
+impl ModuleRef<'_> {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            ModuleRef::Name(name) => name,
+            ModuleRef::Handle(module) => &module.name,
+        }
+    }
+}
+
 impl<'a> From<&'a str> for ModuleRef<'a> {
     fn from(name: &'a str) -> Self {
         ModuleRef::Name(name)

@@ -1,9 +1,11 @@
 //! The mutex itself.
 
 use crate::ask::Ask;
+use crate::backend::Backend;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::events::Events;
+use crate::local::tick;
 use crate::module::{Module, ModuleRef};
 use crate::owner::this_thread;
 use crate::shared::Shared;
@@ -32,7 +34,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct PacketMutex {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: Backend,
 }
 
 /// Settings of a mutex that is to be made: from [`PacketMutex::builder`].
@@ -86,10 +88,21 @@ impl Builder {
         Ok(self.build_with(Some(tokens)))
     }
 
+    /// Connects to a mutex [at a URL](PacketMutex::connect) that must have this roster (S19). The name is the URL's.
+    ///
+    /// # Errors
+    ///
+    /// As [`PacketMutex::connect`]; [`Error::RosterDiffers`].
+    #[cfg(feature = "net")]
+    pub fn connect(self, url: &str) -> Result<PacketMutex, Error> {
+        crate::net::connect(url, Some(self.roster))
+    }
+
     fn build_with(self, tokens: Option<Tokens>) -> PacketMutex {
         let start = Start { now: self.clock.now(), ..self.start };
         let arbiter = Arbiter::new(self.roster, start);
-        PacketMutex { shared: Shared::new(self.name.into(), self.clock, arbiter, tokens) }
+        let shared = Shared::new(self.name.into(), self.clock, arbiter, tokens);
+        PacketMutex { backend: Backend::Local(shared) }
     }
 
     /// Makes the mutex and keeps it under its name, so that all of the process finds it with [`PacketMutex::named`].
@@ -152,10 +165,28 @@ impl PacketMutex {
         Ok(named.entry(name.clone()).or_insert_with(make).clone())
     }
 
+    /// The mutex at a URL: `local:` for the one that all of this process shares, `unix:/path` or `tcp://host:port` for one
+    /// behind a [server](crate::net); `#name` after it if it is not named `main`. A secret for TCP is taken from the
+    /// environment, `PACKET_MUTEX_SECRET`.
+    ///
+    /// Everything works as with a mutex in this process. If the connection is lost, so is a turn: its `should_yield`
+    /// turns true, and what needs the turn fails with [`Error::Lost`]. An ask that waits is made anew with the time that
+    /// is left to it once the server can be reached again; if it cannot, it fails with [`Error::Unavailable`].
+    ///
+    /// Calls that look or steer wait for the server, as does giving a turn away; in async code that is a short block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the text is no URL or the server cannot be reached; [`Error::Unauthorized`].
+    #[cfg(feature = "net")]
+    pub fn connect(url: &str) -> Result<Self, Error> {
+        crate::net::connect(url, None)
+    }
+
     /// The mutex's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.shared.name
+        self.backend.name()
     }
 
     // Turns.
@@ -217,11 +248,7 @@ impl PacketMutex {
     ///
     /// [`Error::InvalidName`], [`Error::UnknownModule`] from a strict roster, [`Error::Refused`] if there are too many.
     pub fn module(&self, name: &str) -> Result<Module, Error> {
-        self.shared.with(|state, _| {
-            let mutex = self.shared.number;
-            let id = state.resolve(mutex, &ModuleRef::Name(name))?;
-            Ok(Module { mutex, id, name: state.arbiter.module_name(id).clone() })
-        })
+        self.backend.module(name)
     }
 
     /// Ends the calling thread's newest turn of the module, for code that cannot keep the turn: leak it with
@@ -232,41 +259,61 @@ impl PacketMutex {
     /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6). [`Error::Unsupported`] where turns hand out
     /// the channel itself: a turn that ended behind its guard's back would still have it.
     pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        if self.shared.hands_out_channel() {
+        if self.backend.hands_out_channel() {
             return Err(Error::Unsupported("the turn of a Guarded channel ends with its guard"));
         }
-        let owner = this_thread(&self.shared);
-        self.shared.input_about(&module.into(), |module| Input::EndModule { module, owner })
+        self.backend.end_module(&module.into(), this_thread(&self.backend))
     }
 
     // Looking.
 
-    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16).
+    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16). Of a mutex behind a socket that
+    /// cannot be reached, an empty one; see [`try_status`](Self::try_status).
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.with(|state, now| {
-            // Counts what fell due until now; nothing refuses a tick.
-            let _ = state.handle(now, Input::Tick);
-            state.arbiter.status(now)
-        })
+        match &self.backend {
+            Backend::Local(shared) => shared.with(|state, now| {
+                tick(state, now);
+                state.arbiter.status(now)
+            }),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.status().unwrap_or_else(|_| remote.no_status()),
+        }
+    }
+
+    /// [`status`](Self::status) of a mutex that may be out of reach.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] for a mutex behind a socket whose server cannot be reached.
+    pub fn try_status(&self) -> Result<Status, Error> {
+        match &self.backend {
+            Backend::Local(_) => Ok(self.status()),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.status(),
+        }
     }
 
     /// A reader of the events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.shared.clone(), false)
+        Events::new(&self.backend, false)
     }
 
     /// A reader of the events that are still kept, and those to come.
     #[must_use]
     pub fn events_so_far(&self) -> Events {
-        Events::new(self.shared.clone(), true)
+        Events::new(&self.backend, true)
     }
 
     /// The roster in force.
     #[must_use]
     pub fn roster(&self) -> Roster {
-        self.shared.with(|state, _| state.arbiter.roster().clone())
+        match &self.backend {
+            Backend::Local(shared) => shared.with(|state, _| state.arbiter.roster().clone()),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.roster(),
+        }
     }
 
     // Steering (S12, S15, S19, S20).
@@ -277,7 +324,14 @@ impl PacketMutex {
     ///
     /// Those of the module's name.
     pub fn cancel<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        self.shared.input_about(&module.into(), |module| Input::Cancel { module })
+        let module = module.into();
+        match &self.backend {
+            Backend::Local(shared) => {
+                shared.input_about(&module, |module| Input::Cancel { module })
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.about("cancel", module.name()),
+        }
     }
 
     /// Refuses the module's new requests with [`Error::Disabled`]; what waits, stays.
@@ -286,7 +340,14 @@ impl PacketMutex {
     ///
     /// Those of the module's name.
     pub fn disable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        self.shared.input_about(&module.into(), |module| Input::Disable { module })
+        let module = module.into();
+        match &self.backend {
+            Backend::Local(shared) => {
+                shared.input_about(&module, |module| Input::Disable { module })
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.about("disable", module.name()),
+        }
     }
 
     /// Takes the module's requests again.
@@ -295,7 +356,14 @@ impl PacketMutex {
     ///
     /// Those of the module's name.
     pub fn enable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        self.shared.input_about(&module.into(), |module| Input::Enable { module })
+        let module = module.into();
+        match &self.backend {
+            Backend::Local(shared) => {
+                shared.input_about(&module, |module| Input::Enable { module })
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.about("enable", module.name()),
+        }
     }
 
     /// Switches how far the mutex governs the module (S15), its waiters at once.
@@ -305,12 +373,19 @@ impl PacketMutex {
     /// Those of the module's name; [`Error::Unsupported`] for anything but [`Mode::Enforced`] where turns hand out the
     /// channel itself.
     pub fn set_mode<'m>(&self, module: impl Into<ModuleRef<'m>>, mode: Mode) -> Result<(), Error> {
-        if mode != Mode::Enforced && self.shared.hands_out_channel() {
-            return Err(Error::Unsupported(
-                "a Guarded channel can only be had with a turn, so its modules are all enforced",
-            ));
+        let module = module.into();
+        match &self.backend {
+            Backend::Local(shared) if mode != Mode::Enforced && shared.hands_out_channel() => {
+                Err(Error::Unsupported(
+                    "a Guarded channel can only be had with a turn, so its modules are all enforced",
+                ))
+            }
+            Backend::Local(shared) => {
+                shared.input_about(&module, |module| Input::SetMode { module, mode })
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.set_mode(module.name(), mode),
         }
-        self.shared.input_about(&module.into(), |module| Input::SetMode { module, mode })
     }
 
     /// Holds back requests until [`resume`](Self::resume); a lower holder is asked to yield. Another pause of the same
@@ -331,8 +406,7 @@ impl PacketMutex {
     /// # Ok::<(), packet_mutex::Error>(())
     /// ```
     pub fn pause(&self, below: Below, reason: &str) -> Result<(), Error> {
-        let reason = reason.to_owned();
-        Ok(self.shared.input(Input::Pause { reason, below, lasts: None })?)
+        self.set_pause(reason, below, None)
     }
 
     /// A [`pause`](Self::pause) that ends by itself.
@@ -341,8 +415,17 @@ impl PacketMutex {
     ///
     /// As [`pause`](Self::pause).
     pub fn pause_for(&self, lasts: Duration, below: Below, reason: &str) -> Result<(), Error> {
-        let reason = reason.to_owned();
-        Ok(self.shared.input(Input::Pause { reason, below, lasts: Some(lasts) })?)
+        self.set_pause(reason, below, Some(lasts))
+    }
+
+    fn set_pause(&self, reason: &str, below: Below, lasts: Option<Duration>) -> Result<(), Error> {
+        match &self.backend {
+            Backend::Local(shared) => {
+                Ok(shared.input(Input::Pause { reason: reason.to_owned(), below, lasts })?)
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.pause(reason, below, lasts),
+        }
     }
 
     /// Ends the pause with this reason.
@@ -351,19 +434,33 @@ impl PacketMutex {
     ///
     /// [`Error::Refused`] if there is none.
     pub fn resume(&self, reason: &str) -> Result<(), Error> {
-        Ok(self.shared.input(Input::Resume { reason: Some(reason.to_owned()) })?)
+        self.end_pause(Some(reason))
     }
 
     /// Ends all pauses.
     pub fn resume_all(&self) {
-        // Nothing refuses this.
-        let _ = self.shared.input(Input::Resume { reason: None });
+        // Nothing refuses this; a mutex that cannot be reached pauses nobody.
+        let _ = self.end_pause(None);
+    }
+
+    fn end_pause(&self, reason: Option<&str>) -> Result<(), Error> {
+        match &self.backend {
+            Backend::Local(shared) => {
+                Ok(shared.input(Input::Resume { reason: reason.map(String::from) })?)
+            }
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.resume(reason),
+        }
     }
 
     /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses what comes.
     pub fn close(&self) {
-        // Nothing refuses this.
-        let _ = self.shared.input(Input::Close);
+        match &self.backend {
+            // Nothing refuses this.
+            Backend::Local(shared) => drop(shared.input(Input::Close)),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.close(),
+        }
     }
 
     /// Replaces the roster; waiters keep their arrival, and no running delay shrinks.
@@ -374,19 +471,27 @@ impl PacketMutex {
     /// enforced where turns hand out the channel itself.
     pub fn reload(&self, roster: Roster) -> Result<(), Error> {
         let all_enforced = roster.spec().modules.iter().all(|m| m.mode == Mode::Enforced);
-        if self.shared.hands_out_channel() && !all_enforced {
-            return Err(Error::Unsupported("the modules of a Guarded channel are all enforced"));
+        match &self.backend {
+            Backend::Local(shared) if shared.hands_out_channel() && !all_enforced => {
+                Err(Error::Unsupported("the modules of a Guarded channel are all enforced"))
+            }
+            Backend::Local(shared) => Ok(shared.input(Input::Reload(Box::new(roster)))?),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.reload(&roster),
         }
-        Ok(self.shared.input(Input::Reload(Box::new(roster)))?)
     }
 
     /// For tests: ends the calling thread's own turn, cancels the waiters, clears counts and forgets the delay. It ends no
     /// turn of another and restarts no token (S20). A turn that has a [`Guarded`](crate::Guarded) channel stays: it ends with
     /// its guard.
     pub fn reset(&self) {
-        let owner = (!self.shared.hands_out_channel()).then(|| this_thread(&self.shared));
-        // Nothing refuses this.
-        let _ = self.shared.input(Input::Reset { owner });
+        let owner = (!self.backend.hands_out_channel()).then(|| this_thread(&self.backend));
+        match &self.backend {
+            // Nothing refuses this.
+            Backend::Local(shared) => drop(shared.input(Input::Reset { owner })),
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => remote.reset(owner),
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Threads as owners (S5), and what becomes of their turns when they end (S7).
 
-use crate::shared::Shared;
+use crate::backend::{Backend, WeakBackend};
 use crate::sync::thread_local;
-use packet_mutex_arbiter::{Input, Owner};
+use packet_mutex_arbiter::Owner;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 thread_local! {
     static THREAD: ThreadOwner = ThreadOwner::new();
@@ -14,7 +13,7 @@ thread_local! {
 /// A thread's number, and the mutexes that it has asked. When the thread ends, each of them learns it.
 struct ThreadOwner {
     owner: Owner,
-    asked: RefCell<Vec<Weak<Shared>>>,
+    asked: RefCell<Vec<WeakBackend>>,
 }
 
 /// An owner that nobody was before.
@@ -24,8 +23,8 @@ pub(crate) fn new_owner() -> Owner {
 }
 
 /// The calling thread as an owner of turns of this mutex.
-pub(crate) fn this_thread(shared: &Arc<Shared>) -> Owner {
-    THREAD.try_with(|thread| thread.known_to(shared)).unwrap_or_else(|_| {
+pub(crate) fn this_thread(backend: &Backend) -> Owner {
+    THREAD.try_with(|thread| thread.known_to(backend)).unwrap_or_else(|_| {
         // The thread is already ending; a turn that it leaks now cannot be recovered.
         new_owner()
     })
@@ -43,11 +42,11 @@ impl ThreadOwner {
         ThreadOwner { owner: new_owner(), asked: RefCell::new(Vec::new()) }
     }
 
-    fn known_to(&self, shared: &Arc<Shared>) -> Owner {
+    fn known_to(&self, backend: &Backend) -> Owner {
         let mut asked = self.asked.borrow_mut();
-        if !asked.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(shared))) {
-            asked.retain(|known| known.strong_count() > 0);
-            asked.push(Arc::downgrade(shared));
+        if !asked.iter().any(|known| known.is(backend)) {
+            asked.retain(|known| !known.is_gone());
+            asked.push(backend.downgrade());
         }
         self.owner
     }
@@ -55,10 +54,8 @@ impl ThreadOwner {
 
 impl Drop for ThreadOwner {
     fn drop(&mut self) {
-        for shared in self.asked.take().iter().filter_map(Weak::upgrade) {
-            // An owner that left nothing behind changes nothing.
-            let lost = Input::OwnerLost { owner: self.owner };
-            shared.try_with(|state, now| state.handle(now, lost).ok());
+        for backend in self.asked.take().iter().filter_map(WeakBackend::upgrade) {
+            backend.owner_lost(self.owner);
         }
     }
 }

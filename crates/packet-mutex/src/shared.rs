@@ -77,7 +77,7 @@ impl Wakers {
         self.by_key.remove(&key)
     }
 
-    fn move_to(&mut self, others: &mut Vec<Waker>) {
+    pub(crate) fn move_to(&mut self, others: &mut Vec<Waker>) {
         // Mostly there are none, and an iterator of none costs something too.
         if !self.by_key.is_empty() {
             others.extend(std::mem::take(&mut self.by_key).into_values());

@@ -1,12 +1,11 @@
 //! A turn: the mutex is held as long as it lives.
 
-use crate::ask::{Granted, TaskAsk, Terms, log_timeout, wait_for_turn};
+use crate::ask::{TaskAsk, Terms, wait_for_turn};
+use crate::backend::{Backend, Granted, Sleep};
 use crate::error::Error;
 use crate::module::{Module, ModuleRef};
-use crate::shared::{Shared, State};
-use packet_mutex_arbiter::{Answer, Failure, Grant, Input, Leave, Owner, RequestId, Time, Token};
+use packet_mutex_arbiter::{Grant, Leave, Owner, RequestId, Token};
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ pub type TaskTurn = TurnOf<OfTask>;
 #[derive(Debug)]
 #[must_use = "the turn ends when it is dropped: bind it to a name"]
 pub struct TurnOf<Of> {
-    shared: Arc<Shared>,
+    backend: Backend,
     hold: RequestId,
     owner: Option<Owner>,
     grant: Grant,
@@ -57,13 +56,13 @@ pub enum Slept {
 
 impl<Of> TurnOf<Of> {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        backend: Backend,
         hold: RequestId,
         owner: Option<Owner>,
         grant: Grant,
     ) -> Self {
         let panicking = std::thread::panicking();
-        TurnOf { shared, hold, owner, grant, open: true, panicking, of: PhantomData }
+        TurnOf { backend, hold, owner, grant, open: true, panicking, of: PhantomData }
     }
 
     /// The turn's fencing number, larger than that of every turn before (S17); `None` for a pass of an observed module.
@@ -82,8 +81,7 @@ impl<Of> TurnOf<Of> {
     #[must_use]
     pub fn module(&self) -> Module {
         let id = self.grant.module;
-        let name = self.shared.with(|state, _| state.arbiter.module_name(id).clone());
-        Module { mutex: self.shared.number, id, name }
+        Module { mutex: self.backend.number(), id, name: self.backend.module_name(id) }
     }
 
     /// How long the ask waited.
@@ -110,18 +108,14 @@ impl<Of> TurnOf<Of> {
     ///
     /// [`Error::NotHolder`] if this is a pass or the turn is over.
     pub fn acknowledge(&self) -> Result<(), Error> {
-        Ok(self.shared.input(Input::Acknowledge { hold: self.hold })?)
+        self.backend.acknowledge(self.hold)
     }
 
     /// Should the turn be given away soon: does somebody more important wait, does a pause ask for it, or has it lasted
     /// longer than the module's longest turn (S11)?
     #[must_use]
     pub fn should_yield(&self) -> bool {
-        self.shared.with(|state, now| {
-            // Counts what fell due until now; nothing refuses a tick.
-            let _ = state.handle(now, Input::Tick);
-            state.arbiter.should_yield(self.hold, now)
-        })
+        self.backend.should_yield(self.hold)
     }
 
     /// Ends the turn. Dropping it does the same.
@@ -134,14 +128,6 @@ impl<Of> TurnOf<Of> {
         self.leave(Leave::Declined);
     }
 
-    /// Is there no reason to sleep on: should the turn be given away, or is it gone?
-    fn should_wake(&self, state: &mut State, now: Time) -> bool {
-        // Counts what fell due until now; nothing refuses a tick.
-        let _ = state.handle(now, Input::Tick);
-        let over = !self.is_pass() && !state.arbiter.holds(self.hold);
-        over || state.arbiter.should_yield(self.hold, now)
-    }
-
     pub(crate) fn is_open(&self) -> bool {
         self.open
     }
@@ -152,10 +138,7 @@ impl<Of> TurnOf<Of> {
 
     fn leave(&mut self, how: Leave) {
         if std::mem::take(&mut self.open) {
-            let (hold, owner) = (self.hold, self.owner);
-            // A turn that somebody else ended is over all the same; the log tells of it.
-            let end = Input::End { hold, owner, how };
-            self.shared.try_with(|state, now| state.handle(now, end).ok());
+            self.backend.leave(self.hold, self.owner, how);
         }
     }
 
@@ -167,17 +150,8 @@ impl<Of> TurnOf<Of> {
     fn give_away(
         &mut self,
         timeout: Option<Duration>,
-    ) -> Result<(RequestId, Option<Answer>), Failure> {
-        let (hold, owner) = (self.hold, self.owner);
-        let (id, answer) = self.shared.with(|state, now| {
-            let id = state.arbiter.next_request();
-            let answer = state.ask(now, id, Input::Yield { hold, owner, id, timeout })?;
-            if answer.is_some() {
-                // An answer that comes at once is seen at once.
-                let _ = state.handle(now, Input::Claim { request: id });
-            }
-            Ok((id, answer))
-        })?;
+    ) -> Result<(RequestId, Option<Granted>), Error> {
+        let (id, answer) = self.backend.give_away(self.hold, self.owner, timeout)?;
         self.open = false;
         Ok((id, answer))
     }
@@ -198,7 +172,7 @@ impl TurnOf<OfThread> {
     ///
     /// [`Error::WouldDeadlock`] for another group, [`Error::NotHolder`] if the turn is over.
     pub fn nest<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
-        wait_for_turn(&self.shared, &module.into(), Terms::within(self.hold))
+        wait_for_turn(&self.backend, &module.into(), Terms::within(self.hold))
     }
 
     /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
@@ -221,27 +195,16 @@ impl TurnOf<OfThread> {
 
     fn yield_for(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let (id, answer) = self.give_away(timeout)?;
-        let shared = self.shared.clone();
-        let again = Granted { shared: &shared, id, owner: self.owner }.wait(answer);
-        let again = again.inspect_err(|e| log_timeout(&shared, &(&self.module()).into(), e))?;
-        self.become_turn(again);
+        let granted = answer.unwrap_or_else(|| self.backend.wait_for(id));
+        let told = |error: &Error| self.backend.log_timeout(self.module().name(), error);
+        let grant = granted.inspect_err(told)?;
+        self.become_turn(TurnOf::new(self.backend.clone(), id, self.owner, grant));
         Ok(())
     }
 
     /// Sleeps inside the turn, in the mutex's time; ends early when the turn should be given away (S11).
     pub fn sleep(&self, time: Duration) -> Slept {
-        let end = self.shared.clock.now() + time;
-        let key = self.shared.with(|state, _| state.sleepers.new_key());
-        let woken = self.shared.wait(Some(end), |state, waker, now| {
-            let woken = self.should_wake(state, now).then_some(Slept::ShouldYield);
-            if woken.is_none() {
-                // Only this thread's own wakers are replaced.
-                drop(state.sleepers.leave(key, waker));
-            }
-            woken
-        });
-        drop(self.shared.with(|state, _| state.sleepers.remove(key)));
-        woken.unwrap_or(Slept::Whole)
+        self.backend.sleep(self.hold, self.is_pass(), time)
     }
 }
 
@@ -258,7 +221,7 @@ impl TurnOf<OfTask> {
     ///
     /// Dropping the future withdraws the ask.
     pub async fn nest<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<TaskTurn, Error> {
-        TaskAsk::new(&self.shared, module.into(), Terms::within(self.hold)).await
+        TaskAsk::new(&self.backend, module.into(), Terms::within(self.hold)).await
     }
 
     /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
@@ -273,10 +236,11 @@ impl TurnOf<OfTask> {
     pub async fn yield_now(&mut self) -> Result<(), Error> {
         let module = self.module();
         let (id, answer) = self.give_away(None)?;
-        let shared = self.shared.clone();
+        let backend = self.backend.clone();
+        let mut ask = TaskAsk::made(&backend, (&module).into(), id);
         let again = match answer {
-            Some(answer) => TaskAsk::made(&shared, (&module).into(), id).answered(id, answer)?,
-            None => TaskAsk::made(&shared, (&module).into(), id).await?,
+            Some(answer) => ask.answered(id, answer)?,
+            None => ask.await?,
         };
         self.become_turn(again);
         Ok(())
@@ -288,50 +252,11 @@ impl TurnOf<OfTask> {
     ///
     /// Dropping the future ends the sleep and nothing else.
     pub async fn sleep(&self, time: Duration) -> Slept {
-        let end = self.shared.clock.now() + time;
-        let mut sleep = TaskSleep { turn: self, key: None, alarm: None };
-        std::future::poll_fn(move |context| sleep.poll(end, context.waker())).await
-    }
-}
-
-/// A task's sleep inside its turn; takes its alarm back when it is dropped.
-struct TaskSleep<'a> {
-    turn: &'a TurnOf<OfTask>,
-    key: Option<u64>,
-    alarm: Option<crate::clock::Alarm>,
-}
-
-impl TaskSleep<'_> {
-    fn poll(&mut self, end: Time, waker: &std::task::Waker) -> Poll<Slept> {
-        let (turn, left) = (self.turn, waker.clone());
-        let (slept, _old_waker) = turn.shared.with(|state, now| {
-            if turn.should_wake(state, now) {
-                (Some(Slept::ShouldYield), None)
-            } else if end <= now {
-                (Some(Slept::Whole), None)
-            } else {
-                let key = *self.key.get_or_insert_with(|| state.sleepers.new_key());
-                (None, state.sleepers.leave(key, left))
-            }
-        });
-        if slept.is_none() {
-            self.cancel();
-            self.alarm = Some(turn.shared.clock.wake_at(end, waker.clone()));
-        }
-        slept.map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn cancel(&mut self) {
-        self.alarm.take().into_iter().for_each(|alarm| self.turn.shared.clock.cancel(alarm));
-    }
-}
-
-impl Drop for TaskSleep<'_> {
-    fn drop(&mut self) {
-        self.cancel();
-        if let Some(key) = self.key {
-            let _waker = self.turn.shared.try_with(|state, _| state.sleepers.remove(key));
-        }
+        let mut sleep = Sleep::new(&self.backend, self.hold, self.is_pass(), time);
+        std::future::poll_fn(move |context| {
+            sleep.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 

@@ -6,16 +6,16 @@ use super::frame::{
 };
 use super::server::House;
 use super::{FRAME_MAX, HELLO_WITHIN, PER_CONNECTION_MAX, READ_WITHIN, VERSION};
+use crate::backend::Backend;
 use crate::error::Error;
-use crate::events::Events;
+use crate::events::Reader;
+use crate::local::tick;
 use crate::module::ModuleRef;
 use crate::mutex::PacketMutex;
 use crate::owner::new_owner;
 use crate::roster_toml::{from_toml, to_toml};
-use crate::shared::{Shared, State};
-use packet_mutex_arbiter::{
-    Answer, Input, Leave, ModuleId, Owner, Request, RequestId, Roster, Time,
-};
+use crate::shared::Shared;
+use packet_mutex_arbiter::{Answer, Input, Leave, ModuleId, Owner, Request, RequestId, Roster};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -131,6 +131,8 @@ enum Refused {
     Version(String),
     /// The mutex says no.
     Error(Error),
+    /// The mutex says no, and the turn that was to be given away goes on.
+    StillHeld(Error),
 }
 
 impl From<String> for Refused {
@@ -191,7 +193,10 @@ fn hello(frame: &Object, peer: Peer, house: &House) -> Result<(Connection, Value
         "timeout": seconds(theirs.spec().timeout),
         "lease": lease.map(seconds),
     });
-    Ok((Connection::new(mutex.clone(), lease), reply))
+    let Backend::Local(shared) = &mutex.backend else {
+        return Err(Error::Unsupported("the mutex is behind another socket").into());
+    };
+    Ok((Connection::new(mutex.clone(), shared.clone(), lease), reply))
 }
 
 fn roster(text: &str) -> Result<Roster, Refused> {
@@ -212,7 +217,7 @@ struct Connection {
     mailbox: Arc<Mailbox>,
     /// Under which it waits for what concerns its holds, and for events while one of them should yield.
     keys: Option<(u64, u64)>,
-    events: Option<Events>,
+    events: Option<Reader>,
 }
 
 #[derive(Clone, Copy)]
@@ -222,7 +227,7 @@ struct Ask {
 }
 
 struct Hold {
-    owner: Owner,
+    ask: Ask,
     is_pass: bool,
     /// The client may have been told of the grant.
     seen: bool,
@@ -259,9 +264,9 @@ impl Wake for Mailbox {
 }
 
 impl Connection {
-    fn new(mutex: PacketMutex, lease: Option<Duration>) -> Self {
+    fn new(mutex: PacketMutex, shared: Arc<Shared>, lease: Option<Duration>) -> Self {
         Connection {
-            shared: mutex.shared.clone(),
+            shared,
             mutex,
             lease,
             owners: BTreeMap::new(),
@@ -413,9 +418,7 @@ impl Connection {
             }
             "events" => {
                 let so_far = frame.flag("so_far")?;
-                let (mutex, events) = (&self.mutex, &mut self.events);
-                let new = || if so_far { mutex.events_so_far() } else { mutex.events() };
-                *events = Some(new());
+                self.events = Some(Reader::new(self.shared.clone(), so_far));
                 self.mailbox.clone().wake();
             }
             _ => {
@@ -457,7 +460,7 @@ impl Connection {
         let within = frame.number("within")?.map(RequestId);
         let owner = match within.and_then(|hold| self.holds.get(&hold)) {
             // A nested turn is of whoever has the turn around it.
-            Some(outer) => outer.owner,
+            Some(outer) => outer.ask.owner,
             None => self.owner(frame)?,
         };
         // What is not this connection's is no turn to nest in: no request has the number 0.
@@ -491,11 +494,12 @@ impl Connection {
     fn give_away(&mut self, frame_id: u64, frame: &Object) -> Result<Object, Refused> {
         let (hold, owner) = self.hold_and_owner(frame)?;
         let timeout = frame.seconds("timeout")?;
-        let (id, answer) = self.shared.with(|state, now| {
+        let given = self.shared.with(|state, now| {
             let id = state.arbiter.next_request();
             let input = Input::Yield { hold, owner: Some(owner), id, timeout };
             state.ask(now, id, input).map(|answer| (id, answer))
-        })?;
+        });
+        let (id, answer) = given.map_err(|failure| Refused::StillHeld(failure.into()))?;
         self.holds.remove(&hold);
         self.asked(id, answer, Ask { frame: frame_id, owner })
     }
@@ -512,24 +516,28 @@ impl Connection {
             self.shared.with(|state, _| state.answer_or_leave(id, waker).0)
         });
         match answer {
-            Some(answer) => self.answer(id, answer, ask.owner),
+            Some(answer) => self.answer(id, answer, ask),
             None => {
                 self.asks.insert(id, ask);
+                let left = self.shared.with(|state, now| {
+                    state.arbiter.deadline(id).map(|deadline| deadline.since(now))
+                });
                 let mut reply = Object::new();
                 reply.insert("waiting".into(), true.into());
                 reply.insert("request".into(), id.0.into());
+                reply.insert("timeout".into(), left.map_or(Value::Null, seconds));
                 Ok(reply)
             }
         }
     }
 
-    fn answer(&mut self, id: RequestId, answer: Answer, owner: Owner) -> Result<Object, Refused> {
+    fn answer(&mut self, id: RequestId, answer: Answer, ask: Ask) -> Result<Object, Refused> {
         let (grant, is_pass) = match answer {
             Answer::Turn(grant) => (grant, false),
             Answer::Pass(grant) => (grant, true),
             Answer::Failed(failure) => return Err(failure.into()),
         };
-        self.holds.insert(id, Hold { owner, is_pass, seen: false, told: false });
+        self.holds.insert(id, Hold { ask, is_pass, seen: false, told: false });
         let module = self.shared.with(|state, _| state.arbiter.module_name(grant.module).clone());
         let mut reply = Object::new();
         put_grant(&mut reply, id, &module, &grant);
@@ -567,7 +575,17 @@ impl Connection {
     }
 
     fn withdraw(&mut self, frame: &Object) -> Result<(), Refused> {
-        let request = frame.request("request")?;
+        let request = match frame.number("ask")? {
+            // By the frame that made it, for who has not yet read its number.
+            Some(ask) => {
+                let mut asks = self.asks.iter().map(|(id, made)| (*id, made.frame));
+                let mut holds = self.holds.iter().map(|(id, hold)| (*id, hold.ask.frame));
+                let found = asks.find(|(_, frame)| *frame == ask);
+                let found = found.or_else(|| holds.find(|(_, frame)| *frame == ask));
+                found.map_or(RequestId(0), |(id, _)| id)
+            }
+            None => frame.request("request")?,
+        };
         let is_own = self.asks.remove(&request).is_some() || self.holds.remove(&request).is_some();
         if is_own {
             let _asker = self.shared.with(|state, now| state.withdraw(now, request));
@@ -593,7 +611,7 @@ impl Connection {
     /// The hold that a frame speaks of, and who does: the owner that it names, else whose hold it is.
     fn hold_and_owner(&mut self, frame: &Object) -> Result<(RequestId, Owner), Refused> {
         let hold = frame.request("request")?;
-        let known = self.holds.get(&hold).map(|hold| hold.owner);
+        let known = self.holds.get(&hold).map(|hold| hold.ask.owner);
         let owner = match known.filter(|_| frame.get_field("owner").is_none()) {
             Some(owner) => owner,
             None => self.owner(frame)?,
@@ -603,7 +621,17 @@ impl Connection {
 
     /// The request that a frame speaks of, if it is this connection's; else one that nobody has, which the arbiter refuses.
     fn own(&self, frame: &Object) -> Result<RequestId, String> {
-        let request = frame.request("request")?;
+        let request = match frame.number("ask")? {
+            // By the frame that made it, for who has not yet read its number.
+            Some(ask) => {
+                let mut asks = self.asks.iter().map(|(id, made)| (*id, made.frame));
+                let mut holds = self.holds.iter().map(|(id, hold)| (*id, hold.ask.frame));
+                let found = asks.find(|(_, frame)| *frame == ask);
+                let found = found.or_else(|| holds.find(|(_, frame)| *frame == ask));
+                found.map_or(RequestId(0), |(id, _)| id)
+            }
+            None => frame.request("request")?,
+        };
         let is_own = self.holds.contains_key(&request) || self.asks.contains_key(&request);
         Ok(if is_own { request } else { RequestId(0) })
     }
@@ -654,7 +682,7 @@ impl Connection {
                 self.asks.insert(id, ask);
                 continue;
             };
-            match self.answer(id, answer, ask.owner) {
+            match self.answer(id, answer, ask) {
                 Ok(reply) => out.reply(ask.frame, reply),
                 Err(why) => out.refuse(Some(ask.frame), why),
             }
@@ -715,7 +743,7 @@ impl Drop for Connection {
         let (asks, holds) = (take(&mut self.asks), take(&mut self.holds));
         let mut owners: Vec<Owner> = take(&mut self.owners).into_values().collect();
         owners.extend(asks.values().map(|ask| ask.owner));
-        owners.extend(holds.values().map(|hold| hold.owner));
+        owners.extend(holds.values().map(|hold| hold.ask.owner));
         owners.sort_unstable();
         owners.dedup();
         let (keys, events_key) = (self.keys.take(), self.events.take().map(|events| events.key));
@@ -735,7 +763,7 @@ impl Drop for Connection {
             let mut lingering = Vec::new();
             for owner in owners {
                 let own = |(id, hold): &(&RequestId, &Hold)| {
-                    hold.owner == owner && !hold.is_pass && state.arbiter.holds(**id)
+                    hold.ask.owner == owner && !hold.is_pass && state.arbiter.holds(**id)
                 };
                 let turns: Vec<RequestId> = holds.iter().filter(own).map(|(id, _)| *id).collect();
                 if leased && !turns.is_empty() {
@@ -782,11 +810,6 @@ impl Wake for Lingering {
     }
 }
 
-fn tick(state: &mut State, now: Time) {
-    // Counts what fell due until now; nothing refuses a tick.
-    let _ = state.handle(now, Input::Tick);
-}
-
 /// Frames to write.
 struct Out(String);
 
@@ -809,6 +832,11 @@ impl Out {
         reply.insert("id".into(), json!(id));
         let (error, message) = match why {
             Refused::Error(error) => {
+                put_error(&mut reply, &error);
+                return self.line(&Value::Object(reply).to_string());
+            }
+            Refused::StillHeld(error) => {
+                reply.insert("still_held".into(), true.into());
                 put_error(&mut reply, &error);
                 return self.line(&Value::Object(reply).to_string());
             }

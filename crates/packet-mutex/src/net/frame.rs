@@ -133,7 +133,6 @@ pub(crate) fn below_of(frame: &Object) -> Result<Below, String> {
     }
 }
 
-#[allow(dead_code, reason = "for the client")]
 pub(crate) fn below(below: Below) -> Value {
     match below {
         Below::Priority(level) => level.into(),
@@ -160,7 +159,6 @@ pub(crate) fn put_grant(frame: &mut Object, request: RequestId, module: &str, gr
     frame.insert("depth".into(), grant.depth.into());
 }
 
-#[allow(dead_code, reason = "for the client")]
 /// The grant that a frame tells of; its module has this number here.
 pub(crate) fn grant_of(frame: &Object, module: ModuleId) -> Result<Grant, String> {
     let token = frame.text("token")?.map(str::parse).transpose();
@@ -229,7 +227,6 @@ pub(crate) fn put_error(frame: &mut Object, error: &Error) {
     }
 }
 
-#[allow(dead_code, reason = "for the client")]
 /// The error that a frame tells of. A kind that this version does not know is a refusal.
 pub(crate) fn error_of(frame: &Object) -> Error {
     let message = || frame.text("message").ok().flatten().unwrap_or("no reason given").to_owned();

@@ -20,17 +20,41 @@
 //! # }
 //! ```
 
+mod boot;
 mod connection;
+mod events;
 mod frame;
+mod remote;
 mod server;
+mod status;
+mod stream;
 #[cfg(unix)]
 mod unix;
 mod url;
 
+pub(crate) use events::RemoteEvents;
+pub(crate) use remote::{Remote, connect};
 pub use server::{Options, Running, Server};
 pub use url::{Address, Url, UrlError};
 
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::mutex::PacketMutex;
 use std::time::Duration;
+
+/// Lets child processes that are started from now on inherit the connection to the server: the turns that were had
+/// through it then last until the last of these processes has ended too, even if this one is killed.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] unless the mutex is behind a Unix socket; [`Error::Unavailable`] while it cannot be reached.
+#[cfg(unix)]
+pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
+    match &mutex.backend {
+        Backend::Local(_) => Err(Error::Unsupported("the mutex is in this process")),
+        Backend::Remote(remote) => remote.let_inherit(),
+    }
+}
 
 /// The version of the protocol.
 pub const VERSION: u64 = 1;

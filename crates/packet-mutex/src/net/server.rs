@@ -3,6 +3,7 @@
 use super::connection::{self, Peer};
 use super::url::{Address, Url};
 use super::{CONNECTIONS_MAX, LEASE};
+use crate::backend::Backend;
 use crate::error::Error;
 use crate::mutex::PacketMutex;
 use std::collections::BTreeMap;
@@ -89,6 +90,9 @@ impl Server {
         let mut house = House { mutexes: BTreeMap::new(), options };
         for mutex in mutexes {
             let name = mutex.name().clone();
+            if let Backend::Remote(_) = mutex.backend {
+                return Err(unavailable(format!("`{name}` is behind a socket already")));
+            }
             if house.mutexes.insert(name.clone(), mutex).is_some() {
                 return Err(unavailable(format!("two mutexes are named `{name}`")));
             }

@@ -73,7 +73,7 @@ pub(crate) fn events(mutex: &PacketMutex) -> Vec<NamedEvent> {
 pub(crate) fn named(entries: Vec<Entry>) -> Vec<NamedEvent> {
     let event = |entry| match entry {
         Entry::Event(event) => event,
-        Entry::Dropped { .. } => panic!("events were dropped"),
+        other => panic!("events were dropped, or told by a server: {other:?}"),
     };
     entries.into_iter().map(event).collect()
 }

@@ -2,8 +2,10 @@
 #![cfg(all(unix, not(pm_loom)))]
 
 mod bad_input;
+mod client;
 mod doors;
 mod lease;
 mod lost;
 mod raw;
+mod restart;
 mod turns;

@@ -217,6 +217,7 @@ pub(crate) fn kinds(events: &mut Events) -> Vec<String> {
     let kind = |entry| match entry {
         Entry::Event(named) => named.event.kind.name().to_owned(),
         Entry::Dropped { .. } => "dropped".to_owned(),
+        Entry::Told { event, .. } => event,
     };
     events.take().into_iter().map(kind).collect()
 }

@@ -1,0 +1,196 @@
+//! The events of a mutex behind a socket, on a connection of their own: a reader that is late must not hold up turns.
+
+use super::frame::{Fields, Object};
+use super::stream::{Reader, Stream, greet};
+use super::url::Url;
+use crate::events::Entry;
+use crate::sync::Parker;
+use crate::{Clock, SystemClock};
+use packet_mutex_arbiter::Time;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::mem::take;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Most events that wait for their reader.
+const EVENTS_MAX: usize = 8192;
+/// Until the next attempt to reach the server.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A reader of the events of a mutex behind a socket. Its thread ends with it.
+#[derive(Debug)]
+pub(crate) struct RemoteEvents {
+    queue: Arc<Queue>,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    mutex: Arc<str>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    dropped: u64,
+    waker: Option<Waker>,
+    /// To end the connection when the reader goes.
+    stream: Option<Stream>,
+    over: bool,
+}
+
+impl RemoteEvents {
+    /// A reader that connects at once, so that no event after this call is missed, or else as soon as it can.
+    pub(super) fn new(url: Url, secret: Option<String>, so_far: bool) -> Self {
+        let queue = Arc::new(Queue { mutex: url.mutex.as_str().into(), state: Mutex::default() });
+        let mut connected = subscribe(&queue, &url, secret.as_deref(), so_far);
+        let filled = queue.clone();
+        let thread = std::thread::Builder::new().name("packet-mutex-events".into());
+        // Without a thread there are no events; the mutex works all the same.
+        let _ = thread.spawn(move || {
+            while !filled.lock().over {
+                if let Some(reader) = connected.take() {
+                    filled.fill(reader);
+                } else {
+                    std::thread::sleep(PAUSE);
+                }
+                connected = subscribe(&filled, &url, secret.as_deref(), false);
+            }
+        });
+        RemoteEvents { queue }
+    }
+
+    pub(super) fn handle(&self) -> EventsHandle {
+        EventsHandle(Arc::downgrade(&self.queue))
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Entry> {
+        self.queue.lock().take(&self.queue.mutex)
+    }
+
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
+        let mut state = self.queue.lock();
+        let entries = state.take(&self.queue.mutex);
+        if entries.is_empty() {
+            state.waker = Some(waker.clone());
+            return None;
+        }
+        Some(entries)
+    }
+
+    pub(crate) fn wait(&mut self, longest: Duration) -> Vec<Entry> {
+        let parker = Parker::new();
+        let end = SystemClock.now() + longest;
+        let alarm = SystemClock.wake_at(end, parker.waker());
+        let entries = loop {
+            let entries = self.poll(&parker.waker());
+            if entries.is_some() || SystemClock.now() >= end {
+                break entries;
+            }
+            parker.park();
+        };
+        SystemClock.cancel(alarm);
+        entries.unwrap_or_default()
+    }
+}
+
+/// Brings a reader what only its own client knows.
+#[derive(Debug)]
+pub(super) struct EventsHandle(Weak<Queue>);
+
+impl EventsHandle {
+    /// A request is asked for anew, after the connection was lost. Is there still a reader?
+    pub(super) fn requeued(&self, now: Time, module: &str) -> bool {
+        let Some(queue) = self.0.upgrade() else { return false };
+        let event = json!({
+            "seq": 0, "t": now.as_nanos() as f64 / 1e9, "event": "requeued", "mutex": &*queue.mutex, "module": module,
+        });
+        if let Value::Object(event) = event {
+            queue.push(event);
+        }
+        true
+    }
+}
+
+impl Drop for RemoteEvents {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.over = true;
+        if let Some(stream) = state.stream.take() {
+            stream.close();
+        }
+    }
+}
+
+fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, so_far: bool) -> Option<Reader> {
+    let welcome = greet(url, secret, None).ok()?;
+    let mut ask = Object::new();
+    ask.insert("op".into(), "events".into());
+    ask.insert("id".into(), 1.into());
+    ask.insert("so_far".into(), so_far.into());
+    let mut reader = welcome.reader;
+    reader.stream.write(&ask).ok()?;
+    // From the reply on, nothing is missed.
+    reader.next().ok()??;
+    // Over TCP a client that says nothing for a lease is taken for gone.
+    let lease = welcome.reply.seconds("lease").ok()?;
+    reader.stream.read_within(lease.map(|lease| lease / 4)).ok()?;
+    let mut state = queue.lock();
+    state.stream = reader.stream.again().ok();
+    (!state.over).then_some(reader)
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes events from a connection until it ends.
+    fn fill(&self, mut reader: Reader) {
+        let mut ping = Object::new();
+        ping.insert("op".into(), "ping".into());
+        ping.insert("id".into(), 2.into());
+        loop {
+            match reader.next() {
+                Ok(Some(mut frame)) => {
+                    if let Some(Value::Object(event)) = frame.remove("event") {
+                        self.push(event);
+                    }
+                }
+                Ok(None) if reader.stream.write(&ping).is_ok() => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn push(&self, event: Object) {
+        let name = event.text("event").ok().flatten().unwrap_or_default().to_owned();
+        let entry = Entry::Told { event: name, line: Value::Object(event).to_string() };
+        let mut state = self.lock();
+        if state.entries.len() >= EVENTS_MAX {
+            state.entries.pop_front();
+            state.dropped += 1;
+        }
+        state.entries.push_back(entry);
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn take(&mut self, mutex: &Arc<str>) -> Vec<Entry> {
+        let dropped = Entry::Dropped {
+            mutex: mutex.clone(),
+            seq: 0,
+            at: SystemClock.now(),
+            count: self.dropped,
+        };
+        let mut entries: Vec<Entry> =
+            (take(&mut self.dropped) > 0).then_some(dropped).into_iter().collect();
+        entries.extend(take(&mut self.entries));
+        entries
+    }
+}

@@ -1,0 +1,182 @@
+//! A client's end of a connection, as threads use it.
+
+use super::frame::{Lines, Object, error_of, parse};
+use super::url::{Address, Url};
+use super::{REPLY_MAX, VERSION};
+use crate::error::Error;
+use crate::roster_toml::to_toml;
+use packet_mutex_arbiter::Roster;
+use serde_json::{Value, json};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long a server may take to let a client in.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A server that does not take what it is sent for so long is gone.
+const WRITE_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    fn connect(address: &Address) -> io::Result<Stream> {
+        let stream = match address {
+            Address::Local => return Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(unix)]
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            #[cfg(not(unix))]
+            Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Address::Tcp(host) => Stream::Tcp(connect_tcp(host)?),
+        };
+        match &stream {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.set_write_timeout(Some(WRITE_WITHIN))?,
+            Stream::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_write_timeout(Some(WRITE_WITHIN))?;
+            }
+        }
+        Ok(stream)
+    }
+
+    pub(super) fn again(&self) -> io::Result<Stream> {
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
+            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
+        }
+    }
+
+    /// How long a read waits at most; `None`: as long as it takes.
+    pub(super) fn read_within(&self, time: Option<Duration>) -> io::Result<()> {
+        // Zero would mean the opposite of what it says.
+        let time = time.map(|time| time.max(Duration::from_millis(1)));
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.set_read_timeout(time),
+            Stream::Tcp(stream) => stream.set_read_timeout(time),
+        }
+    }
+
+    /// Ends the connection for all who use it.
+    pub(super) fn close(&self) {
+        // One that is closed already is no mistake.
+        let _ = match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    pub(super) fn write(&self, frame: &Object) -> io::Result<()> {
+        let mut text = serde_json::to_string(frame)?;
+        text.push('\n');
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => (&*stream).write_all(text.as_bytes()),
+            Stream::Tcp(stream) => (&*stream).write_all(text.as_bytes()),
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => (&*stream).read(buffer),
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+        }
+    }
+}
+
+fn connect_tcp(host: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in host.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_WITHIN) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The reading side.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) stream: Stream,
+    lines: Lines,
+}
+
+impl Reader {
+    /// The next frame; `None`: none came in time.
+    pub(super) fn next(&mut self) -> io::Result<Option<Object>> {
+        loop {
+            let line = self.lines.next();
+            match line
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a frame too long"))?
+            {
+                Some(line) => {
+                    return match parse(&line) {
+                        Ok(frame) => Ok(Some(frame)),
+                        Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
+                    };
+                }
+                None => {
+                    let mut chunk = [0; 8192];
+                    match self.stream.read(&mut chunk) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        Ok(n) => self.lines.push(&chunk[..n]),
+                        Err(error) => match error.kind() {
+                            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(None),
+                            io::ErrorKind::Interrupted => {}
+                            _ => return Err(error),
+                        },
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the server said to the hello.
+#[derive(Debug)]
+pub(super) struct Welcome {
+    pub(super) reader: Reader,
+    pub(super) reply: Object,
+}
+
+/// Connects and says hello.
+pub(super) fn greet(
+    url: &Url,
+    secret: Option<&str>,
+    roster: Option<&Roster>,
+) -> Result<Welcome, Error> {
+    let unavailable = |error: io::Error| Error::Unavailable(format!("{url}: {error}"));
+    let stream = Stream::connect(&url.address).map_err(unavailable)?;
+    stream.read_within(Some(CONNECT_WITHIN)).map_err(unavailable)?;
+    let mut hello = Object::new();
+    hello.insert("op".into(), "hello".into());
+    hello.insert("id".into(), 0.into());
+    hello.insert("version".into(), VERSION.into());
+    hello.insert("mutex".into(), url.mutex.as_str().into());
+    hello.insert("secret".into(), json!(secret));
+    hello.insert("roster".into(), roster.map_or(Value::Null, |roster| to_toml(roster).into()));
+    stream.write(&hello).map_err(unavailable)?;
+    let mut reader = Reader { stream, lines: Lines::new(REPLY_MAX) };
+    let reply = reader.next().map_err(unavailable)?;
+    let reply = reply.ok_or_else(|| unavailable(io::ErrorKind::TimedOut.into()))?;
+    if reply.contains_key("error") {
+        return Err(error_of(&reply));
+    }
+    Ok(Welcome { reader, reply })
+}
+
+/// The environment's secret.
+pub(super) fn secret() -> Option<String> {
+    std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty())
+}

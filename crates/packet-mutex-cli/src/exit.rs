@@ -15,6 +15,8 @@ pub enum ExitStatus {
     Unreachable,
     /// 75: timed out.
     TimedOut,
+    /// The code of the command that was run; 128 and the signal's number if a signal ended it.
+    Command(u8),
 }
 
 impl ExitStatus {
@@ -31,6 +33,7 @@ impl ExitStatus {
             ExitStatus::BadInput => 2,
             ExitStatus::Unreachable => 69,
             ExitStatus::TimedOut => 75,
+            ExitStatus::Command(code) => code,
         }
     }
 }

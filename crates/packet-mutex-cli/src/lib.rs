@@ -6,12 +6,21 @@
 //! ```
 
 mod check;
+mod elsewhere;
+#[cfg(unix)]
+mod exec;
 mod exit;
 mod practice;
 mod printer;
 mod reference;
+mod report;
+#[cfg(unix)]
+mod serve;
 mod simulate;
+mod status;
+mod steer;
 mod table;
+mod trace;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use printer::Printer;
@@ -39,6 +48,13 @@ where
         Command::Practice(args) => practice::practice(args, &mut printer),
         Command::Check(args) => check::check(args, &mut printer),
         Command::Simulate(args) => simulate::simulate(args, &mut printer),
+        #[cfg(unix)]
+        Command::Serve(args) => serve::serve(args, &mut printer),
+        #[cfg(unix)]
+        Command::Exec(args) => exec::exec(args, &mut printer),
+        Command::Status(args) => status::status(args, &mut printer),
+        Command::Steer(steer) => steer::steer(steer, &mut printer),
+        Command::Report(args) => report::report(args, &mut printer),
     }
 }
 
@@ -59,6 +75,14 @@ enum Command {
     Practice(practice::Args),
     Check(check::Args),
     Simulate(simulate::Args),
+    #[cfg(unix)]
+    Serve(serve::Args),
+    #[cfg(unix)]
+    Exec(exec::Args),
+    Status(status::Args),
+    #[command(flatten)]
+    Steer(steer::Steer),
+    Report(report::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -96,6 +120,8 @@ fn log_to_stderr(printer: &Printer) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // A server whose terminal is gone serves on; telling of a line that cannot be written would panic.
+        .log_internal_errors(false)
         .with_ansi(printer.colours_stderr());
     // A program that calls `run` and has its own subscriber keeps it.
     let _ = logs.try_init();

@@ -118,6 +118,13 @@ impl<Of> TurnOf<Of> {
         self.backend.should_yield(self.hold)
     }
 
+    /// Is it still held? A turn can be lost: its lease ran out, or the connection to the mutex's server is gone (S7, S8).
+    /// A pass counts as held until it ends.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.open && (self.is_pass() || self.backend.holds(self.hold))
+    }
+
     /// Ends the turn. Dropping it does the same.
     pub fn release(mut self) {
         self.leave(Leave::Released);

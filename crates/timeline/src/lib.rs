@@ -29,6 +29,7 @@
 
 mod html;
 mod log;
+mod perfetto;
 mod text;
 mod turns;
 
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 pub use html::{render, render_live};
 pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES};
+pub use perfetto::perfetto;
 pub use text::text;
 
 /// What to render: one or several runs over the same modules.

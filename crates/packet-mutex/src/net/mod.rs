@@ -56,6 +56,26 @@ pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
     }
 }
 
+/// Where a server listens unless it is told otherwise: a Unix socket in the user's runtime directory, or one of the user's
+/// own in the directory for temporary files; TCP on the loopback where there are no Unix sockets.
+#[must_use]
+pub fn default_url() -> String {
+    #[cfg(unix)]
+    {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+        let place = runtime.filter(|path| path.is_absolute()).map_or_else(
+            || {
+                let user = rustix::process::geteuid().as_raw();
+                std::env::temp_dir().join(format!("packet-mutex-{user}"))
+            },
+            |runtime| runtime.join("packet-mutex"),
+        );
+        format!("unix:{}/socket", place.display())
+    }
+    #[cfg(not(unix))]
+    "tcp://127.0.0.1:7720".to_owned()
+}
+
 /// The version of the protocol.
 pub const VERSION: u64 = 1;
 /// The longest frame that a server takes, in bytes, its line's end included.

@@ -1,0 +1,59 @@
+//! The mutex of another process, by its URL.
+
+use crate::ExitStatus;
+use crate::printer::Printer;
+use packet_mutex::net::{Address, Url, default_url};
+use packet_mutex::{Error, PacketMutex};
+
+/// Which mutex is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct At {
+    /// Where the mutex is: unix:/path or tcp://host:port, with #name if it is not `main`; without it,
+    /// PACKET_MUTEX_URL, or else where `serve` listens
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// The URL that is given, or the environment's, or the usual one.
+pub(crate) fn url(given: Option<&str>) -> String {
+    let environment = || std::env::var("PACKET_MUTEX_URL").ok().filter(|url| !url.is_empty());
+    given.map(String::from).or_else(environment).unwrap_or_else(default_url)
+}
+
+impl At {
+    pub(crate) fn connect(&self) -> Result<PacketMutex, (ExitStatus, String)> {
+        let url = url(self.url.as_deref());
+        match url.parse::<Url>() {
+            Err(why) => return Err((ExitStatus::BadInput, format!("{url}: {why}"))),
+            Ok(Url { address: Address::Local, .. }) => {
+                let why = format!("{url}: a mutex of this process, which has none");
+                return Err((ExitStatus::BadInput, why));
+            }
+            Ok(_) => {}
+        }
+        PacketMutex::connect(&url).map_err(|error| (status_of(&error), error.to_string()))
+    }
+}
+
+/// How a command ends that failed with this error.
+pub(crate) fn status_of(error: &Error) -> ExitStatus {
+    match error {
+        Error::Timeout(_) => ExitStatus::TimedOut,
+        Error::Unavailable(_) | Error::Unauthorized | Error::Lost => ExitStatus::Unreachable,
+        Error::Disabled { .. } | Error::Cancelled | Error::Closed | Error::QueueFull { .. } => {
+            ExitStatus::NotSo
+        }
+        _ => ExitStatus::BadInput,
+    }
+}
+
+/// Ends the command, and says why if it failed.
+pub(crate) fn ended(
+    result: Result<ExitStatus, (ExitStatus, String)>,
+    printer: &mut Printer,
+) -> ExitStatus {
+    result.unwrap_or_else(|(status, why)| {
+        why.lines().for_each(|line| printer.error(line));
+        status
+    })
+}

@@ -1,0 +1,103 @@
+//! `packet-mutex serve`: the mutex for other processes.
+
+use crate::ExitStatus;
+use crate::elsewhere::{ended, status_of, url};
+use crate::printer::Printer;
+use crate::trace::Trace;
+use packet_mutex::net::{Options, Server, Url};
+use packet_mutex::roster_toml::RosterFile;
+use packet_mutex::{Error, PacketMutex, Roster};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Put the mutex behind a socket, for other processes and languages
+///
+/// It runs until it is told to end (SIGINT, SIGTERM). Over TCP beyond the loopback, PACKET_MUTEX_SECRET must be set,
+/// for it and for its clients. Tokens go on where they were over restarts. Exit code: 69 if it cannot listen.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen: unix:/path or tcp://host:port; without it, PACKET_MUTEX_URL, or else a Unix socket in the
+    /// user's runtime directory
+    url: Option<String>,
+
+    /// The roster, a TOML file
+    #[arg(long, value_name = "FILE")]
+    roster: Option<PathBuf>,
+
+    /// A mutex's name; several may be given, which all have this roster
+    #[arg(long = "mutex", value_name = "NAME", default_value = "main")]
+    mutexes: Vec<String>,
+
+    /// Where to store how far the tokens went; without it, a directory of the user's state
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Write the events to this file, for `report`
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// How long a turn over TCP lasts without a heartbeat
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    lease: f64,
+}
+
+pub(crate) fn serve(args: &Args, printer: &mut Printer) -> ExitStatus {
+    let served = run(args, printer);
+    ended(served.map(|()| ExitStatus::Done), printer)
+}
+
+fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
+    let bad = |why: String| (ExitStatus::BadInput, why);
+    let url = url(args.url.as_deref());
+    url.parse::<Url>().map_err(|why| bad(format!("{url}: {why}")))?;
+    let lease = Duration::try_from_secs_f64(args.lease);
+    let lease = lease.map_err(|why| bad(format!("--lease {}: {why}", args.lease)))?;
+    let roster = match &args.roster {
+        None => Roster::default(),
+        Some(path) => RosterFile::open(path).map_err(|errors| bad(errors.to_string()))?.roster,
+    };
+    let told = |error: Error| (status_of(&error), error.to_string());
+    let state = args.state.clone().map_or_else(state_directory, Ok).map_err(bad)?;
+    let make = |name: &String| {
+        PacketMutex::builder(roster.clone()).name(name).build_stored(&state).map_err(told)
+    };
+    let mutexes = args.mutexes.iter().map(make).collect::<Result<Vec<_>, _>>()?;
+    allow_many_connections();
+    // From here on a signal is an orderly end.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| bad(e.to_string()))?;
+    let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
+    let server = Server::start(&url, mutexes.clone(), Options { secret, lease }).map_err(told)?;
+    let _trace = match &args.trace {
+        None => None,
+        Some(path) => {
+            let trace = Trace::start(path, &mutexes);
+            let unwritten = |e| bad(format!("{} cannot be written: {e}", path.display()));
+            Some(trace.map_err(unwritten)?)
+        }
+    };
+    printer.note(format_args!("serving {} at {}", args.mutexes.join(", "), server.address()));
+    let _ = signals.forever().next();
+    // The clients' turns end before the trace does.
+    drop(server);
+    Ok(())
+}
+
+/// Each connection is an open file, of which few are usually allowed and many may be.
+fn allow_many_connections() {
+    let files = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: files.maximum, ..files };
+    // With fewer it works too.
+    let _ = setrlimit(Resource::Nofile, most);
+}
+
+fn state_directory() -> Result<PathBuf, String> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let state = state.ok_or("there is no HOME to store tokens in; say where with --state")?;
+    Ok(state.join("packet-mutex"))
+}

@@ -1,0 +1,140 @@
+//! `packet-mutex status`: one look at a running mutex.
+
+use crate::ExitStatus;
+use crate::elsewhere::{At, ended, status_of};
+use crate::printer::{BAD, GOOD, HEADING, Printer};
+use crate::table::{Align, Table};
+use packet_mutex::{Below, Status};
+use std::time::Duration;
+
+/// Show who holds a running mutex, who waits, and why
+///
+/// Exit code: 69 if the mutex cannot be reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    at: At,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn status(args: &Args, printer: &mut Printer) -> ExitStatus {
+    let looked = args.at.connect().and_then(|mutex| {
+        let status = mutex.try_status().map_err(|error| (status_of(&error), error.to_string()))?;
+        Ok((mutex.name().to_string(), status))
+    });
+    let told = looked.map(|(name, status)| {
+        if args.json {
+            let mut text = String::new();
+            // Writing to a string cannot fail.
+            let _ = status.write_json(&name, &mut text);
+            printer.data(text);
+        } else {
+            printer.data(text_of(&name, &status));
+        }
+        ExitStatus::Done
+    });
+    ended(told, printer)
+}
+
+fn text_of(name: &str, status: &Status) -> String {
+    let mut lines = vec![match &status.holder {
+        None => format!("{HEADING}{name}{HEADING:#}: {GOOD}free{GOOD:#}"),
+        Some(holder) => format!(
+            "{HEADING}{name}{HEADING:#}: {} holds for {}, token {}{}",
+            holder.module,
+            seconds(holder.held),
+            holder.token,
+            if holder.depth > 1 { format!(", {} turns deep", holder.depth) } else { String::new() },
+        ),
+    }];
+    if let Some((module, ended)) = &status.last {
+        lines.push(format!("last: {module}, ended {} ago", seconds(*ended)));
+    }
+    if let Some((module, within)) = &status.next {
+        let when = match (within.is_zero(), &status.holder) {
+            (true, Some(_)) => "as soon as the turn ends".to_owned(),
+            (true, None) => "now".to_owned(),
+            (false, Some(_)) => format!("{} after the turn, if it ended now", seconds(*within)),
+            (false, None) => format!("in {}, for the handover", seconds(*within)),
+        };
+        lines.push(format!("next: {module}, {when}"));
+    }
+    for pause in &status.paused {
+        let below = match pause.below {
+            Below::Priority(level) => format!("all below {level}"),
+            Below::Urgent => "all but urgent".to_owned(),
+        };
+        let left = pause.left.map(|left| format!(", {} more", seconds(left)));
+        let reason = &pause.reason;
+        lines.push(format!("{BAD}paused{BAD:#}: {reason} ({below}{})", left.unwrap_or_default()));
+    }
+    if status.abandoned {
+        lines.push(format!("{BAD}a turn was abandoned{BAD:#} and nobody has acknowledged it"));
+    }
+    if status.closed {
+        lines.push(format!("{BAD}closed{BAD:#}: it takes no more requests"));
+    }
+    let mut parts = vec![lines.join("\n")];
+    if !status.waiters.is_empty() {
+        parts.push(waiters(status).to_string());
+    }
+    parts.push(modules(status).to_string());
+    parts.join("\n\n")
+}
+
+fn waiters(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        ("waits", Align::Left),
+        ("priority", Align::Right),
+        ("effective", Align::Right),
+        ("for", Align::Right),
+        ("at most", Align::Right),
+        ("", Align::Left),
+    ]);
+    for waiter in &status.waiters {
+        let paused = waiter.paused.as_ref().map(|reason| format!("paused: {reason}"));
+        let urgent = waiter.urgent.then(|| "urgent".to_owned());
+        table.row([
+            waiter.module.to_string(),
+            waiter.priority.to_string(),
+            format!("{:.1}", waiter.effective),
+            seconds(waiter.waited),
+            seconds(waiter.deadline),
+            paused.or(urgent).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn modules(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        ("module", Align::Left),
+        ("mode", Align::Left),
+        ("turns", Align::Right),
+        ("timeouts", Align::Right),
+        ("wait p50 / p99 / max", Align::Right),
+        ("hold p50 / p99 / max", Align::Right),
+    ]);
+    for module in &status.modules {
+        let mode = if module.disabled { "disabled" } else { module.mode.name() };
+        let three = |p: &packet_mutex::Percentiles| {
+            format!("{} / {} / {}", seconds(p.p50), seconds(p.p99), seconds(p.max))
+        };
+        table.row([
+            module.module.to_string(),
+            mode.to_owned(),
+            module.turns.to_string(),
+            module.timeouts.to_string(),
+            three(&module.wait),
+            three(&module.hold),
+        ]);
+    }
+    table
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3} s", duration.as_secs_f64())
+}

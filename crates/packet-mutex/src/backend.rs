@@ -49,6 +49,15 @@ macro_rules! either {
 }
 
 impl Backend {
+    #[cfg(test)]
+    pub(crate) fn local(&self) -> &Shared {
+        match self {
+            Backend::Local(shared) => shared,
+            #[cfg(feature = "net")]
+            Backend::Remote(remote) => panic!("{remote:?} is elsewhere"),
+        }
+    }
+
     /// Tells mutexes of one process apart.
     pub(crate) fn number(&self) -> u64 {
         either!(self, it => it.number)

@@ -456,7 +456,8 @@ mod tests {
             assert_eq!(turn.sleep(Duration::ZERO), Slept::Whole);
             assert_eq!(mutex.events().wait(Duration::ZERO), []);
         }
-        mutex.shared.with(|state, _| {
+        let shared = mutex.backend.local();
+        shared.with(|state, _| {
             assert!(state.askers.is_empty());
             assert!(state.sleepers.by_key.is_empty() && state.readers.by_key.is_empty());
             assert!(state.alarms.len() < 10, "{:?}", state.alarms);

@@ -133,12 +133,13 @@ impl Campaign {
         Some(world.with_faults(faults))
     }
 
-    /// Runs until the end or until a rule is broken; at the end, the mutex is closed.
+    /// Runs until the end or until a rule is broken; at the end the mutex is closed, and takes no more requests.
     fn drive(&self, world: &mut World<'_, Watch>) {
         let end = Nanos::from(self.hours) * 3600 * SECOND;
         while world.observer.checker.broken().is_none() && world.step(end) {}
         if world.observer.checker.broken().is_none() {
             world.hand_in(end, Input::Close);
+            world.request_apart(end, (world.module(0), None), 0, |_| ());
             world.hand_in(end, Input::Tick);
         }
     }
@@ -254,7 +255,7 @@ fn crew(seed: u64) -> (Roster, Demand) {
         // Events are read after each input; a short buffer stays in the processor's cache.
         limits: Limits {
             waiters: [4, 64, 4096][below(dice, 3)],
-            events: 1024,
+            events: 2048,
             ..Limits::default()
         },
         modules,
@@ -269,10 +270,18 @@ fn crew(seed: u64) -> (Roster, Demand) {
     (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
 }
 
+/// Up to three, each of a pair of its own.
 fn delays(dice: &mut Dice) -> Vec<DelaySpec> {
-    let mut side = || ["*", "red", "blue", "runemaker"][below(dice, 4)].to_string();
-    let (from, to) = (side(), side());
-    vec![DelaySpec { from, to, delay: Duration::from_millis(dice.between((0, 2000))) }]
+    let mut delays: Vec<DelaySpec> = Vec::new();
+    for _ in 0..3 {
+        let mut side = || ["*", "red", "blue", "runemaker"][below(dice, 4)].to_string();
+        let (from, to) = (side(), side());
+        let delay = Duration::from_millis(dice.between((0, 2000)));
+        if !delays.iter().any(|other| (&other.from, &other.to) == (&from, &to)) {
+            delays.push(DelaySpec { from, to, delay });
+        }
+    }
+    delays
 }
 
 fn work(module: &str, dice: &mut Dice) -> Work {

@@ -32,6 +32,10 @@ pub(super) struct Checker {
     /// Until when each group is kept out (S3).
     ready: Vec<Nanos>,
     last_token: u64,
+    /// A request that a yield has yet to make.
+    owed: Option<RequestId>,
+    /// When a request timed out last.
+    timed_out: Option<Nanos>,
     pauses: Vec<(Arc<str>, Below, Option<Nanos>)>,
     closing: bool,
     broken: Option<String>,
@@ -119,6 +123,8 @@ impl Checker {
             passes: BTreeMap::new(),
             ready,
             last_token: 0,
+            owed: None,
+            timed_out: None,
             pauses: Vec::new(),
             closing: false,
             broken: None,
@@ -145,6 +151,8 @@ impl Checker {
         if let Some((request, why)) = self.refusing.take() {
             self.rule(false, || format!("S4: request {} was not refused as {why}", request.0));
         }
+        let owed = self.owed.take();
+        self.rule(owed.is_none(), || format!("S11: request {owed:?} was not made"));
         let late = self.waiters.iter().find(|waiter| waiter.deadline <= now).map(|w| w.request.0);
         self.rule(late.is_none(), || format!("S4: request {late:?} waits past its deadline"));
         let stale = self.pauses.iter().any(|(_, _, until)| until.is_some_and(|t| t <= now));
@@ -168,7 +176,10 @@ impl Checker {
                     || self.passes.values().any(|pass| pass.owner == owner)
             }
             Some(Input::Withdraw { request }) => {
-                waits(&|w| w.request == *request) || self.passes.contains_key(request)
+                let holds = |turn: &Turn| turn.holds.iter().any(|(hold, ..)| hold == request);
+                waits(&|w| w.request == *request)
+                    || self.passes.contains_key(request)
+                    || self.turn.as_ref().is_some_and(holds)
             }
             Some(Input::Close) => waits(&|_| true),
             _ => false,
@@ -235,6 +246,7 @@ impl Checker {
             _ => (None, false, None, None),
         };
         self.rule(id == Some(request), || format!("S16: nobody made request {}", request.0));
+        self.owed = self.owed.filter(|owed| *owed != request);
         let settings = &self.modules[module];
         let held = self.turn.as_ref().filter(|turn| owner.is_some() && turn.owner == owner);
         let nests = held.is_some_and(|turn| self.modules[turn.module].group == settings.group);
@@ -343,6 +355,14 @@ impl Checker {
 
     fn unserved(&mut self, request: RequestId, why: Unserved, waited: Nanos) {
         let now = self.now;
+        if why == Unserved::TimedOut && self.timed_out != Some(now) {
+            // All deadlines of an instant come together, after the grants of that instant.
+            self.timed_out = Some(now);
+            let due = self.turn.is_none() && self.best().is_some_and(|best| self.admits(best));
+            self.rule(!due, || {
+                format!("S4: request {} timed out before a grant that was due", request.0)
+            });
+        }
         let Some(waiter) = self.take(request) else { return };
         let right = match (why, &self.input) {
             (Unserved::TimedOut, _) => waiter.deadline == now,
@@ -372,7 +392,7 @@ impl Checker {
             (End::Declined, Some(Input::End { hold, .. } | Input::Withdraw { request: hold })) => {
                 *hold == request
             }
-            (End::Yielded, Some(Input::Yield { hold, .. })) => *hold == request,
+            (End::Yielded, Some(Input::Yield { hold, .. })) => *hold == request && depth == 0,
             (End::Abandoned, Some(Input::OwnerLost { owner: lost })) => owner == Some(*lost),
             _ => false,
         };
@@ -384,6 +404,12 @@ impl Checker {
             return self.rule(false, || format!("S16: hold {} was not open", request.0));
         };
         let (_, module, since) = turn.holds.remove(at);
+        // A module that is off leaves no trace of its requests.
+        if let (End::Yielded, Some(Input::Yield { id, .. })) = (end, &self.input)
+            && self.modules[module].mode != Mode::Off
+        {
+            self.owed = Some(*id);
+        }
         if end != End::Declined {
             turn.delay = turn.delay.max(Some(self.modules[module].delay));
         }

@@ -4,7 +4,7 @@ use super::draw::Draw;
 use super::world::{Job, Observer, Plan, World};
 use crate::hour::Dice;
 use crate::seconds::{Nanos, SECOND};
-use packet_mutex_arbiter::{Below, Input, Mode, Owner, RequestId};
+use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId};
 use std::time::Duration;
 
 /// When what goes wrong.
@@ -27,6 +27,10 @@ pub(super) enum Fault {
     Meets {
         work: usize,
     },
+    /// A turn ends at the very instant of what is due next, or a nanosecond beside it.
+    Ends,
+    /// Somebody ends a turn that is not its own.
+    Steals,
     /// Somebody asks.
     Asks {
         work: usize,
@@ -65,6 +69,9 @@ pub(super) enum Fault {
 /// No disturbance lasts longer.
 const LONGEST: Nanos = 20 * SECOND;
 
+/// More than these asks at a time are a crowd.
+const CROWD: usize = 30;
+
 impl Faults {
     /// With one fault in so long, on average.
     pub(super) fn new(seed: u64, every: Nanos) -> Self {
@@ -84,7 +91,7 @@ impl Faults {
     /// A fault.
     pub(super) fn draw(&mut self, works: usize) -> Fault {
         let work = self.below(works);
-        match self.below(21) {
+        match self.below(24) {
             0..=1 => Fault::Dies,
             2..=5 => Fault::Withdraws,
             6 => Fault::Flood { work },
@@ -95,6 +102,8 @@ impl Faults {
             15..=16 => Fault::Switch { work },
             17 => Fault::Yields,
             18..=19 => Fault::AsksAgain { work },
+            20..=21 => Fault::Ends,
+            22 => Fault::Steals,
             _ => Fault::Tick,
         }
     }
@@ -120,10 +129,21 @@ impl<O: Observer> World<'_, O> {
                 }
             }
             Fault::Meets { work } => {
-                let due = self.arbiter.poll_timeout().map_or(now, |due| due.as_nanos().max(now));
-                // A nanosecond before, at the very instant, or one after.
-                let at = (due + faults.below(3) as u64).saturating_sub(1).max(now);
+                let at = self.beside_what_is_due(now, faults);
                 self.plan(at, Plan::Fault(Fault::Asks { work }));
+            }
+            Fault::Ends => {
+                if let Some((hold, _)) = self.holding() {
+                    let at = self.beside_what_is_due(now, faults);
+                    self.plan(at, Plan::End { hold });
+                }
+            }
+            Fault::Steals => {
+                if let Some((hold, _)) = self.holding() {
+                    // An owner that there never was.
+                    let (owner, how) = (Some(Owner(0)), Leave::Released);
+                    self.hand_in(now, Input::End { hold, owner, how });
+                }
             }
             Fault::Asks { work } => self.ask_apart(now, work, faults),
             Fault::Cancel { work } => {
@@ -144,6 +164,8 @@ impl<O: Observer> World<'_, O> {
             Fault::Resume => {
                 self.hand_in(now, Input::Resume { reason: None });
             }
+            // Each of a crowd that is switched conflicts with all others: so many events that some would be dropped.
+            Fault::Switch { .. } if self.jobs.len() > CROWD => {}
             Fault::Switch { work } => {
                 let mode = [Mode::Observed, Mode::Off][faults.below(2)];
                 let module = self.module(work);
@@ -170,6 +192,12 @@ impl<O: Observer> World<'_, O> {
                 self.hand_in(now, Input::Tick);
             }
         }
+    }
+
+    /// A nanosecond before what is due next, at the very instant, or a nanosecond after.
+    fn beside_what_is_due(&self, now: Nanos, faults: &mut Faults) -> Nanos {
+        let due = self.arbiter.poll_timeout().map_or(now, |due| due.as_nanos().max(now));
+        (due + faults.below(3) as u64).saturating_sub(1).max(now)
     }
 
     /// An ask, or one of a flood: mostly short, mostly impatient.

@@ -83,7 +83,7 @@ impl Simulation<'_> {
         Ok(world.observer.finish(end))
     }
 
-    /// The roster, with room for all events of one instant: they are read after each input, and none may be dropped.
+    /// The roster, with room for what can happen to all waiters at one instant: events are read after each input.
     fn roomy(&self) -> Roster {
         let mut spec = self.roster.spec().clone();
         let limits = &mut spec.limits;

@@ -131,6 +131,8 @@ enum Refused {
     Version(String),
     /// The mutex says no.
     Error(Error),
+    /// The answer of a request is no.
+    Answer(RequestId, Error),
     /// The mutex says no, and the turn that was to be given away goes on.
     StillHeld(Error),
 }
@@ -349,7 +351,7 @@ impl Connection {
                 return false;
             }
         };
-        match self.obey(id, &frame) {
+        match self.obey(id, &frame, out) {
             Ok(Some(reply)) => out.reply(id, reply),
             Ok(None) => {}
             Err(why) => out.refuse(Some(id), why),
@@ -359,7 +361,7 @@ impl Connection {
     }
 
     /// Does what the frame asks for. Its reply; `None`: an event or the answer to come is the reply.
-    fn obey(&mut self, id: u64, frame: &Object) -> Result<Option<Object>, Refused> {
+    fn obey(&mut self, id: u64, frame: &Object, out: &mut Out) -> Result<Option<Object>, Refused> {
         let op = frame.needed_text("op")?;
         let mut reply = Object::new();
         match op {
@@ -371,7 +373,7 @@ impl Connection {
                 self.about(frame, |module| Input::EndModule { module, owner })?;
                 self.forget_ended();
             }
-            "withdraw" => self.withdraw(frame)?,
+            "withdraw" => self.withdraw(frame, out)?,
             "claim" => {
                 let request = self.own(frame)?;
                 self.input(Input::Claim { request })?;
@@ -535,7 +537,7 @@ impl Connection {
         let (grant, is_pass) = match answer {
             Answer::Turn(grant) => (grant, false),
             Answer::Pass(grant) => (grant, true),
-            Answer::Failed(failure) => return Err(failure.into()),
+            Answer::Failed(failure) => return Err(Refused::Answer(id, failure.into())),
         };
         self.holds.insert(id, Hold { ask, is_pass, seen: false, told: false });
         let module = self.shared.with(|state, _| state.arbiter.module_name(grant.module).clone());
@@ -574,7 +576,7 @@ impl Connection {
         ended
     }
 
-    fn withdraw(&mut self, frame: &Object) -> Result<(), Refused> {
+    fn withdraw(&mut self, frame: &Object, out: &mut Out) -> Result<(), Refused> {
         let request = match frame.number("ask")? {
             // By the frame that made it, for who has not yet read its number.
             Some(ask) => {
@@ -586,9 +588,17 @@ impl Connection {
             }
             None => frame.request("request")?,
         };
-        let is_own = self.asks.remove(&request).is_some() || self.holds.remove(&request).is_some();
-        if is_own {
+        let ask = self.asks.remove(&request);
+        if ask.is_some() || self.holds.remove(&request).is_some() {
             let _asker = self.shared.with(|state, now| state.withdraw(now, request));
+        }
+        if let Some(ask) = ask {
+            // The one answer of the request (S16).
+            let message = "withdrawn by the asker";
+            let answer = json!({
+                "id": ask.frame, "error": "withdrawn", "message": message, "request": request.0,
+            });
+            out.line(&answer.to_string());
         }
         Ok(())
     }
@@ -832,6 +842,11 @@ impl Out {
         reply.insert("id".into(), json!(id));
         let (error, message) = match why {
             Refused::Error(error) => {
+                put_error(&mut reply, &error);
+                return self.line(&Value::Object(reply).to_string());
+            }
+            Refused::Answer(request, error) => {
+                reply.insert("request".into(), request.0.into());
                 put_error(&mut reply, &error);
                 return self.line(&Value::Object(reply).to_string());
             }

@@ -331,6 +331,37 @@ fn a_killed_server_comes_back() {
     assert!(told.contains("the turn is lost"), "{told}");
 }
 
+/// The six modules of the practice game over the socket, with no line of theirs changed: the same zeroes.
+#[test]
+fn the_six_modules_share_a_character_over_the_socket() {
+    use practice::modules::Mode;
+    use practice::run::{Config, Watch, run};
+    let mut served = Served::new();
+    let game = practice::server::Server::start(("127.0.0.1", 0)).unwrap();
+    let config = Config {
+        mode: Mode::With,
+        server: game.address(),
+        embedded: true,
+        length: ms(6000),
+        seed: 1,
+    };
+    let mutex = packet_mutex::PacketMutex::connect(&served.url).unwrap();
+    let outcome = run(&config, &mutex, &false.into(), &Watch::default()).unwrap();
+    let counts = &outcome.counts;
+    let wrong = [
+        counts.interleavings,
+        counts.refusals,
+        counts.wrong_items,
+        counts.weapons_lost,
+        counts.runes_failed,
+    ];
+    assert_eq!(wrong, [0; 5], "{counts:?}");
+    assert!(outcome.frames.len() > 10);
+    drop(mutex);
+    let turns = served.trace().iter().filter(|event| event["event"] == "granted").count();
+    assert!(turns >= 6, "{turns} turns");
+}
+
 #[test]
 fn a_trace_is_rendered_in_three_ways() {
     let mut served = Served::new();

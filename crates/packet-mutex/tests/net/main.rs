@@ -4,6 +4,7 @@
 mod bad_input;
 mod client;
 mod doors;
+mod languages;
 mod lease;
 mod lost;
 mod raw;

@@ -62,6 +62,8 @@ pub(super) enum Fault {
     AsksAgain {
         work: usize,
     },
+    /// The holder has dealt with what an abandoned turn before it left behind.
+    Acknowledges,
     /// A timer fires for nothing.
     Tick,
 }
@@ -91,7 +93,7 @@ impl Faults {
     /// A fault.
     pub(super) fn draw(&mut self, works: usize) -> Fault {
         let work = self.below(works);
-        match self.below(24) {
+        match self.below(26) {
             0..=1 => Fault::Dies,
             2..=5 => Fault::Withdraws,
             6 => Fault::Flood { work },
@@ -104,6 +106,7 @@ impl Faults {
             18..=19 => Fault::AsksAgain { work },
             20..=21 => Fault::Ends,
             22 => Fault::Steals,
+            23..=24 => Fault::Acknowledges,
             _ => Fault::Tick,
         }
     }
@@ -186,6 +189,13 @@ impl<O: Observer> World<'_, O> {
                 if let Some((_, owner)) = self.holding() {
                     let length = faults.dice.between((0, SECOND));
                     self.request_apart(now, (self.module(work), Some(owner)), length, |_| ());
+                    // Who has a nested turn cannot give the outer one away.
+                    self.plan(now + length / 2, Plan::Fault(Fault::Yields));
+                }
+            }
+            Fault::Acknowledges => {
+                if let Some((hold, _)) = self.holding() {
+                    self.hand_in(now, Input::Acknowledge { hold });
                 }
             }
             Fault::Tick => {

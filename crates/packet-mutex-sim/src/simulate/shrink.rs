@@ -131,7 +131,9 @@ fn without_loose_ends(tape: &[(Nanos, Input)]) -> Tape {
     let (mut requests, mut owners) = (BTreeSet::new(), BTreeSet::new());
     let is_known = |(_, input): &&(Nanos, Input)| {
         let known = match input {
-            Input::End { hold, .. } | Input::Yield { hold, .. } => requests.contains(hold),
+            Input::End { hold, .. } | Input::Yield { hold, .. } | Input::Acknowledge { hold } => {
+                requests.contains(hold)
+            }
             Input::Withdraw { request } => requests.contains(request),
             Input::OwnerLost { owner } => owners.contains(owner),
             _ => true,
@@ -177,6 +179,7 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
         },
         Input::Withdraw { request: it } => Action::Withdraw(request(it)),
         Input::OwnerLost { owner: lost } => Action::OwnerLost(owner(lost)),
+        Input::Acknowledge { hold } => Action::Acknowledge(request(hold)),
         Input::Cancel { module: it } => Action::Cancel(module(it)),
         Input::Disable { module: it } => Action::Disable(module(it)),
         Input::Enable { module: it } => Action::Enable(module(it)),
@@ -194,7 +197,6 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
         // No campaign does these.
         Input::EndModule { .. }
         | Input::Claim { .. }
-        | Input::Acknowledge { .. }
         | Input::Heartbeat { .. }
         | Input::Reload(_)
         | Input::Reset { .. } => return None,

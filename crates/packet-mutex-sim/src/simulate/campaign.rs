@@ -270,12 +270,15 @@ fn crew(seed: u64) -> (Roster, Demand) {
     (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
 }
 
-/// Up to three, each of a pair of its own.
+/// Up to three, each of a pair of its own; the first two name one side each, so that they can be at odds.
 fn delays(dice: &mut Dice) -> Vec<DelaySpec> {
     let mut delays: Vec<DelaySpec> = Vec::new();
-    for _ in 0..3 {
-        let mut side = || ["*", "red", "blue", "runemaker"][below(dice, 4)].to_string();
-        let (from, to) = (side(), side());
+    for at in 0..3 {
+        let mut side = |any| match any {
+            true => "*".to_string(),
+            false => ["red", "blue", "runemaker"][below(dice, 3)].to_string(),
+        };
+        let (from, to) = (side(at == 1), side(at == 0));
         let delay = Duration::from_millis(dice.between((0, 2000)));
         if !delays.iter().any(|other| (&other.from, &other.to) == (&from, &to)) {
             delays.push(DelaySpec { from, to, delay });

@@ -1,5 +1,6 @@
 //! The output shown in `docs/PLANNING.md` is what the command prints. `UPDATE=1` writes it.
 
+use packet_mutex_sim::simulate::Crew;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +17,20 @@ fn what_the_planning_page_shows_is_real() {
     let committed = std::fs::read_to_string(root.join(FILE)).unwrap();
     assert!(committed == fresh, "{FILE} is stale: run with UPDATE=1");
     assert!(fresh.matches("```console").count() >= 2, "the page shows no output");
+}
+
+/// The crew that the page shows is one.
+#[test]
+fn the_example_crew_can_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join(FILE)).unwrap();
+    let examples: Vec<&str> = page.split("```toml\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let text = example.split("```").next().unwrap_or_default();
+        let crew = Crew::parse(FILE, text).unwrap_or_else(|why| panic!("{why}"));
+        assert!(!crew.demand.works.is_empty());
+    }
 }
 
 /// The page with the output of every `$ packet-mutex …` in it.

@@ -199,6 +199,7 @@ def get_packet_mutex_status() -> dict[str, Any]:
 
 def configure(
     *,
+    url: str | None = None,
     handover_delay: float | None = None,
     timeout: float | None = None,
     priorities: Mapping[str, int] | None = None,
@@ -206,12 +207,21 @@ def configure(
     aging: float | None = None,
     roster: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Changes settings of the process's mutex, as :meth:`Mutex.configure`."""
-    default_mutex().configure(
-        handover_delay=handover_delay,
-        timeout=timeout,
-        priorities=priorities,
-        groups=groups,
-        aging=aging,
-        roster=roster,
-    )
+    """Changes settings of the process's mutex, as :meth:`Mutex.configure`.
+
+    With a ``url``, the process's mutex is from now on the one there, behind a server: ``unix:/path`` or
+    ``tcp://host:port``, with ``#name`` if it is not ``main``. That must come before the mutex is used. Without it, the
+    environment's ``PACKET_MUTEX_URL`` counts.
+    """
+    if url is not None:
+        _core.connect(url)
+    settings = (handover_delay, timeout, priorities, groups, aging, roster)
+    if url is None or any(setting is not None for setting in settings):
+        default_mutex().configure(
+            handover_delay=handover_delay,
+            timeout=timeout,
+            priorities=priorities,
+            groups=groups,
+            aging=aging,
+            roster=roster,
+        )

@@ -18,11 +18,15 @@ __all__ = [
     "Turn",
     "after_fork_in_child",
     "at_exit",
+    "connect",
     "run_command",
 ]
 
 def run_command(args: Sequence[str | os.PathLike[str]]) -> int:
     """Runs the command ``packet-mutex`` with these arguments, the first its own name, and gives its exit code."""
+
+def connect(url: str) -> None:
+    """From now on the process's own mutex is the one at this URL."""
 
 def after_fork_in_child() -> None:
     """For ``os.register_at_fork``: mutexes of the parent are refused from now on."""

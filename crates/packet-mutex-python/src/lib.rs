@@ -30,7 +30,7 @@ mod _packet_mutex {
         clock::ManualClock,
         courier::EventLoop,
         events::Events,
-        mutex::Mutex,
+        mutex::{Mutex, connect},
         process::{after_fork_in_child, at_exit},
         run_command,
         turn::{Request, Sleep, Turn},

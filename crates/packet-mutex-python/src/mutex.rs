@@ -7,7 +7,7 @@ use packet_mutex::raw::{self, Terms};
 use packet_mutex::{
     Below, Error, Mode, Module, ModuleSpec, PacketMutex, Roster, all_but_urgent, below, roster_toml,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::collections::BTreeMap;
@@ -15,15 +15,35 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// The process's own mutex.
+/// The process's own mutex, once it is known which it is.
+static DEFAULT: OnceLock<PacketMutex> = OnceLock::new();
+
+/// The process's own mutex: the one at `PACKET_MUTEX_URL` if that is set, else `main` in this process.
 pub(crate) fn default_mutex(py: Python<'_>) -> PyResult<&'static PacketMutex> {
-    static DEFAULT: OnceLock<PacketMutex> = OnceLock::new();
     if let Some(mutex) = DEFAULT.get() {
         return Ok(mutex);
     }
     process::mark_in_use();
-    let mutex = PacketMutex::named("main").map_err(|error| errors::raise(py, error))?;
+    let url = std::env::var("PACKET_MUTEX_URL").ok().filter(|url| !url.is_empty());
+    let mutex = match url {
+        Some(url) => py.detach(|| PacketMutex::connect(&url)),
+        None => PacketMutex::named("main"),
+    };
+    let mutex = mutex.map_err(|error| errors::raise(py, error))?;
     Ok(DEFAULT.get_or_init(|| mutex))
+}
+
+/// From now on the process's own mutex is the one at this URL.
+#[pyfunction]
+pub(crate) fn connect(py: Python<'_>, url: &str) -> PyResult<()> {
+    process::check(py)?;
+    process::mark_in_use();
+    let mutex = py.detach(|| PacketMutex::connect(url));
+    let mutex = mutex.map_err(|error| errors::raise(py, error))?;
+    DEFAULT.set(mutex).map_err(|_| {
+        let why = "the process's mutex is in use already: `configure(url=...)` comes before all else";
+        PyRuntimeError::new_err(why)
+    })
 }
 
 /// The mutex of a turn.
@@ -217,6 +237,9 @@ impl Mutex {
         let settings = settings.unwrap_or_default();
         let raise = |error| errors::raise(py, error);
         if clock.is_none() && !settings.are_given() {
+            if name.eq_ignore_ascii_case("main") {
+                return Ok(Mutex { mutex: default_mutex(py)?.clone() });
+            }
             return Ok(Mutex { mutex: PacketMutex::named(name).map_err(raise)? });
         }
         let roster = settings.over(py, Roster::default())?;

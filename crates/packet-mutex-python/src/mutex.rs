@@ -41,7 +41,8 @@ pub(crate) fn connect(py: Python<'_>, url: &str) -> PyResult<()> {
     let mutex = py.detach(|| PacketMutex::connect(url));
     let mutex = mutex.map_err(|error| errors::raise(py, error))?;
     DEFAULT.set(mutex).map_err(|_| {
-        let why = "the process's mutex is in use already: `configure(url=...)` comes before all else";
+        let why =
+            "the process's mutex is in use already: `configure(url=...)` comes before all else";
         PyRuntimeError::new_err(why)
     })
 }

@@ -4,7 +4,7 @@ use crate::ExitStatus;
 use crate::elsewhere::{At, ended, status_of};
 use crate::printer::Printer;
 use packet_mutex::net::let_inherit;
-use packet_mutex::{PacketMutex, Turn};
+use packet_mutex::{Error, PacketMutex, Turn};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
@@ -83,7 +83,16 @@ fn inside(
     // Before the command runs, so that none is missed.
     let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
     let mut signals = Signals::new(signals).map_err(failed)?;
-    let is_inherited = let_inherit(mutex).is_ok();
+    let is_inherited = match let_inherit(mutex) {
+        Ok(()) => true,
+        // Over TCP there is nothing that a command could inherit.
+        Err(Error::Unsupported(_)) => false,
+        // The connection was lost meanwhile, and the turn with it.
+        Err(error) => return Err((status_of(&error), error.to_string())),
+    };
+    if !turn.is_held() {
+        return Err((status_of(&Error::Lost), Error::Lost.to_string()));
+    }
     let Some((program, arguments)) = args.command.split_first() else {
         return Err((ExitStatus::BadInput, "no command".into()));
     };

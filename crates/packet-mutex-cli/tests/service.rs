@@ -71,6 +71,15 @@ impl Served {
         command
     }
 
+    /// A wrapper whose command runs.
+    fn hold(&self, module: &str) -> Child {
+        let script = "echo up; exec sleep 60";
+        let mut wrapper =
+            self.tool(&["exec", "-m", module, "--", "sh", "-c", script]).spawn().unwrap();
+        assert_eq!(first_line(&mut wrapper), "up");
+        wrapper
+    }
+
     fn run(&self, args: &[&str]) -> Output {
         self.tool(args).output().unwrap()
     }
@@ -95,10 +104,6 @@ impl Served {
             assert!(Instant::now() < end, "it never came to be: {}", self.status());
             sleep(ms(10));
         }
-    }
-
-    fn until_held(&self) {
-        self.until(|status| !status["holder"].is_null());
     }
 
     fn until_free(&self) {
@@ -165,9 +170,7 @@ fn exec_passes_the_code_and_the_token_on() {
 #[test]
 fn exec_times_out_with_75_and_tells_who_holds() {
     let served = Served::new();
-    let mut holder =
-        served.tool(&["exec", "-m", "runemaker", "--", "sleep", "60"]).spawn().unwrap();
-    served.until_held();
+    let mut holder = served.hold("runemaker");
     let output = served.run(&["exec", "-m", "fisher", "--timeout", "0.1", "--", "true"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(75), "{told}");
@@ -255,8 +258,7 @@ fn over_tcp_the_command_is_ended_with_its_wrapper() {
 #[test]
 fn a_stopped_holder_keeps_its_turn() {
     let served = Served::new();
-    let mut wrapper = served.tool(&["exec", "-m", "fisher", "--", "sleep", "60"]).spawn().unwrap();
-    served.until_held();
+    let mut wrapper = served.hold("fisher");
     signal(&wrapper, Signal::STOP);
     let output = served.run(&["exec", "-m", "eater", "--timeout", "0.5", "--", "true"]);
     assert_eq!(output.status.code(), Some(75));
@@ -270,8 +272,7 @@ fn a_stopped_holder_keeps_its_turn() {
 #[test]
 fn over_tcp_a_stopped_holder_is_too_late() {
     let served = Served::over_tcp("0.6");
-    let mut wrapper = served.tool(&["exec", "-m", "fisher", "--", "sleep", "60"]).spawn().unwrap();
-    served.until_held();
+    let mut wrapper = served.hold("fisher");
     let old: u64 = served.status()["holder"]["token"].as_str().unwrap().parse().unwrap();
     signal(&wrapper, Signal::STOP);
     served.until_free();
@@ -288,9 +289,7 @@ fn over_tcp_a_stopped_holder_is_too_late() {
 #[test]
 fn killed_waiters_leave_the_queue() {
     let served = Served::new();
-    let mut holder =
-        served.tool(&["exec", "-m", "runemaker", "--", "sleep", "60"]).spawn().unwrap();
-    served.until_held();
+    let mut holder = served.hold("runemaker");
     let waiting = |_| served.tool(&["exec", "-m", "fisher", "--", "true"]).spawn().unwrap();
     let mut waiters: Vec<Child> = (0..4).map(waiting).collect();
     served.until(|status| status["waiters"].as_array().unwrap().len() == 4);
@@ -311,9 +310,7 @@ fn a_killed_server_comes_back() {
     let token = |output: &str| output.trim().parse::<u64>().unwrap();
     let script = "echo $PACKET_MUTEX_TOKEN";
     let before = token(&served.ok(&["exec", "-m", "fisher", "--", "sh", "-c", script]));
-    let mut holder =
-        served.tool(&["exec", "-m", "runemaker", "--", "sleep", "60"]).spawn().unwrap();
-    served.until_held();
+    let mut holder = served.hold("runemaker");
     let waiter = served.tool(&["exec", "-m", "eater", "--", "sh", "-c", script]).spawn().unwrap();
     served.until(|status| status["waiters"].as_array().unwrap().len() == 1);
     let mut server = served.server.take().unwrap();
@@ -321,7 +318,7 @@ fn a_killed_server_comes_back() {
     server.wait().unwrap();
     served.start("");
     let output = waiter.wait_with_output().unwrap();
-    assert!(output.status.success());
+    assert!(output.status.success(), "{output:?}");
     assert!(token(&String::from_utf8(output.stdout).unwrap()) > before + 1);
     // Over a Unix socket the command goes on, and its wrapper says that it is without a turn.
     signal(&holder, Signal::TERM);

@@ -6,7 +6,7 @@ use crate::shared::{Shared, State};
 use packet_mutex_arbiter::{Event, EventKind, ModuleId, Time};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// A reader of one mutex's events, from `PacketMutex::events`.
@@ -103,8 +103,19 @@ impl Events {
         }
     }
 
+    /// The async twin of [`wait`](Self::wait): all new events, at least one. It waits as long as it takes.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost when the future is dropped; the next call finds it.
+    pub async fn wait_async(&mut self) -> Vec<Entry> {
+        std::future::poll_fn(|context| {
+            self.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
     /// All new events; if there are none, leaves the waker.
-    #[cfg_attr(pm_loom, expect(dead_code, reason = "only bindings poll"))]
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
         match &mut self.source {
             Source::Local(reader) => reader.poll(waker),

@@ -241,8 +241,25 @@ impl TurnOf<OfTask> {
     ///
     /// Dropping the future withdraws the new ask and leaves no turn.
     pub async fn yield_now(&mut self) -> Result<(), Error> {
+        self.yield_for(None).await
+    }
+
+    /// [`yield_now`](Self::yield_now) with a timeout of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`yield_now`](Self::yield_now).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`yield_now`](Self::yield_now).
+    pub async fn yield_within(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.yield_for(Some(timeout)).await
+    }
+
+    async fn yield_for(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let module = self.module();
-        let (id, answer) = self.give_away(None)?;
+        let (id, answer) = self.give_away(timeout)?;
         let backend = self.backend.clone();
         let mut ask = TaskAsk::made(&backend, (&module).into(), id);
         let again = match answer {

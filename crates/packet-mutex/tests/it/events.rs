@@ -1,7 +1,8 @@
 //! S14, S16: the event log and the status.
 
 use crate::common::{
-    SECOND, in_thread, ms, named, on_manual_clock, poll, roster, secs, until_waiting, with_roster,
+    SECOND, in_thread, ms, named, on_manual_clock, poll, ready, roster, secs, until_waiting,
+    with_roster,
 };
 use packet_mutex::{Entry, ManualClock, PacketMutex};
 use std::thread;
@@ -19,6 +20,18 @@ fn a_reader_sees_every_event_once() {
     assert_eq!(late.take(), []);
     let seqs: Vec<u64> = named(all.take()).iter().map(|e| e.event.seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_task_waits_for_events() {
+    let (mutex, _clock) = on_manual_clock();
+    let mut events = mutex.events();
+    let mut waits = Box::pin(events.wait_async());
+    assert!(poll(&mut waits).is_pending());
+    drop(waits);
+    drop(mutex.acquire("fisher").unwrap());
+    let mut waits = Box::pin(events.wait_async());
+    assert_eq!(ready(poll(&mut waits)).len(), 3);
 }
 
 #[test]

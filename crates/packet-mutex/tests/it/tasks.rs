@@ -239,7 +239,21 @@ async fn a_sleeping_task_wakes_for_an_urgent_one() {
     assert_eq!(turn.others_since_request(), 1);
 }
 
-/// S4 and issue 4's bound: many waiting tasks, grants in exact order, nothing left behind.
+#[test]
+fn a_yield_has_a_timeout_of_its_own() {
+    let (mutex, clock) = with_roster(no_delay());
+    let mut turn = ready(poll(&mut Box::pin(mutex.acquire_async("fisher")))).unwrap();
+    let mut urgent = Box::pin(mutex.request("eater").urgent().acquire_async());
+    assert!(poll(&mut urgent).is_pending());
+    let mut yields = Box::pin(turn.yield_within(ms(300)));
+    assert!(poll(&mut yields).is_pending());
+    let holder = ready(poll(&mut urgent)).unwrap();
+    clock.advance(ms(300));
+    assert_eq!(ready(poll(&mut yields)).unwrap_err().kind(), "timeout");
+    drop(holder);
+}
+
+/// S4, S14: many waiting tasks, grants in exact order, nothing left behind.
 #[test]
 fn a_hundred_thousand_tasks_are_granted_in_order() {
     let (mutex, clock) = with_roster(roster(|spec| {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A thread that does nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -169,6 +169,15 @@ impl Worker {
     }
 }
 
+/// Lets the other threads go on until it is so.
+fn wait_until(request: &Name, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "the thread that made {request} hangs");
+        std::thread::yield_now();
+    }
+}
+
 struct ThreadFront {
     clock: StepClock,
     mutex: PacketMutex,
@@ -238,8 +247,15 @@ impl ThreadFront {
         if worker.waits_for.is_some() {
             return Err("the thread is busy waiting".into());
         }
-        worker.orders.send(Box::new(order)).expect("the thread goes on");
+        let thread = worker.thread.thread().id();
+        let looked = self.clock.looks_of(thread);
+        self.workers[owner].orders.send(Box::new(order)).expect("the thread goes on");
         let reply = self.answered_or_waits(owner, name);
+        if reply.is_none() {
+            // The alarm is set after the request was made, outside the lock. Only then does the thread look for its answer,
+            // and at the clock a second time.
+            wait_until(name, || self.clock.looks_of(thread) >= looked + 2);
+        }
         self.owners.insert(name.clone(), owner.clone());
         match reply {
             None => self.worker(owner).waits_for = Some(name.clone()),
@@ -262,21 +278,16 @@ impl ThreadFront {
     /// The reply, or none if the request waits. Only the log is watched at first: a look at the status would count what is
     /// due before the request is made.
     fn answered_or_waits(&mut self, owner: &Name, name: &Name) -> Option<Reply> {
-        let patience = std::time::Instant::now();
-        loop {
-            if let Ok(reply) = self.workers[owner].replies.try_recv() {
-                return Some(reply);
-            }
-            if self.log.read(Some(name)) {
-                // Nobody but this thread does anything, so the request has been made, under one lock.
-                return if self.is_waiting(name) {
-                    None
-                } else {
-                    Some(self.workers[owner].reply())
-                };
-            }
-            assert!(patience.elapsed() < PATIENCE, "{name} is neither made nor answered");
-            std::thread::yield_now();
+        let mut reply = None;
+        wait_until(name, || {
+            reply = self.workers[owner].replies.try_recv().ok();
+            reply.is_some() || self.log.read(Some(name))
+        });
+        // Nobody but this thread does anything, so anything new means that the request has been made, under one lock.
+        if reply.is_some() || self.is_waiting(name) {
+            reply
+        } else {
+            Some(self.workers[owner].reply())
         }
     }
 

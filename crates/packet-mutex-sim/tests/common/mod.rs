@@ -13,10 +13,11 @@ use packet_mutex_sim::{
     Action, ArbiterFront, Entry, Front, Level, Name, Nanos, Query, Scenario, Step, What, read_all,
     run, words,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// A clock that goes where it is set, and rings only when it is told to: what is done at an instant comes before what
@@ -29,9 +30,16 @@ struct Steps {
     now: Time,
     next: u64,
     alarms: BTreeMap<Alarm, Waker>,
+    /// How often each thread looked.
+    looks: HashMap<ThreadId, u64>,
 }
 
 impl StepClock {
+    /// How often a thread has looked at the clock: the one sign of how far a blocked call has come.
+    pub(crate) fn looks_of(&self, thread: ThreadId) -> u64 {
+        self.0.lock().unwrap().looks.get(&thread).copied().unwrap_or(0)
+    }
+
     pub(crate) fn set(&self, at: Nanos) {
         self.0.lock().unwrap().now = Time::from_nanos(at);
     }
@@ -53,7 +61,9 @@ impl StepClock {
 
 impl Clock for StepClock {
     fn now(&self) -> Time {
-        self.0.lock().unwrap().now
+        let mut steps = self.0.lock().unwrap();
+        *steps.looks.entry(std::thread::current().id()).or_default() += 1;
+        steps.now
     }
 
     fn wake_at(&self, at: Time, waker: Waker) -> Alarm {

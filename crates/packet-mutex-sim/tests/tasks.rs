@@ -412,8 +412,8 @@ fn scenarios_hold_with_tasks() {
 /// The scenarios notice a front that is wrong.
 #[test]
 fn a_wrong_front_is_caught() {
-    for fault in [Fault::Releases, Fault::NotUrgent] {
-        let found = caught(why_not, |scenario| TaskFront::new(scenario, fault));
-        assert!(found.is_some(), "no scenario notices {fault:?}");
+    for (fault, rule) in [(Fault::Releases, "S9"), (Fault::NotUrgent, "S10")] {
+        let found = caught(rule, why_not, |scenario| TaskFront::new(scenario, fault));
+        assert!(found > 0, "no scenario of {rule} notices {fault:?}");
     }
 }

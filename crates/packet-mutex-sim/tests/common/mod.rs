@@ -480,18 +480,19 @@ pub(crate) fn run_all<F: Front>(
     assert!(ran >= at_least, "only {ran} scenarios ran\n{report}");
 }
 
-/// Does a scenario notice the front's fault? Which it is.
+/// How many scenarios of a rule notice the front's fault.
 pub(crate) fn caught<F: Front>(
+    rule: &str,
     why_not: impl Fn(&Scenario) -> Option<&'static str>,
     make: impl Fn(&Scenario) -> F,
-) -> Option<String> {
-    scenarios().into_iter().find_map(|scenario| {
-        let mut front = make(&scenario);
-        if !scenario.runs_on(&front) || why_not(&scenario).is_some() {
-            return None;
-        }
-        run(&scenario, &mut front).err().map(|mismatch| mismatch.to_string())
-    })
+) -> usize {
+    let notices = |scenario: &Scenario| {
+        let mut front = make(scenario);
+        let runs = scenario.runs_on(&front) && why_not(scenario).is_none();
+        runs && run(scenario, &mut front).is_err()
+    };
+    let of_rule = scenarios().into_iter().filter(|scenario| scenario.rules[0] == rule);
+    of_rule.filter(notices).count()
 }
 
 #[expect(clippy::print_stdout, reason = "a test's output is how many scenarios it left out")]

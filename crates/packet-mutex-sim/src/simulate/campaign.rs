@@ -182,7 +182,7 @@ impl Observer for Watch {
     fn input(&mut self, at: Nanos, input: &Input) {
         self.counts.inputs += 1;
         self.last = at;
-        if let Some(tape) = self.tape.as_mut().filter(|_| !matches!(input, Input::Tick)) {
+        if let Some(tape) = &mut self.tape {
             tape.push((at, input.clone()));
         }
         self.checker.input(at, input);

@@ -12,7 +12,8 @@ use packet_mutex_arbiter::{Arbiter, Below, Input, Leave, Owner, RequestId, Roste
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What was handed to an arbiter, and when; time that merely passed is left out.
+/// What was handed to an arbiter, and when. Ticks too: what follows one at the same instant comes after the grant that it
+/// brought.
 pub(super) type Tape = Vec<(Nanos, Input)>;
 
 /// The rosters of a run: the arbiter's, and the one that it is judged by. They differ only where a test wants a rule broken.

@@ -4,9 +4,8 @@ use super::checker::Checker;
 use super::crew::{Burst, Demand, Source, When, Work};
 use super::draw::{Draw, dice, stream};
 use super::faults::Faults;
-use super::shrink::{Rosters, Tape, action, caught, scenario, shrink};
+use super::shrink::{Rosters, Tape, action, caught, replay, scenario, shrink};
 use super::world::{Observer, World};
-use crate::action::Action;
 use crate::front::{ArbiterFront, Front};
 use crate::hour::Dice;
 use crate::log::Name;
@@ -102,14 +101,17 @@ impl Campaign {
             world.observer.checker.broken().map(String::from)
         });
         if let Some(why) = why {
-            return Err(Box::new(self.shrunk(&rosters, &demand, why)));
+            let breaks = |tape: &[_]| replay(&rosters, tape).is_some();
+            let tape = shrink(self.tape(&rosters, &demand), breaks);
+            return Err(Box::new(self.broken(&rosters, why, tape)));
         }
         (counts.runs, counts.hours) = (1, self.hours.into());
         if self.seed.is_multiple_of(ORACLE_EVERY) {
             let hour = Campaign { hours: 1, ..*self };
             let tape = hour.tape(&rosters, &demand);
-            if let Err(why) = as_the_oracle_says(&rosters, &tape) {
-                return Err(Box::new(Broken { campaign: hour, why, scenario: None }));
+            if let Some(why) = unlike_the_oracle(&rosters, &tape) {
+                let differs = |tape: &[_]| unlike_the_oracle(&rosters, tape).is_some();
+                return Err(Box::new(hour.broken(&rosters, why, shrink(tape, differs))));
             }
             counts.oracle_hours = 1;
         }
@@ -160,11 +162,9 @@ impl Campaign {
         tape
     }
 
-    fn shrunk(&self, rosters: &Rosters, demand: &Demand, why: String) -> Broken {
-        let tape = shrink(rosters, self.tape(rosters, demand));
-        let scenario = tape.map(|tape| {
-            scenario(rosters, &format!("Seed {} of a campaign: {why}", self.seed), &tape)
-        });
+    fn broken(&self, rosters: &Rosters, why: String, tape: Option<Tape>) -> Broken {
+        let title = format!("Seed {} of a campaign: {why}", self.seed);
+        let scenario = tape.map(|tape| scenario(rosters, &title, &tape));
         Broken { campaign: *self, why, scenario }
     }
 }
@@ -203,28 +203,28 @@ impl Observer for Watch {
     }
 }
 
-/// Compares every event of what is handed in with the oracle's.
-fn as_the_oracle_says(rosters: &Rosters, tape: &Tape) -> Result<(), String> {
+/// Where an arbiter first differs from the oracle when these are handed in, if it does.
+fn unlike_the_oracle(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<String> {
     let names: Vec<Name> =
         rosters.rules.spec().modules.iter().map(|m| m.name.as_str().into()).collect();
-    let arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
-    let mut front = ArbiterFront::over(arbiter);
-    let mut oracle = Oracle::new(&rosters.rules).forgetting();
-    for (at, input) in tape {
-        let Some(action) = action(input, &names) else { continue };
-        let mut act = |action: &Action| {
-            let (is, should) = (front.act(*at, action).is_ok(), oracle.act(*at, action).is_ok());
+    caught(|| {
+        let arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
+        let mut front = ArbiterFront::over(arbiter);
+        let mut oracle = Oracle::new(&rosters.rules).forgetting();
+        for (at, input) in tape {
+            let Some(action) = action(input, &names) else { continue };
+            let (is, should) = (front.act(*at, &action).is_ok(), oracle.act(*at, &action).is_ok());
             let (log, expected) = (front.log(), oracle.log());
-            let differs = log.iter().zip(&expected).find(|(is, should)| is != should);
-            match differs {
-                Some((is, should)) => Err(format!("{is}, but the oracle says {should}")),
-                None if log.len() == expected.len() && is == should => Ok(()),
-                None => Err(format!("after {action} at {at} the oracle says something else")),
+            if let Some((is, should)) = log.iter().zip(&expected).find(|(is, should)| is != should)
+            {
+                return Some(format!("{is}, but the oracle says {should}"));
             }
-        };
-        act(&action)?;
-    }
-    Ok(())
+            if log.len() != expected.len() || is != should {
+                return Some(format!("after {action} at {at} the oracle says something else"));
+            }
+        }
+        None
+    })
 }
 
 // Random crews.
@@ -347,5 +347,18 @@ mod tests {
         let (wrong, _) = crew(broken.campaign.seed);
         let mut wrong = ArbiterFront::over(Arbiter::new(wrong, Start::default()));
         run(&scenario, &mut wrong).unwrap_err();
+    }
+
+    /// What only the oracle notices, such as a wrong count of others' turns, is shrunk too.
+    #[test]
+    fn what_only_the_oracle_notices_is_shrunk_too() {
+        let (roster, demand) = crew(0);
+        let mut spec = roster.clone().into_spec();
+        spec.modules.iter_mut().for_each(|module| module.priority = 7);
+        let rosters = Rosters { arbiter: roster, rules: Roster::new(spec).unwrap() };
+        let tape = Campaign { seed: 0, hours: 1 }.tape(&rosters, &demand);
+        let differs = |tape: &[_]| unlike_the_oracle(&rosters, tape).is_some();
+        let short = shrink(tape, differs).expect("equal priorities are another order");
+        assert!(short.len() <= 8, "{short:?}");
     }
 }

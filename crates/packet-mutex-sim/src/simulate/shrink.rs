@@ -69,9 +69,8 @@ pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
     })
 }
 
-/// A short tape that breaks a rule too. `None`: this one does not, when it is replayed.
-pub(super) fn shrink(rosters: &Rosters, tape: Tape) -> Option<Tape> {
-    let breaks = |tape: &[(Nanos, Input)]| replay(rosters, tape).is_some();
+/// A short tape that breaks something too. `None`: this one does not, when it is replayed.
+pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> Option<Tape> {
     // Most of what came long before does not matter.
     let mut length = 1;
     let mut tape = loop {

@@ -1139,8 +1139,9 @@ impl Oracle {
         if self.turns.len() + self.passes.len() < 6 {
             return;
         }
-        let Some(last) = self.turns.iter().filter_map(|t| t.end.as_ref()).map(|e| e.count).max()
-        else {
+        // A declined turn is not the last: the history stays what it was (S9).
+        let ends = self.turns.iter().filter_map(|turn| turn.end.as_ref());
+        let Some(last) = ends.filter(|end| end.delay.is_some()).map(|end| end.count).max() else {
             return;
         };
         let oldest = self.asks.iter().map(|waiter| waiter.count).min().unwrap_or(u64::MAX);

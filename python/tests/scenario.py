@@ -658,6 +658,8 @@ class Front:
                 return "none" if h is None else f"{h['module']} token {h['token']} held {seconds(h['held'])} depth {h['depth']}"
             case ["waiters"]:
                 return "; ".join(map(self.waiter, status["waiters"])) or "none"
+            case ["why"]:
+                return "; ".join(f"{self.name(w['request'])} {w['why']}" for w in status["waiters"]) or "none"
             case ["next"]:
                 n = status["next"]
                 return "none" if n is None else f"{n['module']} in {seconds(n['in'])}"

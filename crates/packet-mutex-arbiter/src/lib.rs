@@ -29,6 +29,8 @@ pub use roster::{
     DEFAULT_PRIORITY, DURATION_MAX, DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterError,
     RosterErrors, RosterProblem, RosterSpec,
 };
-pub use status::{HolderStatus, ModuleStatus, PauseStatus, Percentiles, Status, WaiterStatus};
+pub use status::{
+    HolderStatus, ModuleStatus, PauseStatus, Percentiles, Reason, Status, WaiterStatus,
+};
 pub use table::{NameError, Resolved};
 pub use time::Time;

@@ -7,6 +7,7 @@ use crate::input::{Below, ModuleId, RequestId, Token};
 use crate::records::Records;
 use crate::roster::Mode;
 use crate::time::Time;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -78,6 +79,80 @@ pub struct PauseStatus {
     pub below: Below,
     /// How long it lasts from now, if it ends by itself.
     pub left: Option<Duration>,
+}
+
+/// Why a waiter waits, from [`Status::reason`]. Shown, it goes on after "waits".
+///
+/// ```
+/// use core::time::Duration;
+/// use packet_mutex_arbiter::Reason;
+///
+/// let left = Some(Duration::from_millis(400));
+/// let reason = Reason::Handover { from: Some("fisher".into()), left };
+/// assert_eq!(reason.to_string(), "0.4 s for the handover from fisher");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is the first, and somebody holds the mutex.
+    Turn {
+        /// The holder.
+        of: Arc<str>,
+        /// The delay that would follow if the turn ended now; zero if there is none, or if another waiter would be
+        /// granted by then.
+        delay: Duration,
+    },
+    /// It is the first, and the mutex is being handed over (S3).
+    Handover {
+        /// Whose turn was the last; `None` if there was none.
+        from: Option<Arc<str>>,
+        /// How much longer; `None` if it will not be granted even then, since it times out before.
+        left: Option<Duration>,
+    },
+    /// Others go before it.
+    Behind {
+        /// The first of them.
+        first: Arc<str>,
+        /// How many they are.
+        ahead: usize,
+    },
+    /// A pause holds it back (S12).
+    Paused {
+        /// The pause's reason.
+        reason: Arc<str>,
+        /// How much longer, if it ends by itself.
+        left: Option<Duration>,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = |time: Duration| time.as_secs_f64();
+        match self {
+            Reason::Turn { of, delay } => {
+                write!(f, "for {of}'s turn to end")?;
+                if delay.is_zero() {
+                    return Ok(());
+                }
+                write!(f, ", then {:.1} s for the handover", tenths(*delay))
+            }
+            Reason::Handover { from, left } => {
+                if let Some(left) = left {
+                    write!(f, "{:.1} s ", tenths(*left))?;
+                }
+                match from {
+                    Some(module) => write!(f, "for the handover from {module}"),
+                    None => f.write_str("for the first turn to begin"),
+                }
+            }
+            Reason::Behind { first, ahead: 1 } => write!(f, "behind {first}"),
+            Reason::Behind { first, ahead: 2 } => write!(f, "behind {first} and another"),
+            Reason::Behind { first, ahead } => write!(f, "behind {first} and {} others", ahead - 1),
+            Reason::Paused { reason, left: None } => write!(f, "until the pause {reason:?} ends"),
+            Reason::Paused { reason, left: Some(left) } => {
+                write!(f, "{:.1} s until the pause {reason:?} ends", tenths(*left))
+            }
+        }
+    }
 }
 
 /// A module's mode and counts since the start or the last reset.
@@ -170,6 +245,31 @@ impl Status {
         }
     }
 
+    /// Why the waiter at this index waits; `None` if there is none.
+    #[must_use]
+    pub fn reason(&self, at: usize) -> Option<Reason> {
+        let waiter = self.waiters.get(at)?;
+        if let Some(reason) = &waiter.paused {
+            let pause = self.paused.iter().find(|pause| pause.reason == *reason);
+            let left = pause.and_then(|pause| pause.left);
+            return Some(Reason::Paused { reason: reason.clone(), left });
+        }
+        if at > 0 {
+            return Some(Reason::Behind { first: self.waiters[0].module.clone(), ahead: at });
+        }
+        let granted = self.next.as_ref().filter(|(module, _)| *module == waiter.module);
+        let left = granted.map(|(_, left)| *left);
+        Some(match &self.holder {
+            Some(holder) => {
+                Reason::Turn { of: holder.module.clone(), delay: left.unwrap_or_default() }
+            }
+            None => {
+                let from = self.last.as_ref().map(|(module, _)| module.clone());
+                Reason::Handover { from, left }
+            }
+        })
+    }
+
     /// Writes the snapshot as one line of JSON, without the line's end. Durations are in seconds.
     ///
     /// # Errors
@@ -188,7 +288,7 @@ impl Status {
             }
         }
         out.write_str(r#","waiters":"#)?;
-        list(out, &self.waiters, |out, w| {
+        list(out, &self.waiters, |out, at, w| {
             write!(
                 out,
                 r#"{{"module":"{}","request":{},"priority":{},"effective":{:.3},"waited":{},"deadline":{},"urgent":{},"paused":"#,
@@ -201,9 +301,11 @@ impl Status {
                 w.urgent
             )?;
             match &w.paused {
-                None => out.write_str("null}"),
-                Some(reason) => write!(out, "{}}}", Quoted(reason)),
+                None => out.write_str("null")?,
+                Some(reason) => write!(out, "{}", Quoted(reason))?,
             }
+            let why = self.reason(at).map(|reason| reason.to_string());
+            write!(out, r#","why":{}}}"#, Quoted(&why.unwrap_or_default()))
         })?;
         for (key, what, pair) in [("last", "ended", &self.last), ("next", "in", &self.next)] {
             match pair {
@@ -214,7 +316,7 @@ impl Status {
             }
         }
         out.write_str(r#","paused":"#)?;
-        list(out, &self.paused, |out, pause| {
+        list(out, &self.paused, |out, _, pause| {
             write!(out, r#"{{"reason":{},"below":"#, Quoted(&pause.reason))?;
             match pause.below {
                 Below::Priority(level) => write!(out, "{level}")?,
@@ -262,14 +364,14 @@ fn waiter_status(decision: &Decision, request: RequestId, now: Time) -> WaiterSt
 fn list<W: Write, T>(
     out: &mut W,
     items: &[T],
-    mut item: impl FnMut(&mut W, &T) -> fmt::Result,
+    mut item: impl FnMut(&mut W, usize, &T) -> fmt::Result,
 ) -> fmt::Result {
     out.write_char('[')?;
     for (at, it) in items.iter().enumerate() {
         if at > 0 {
             out.write_char(',')?;
         }
-        item(out, it)?;
+        item(out, at, it)?;
     }
     out.write_char(']')
 }

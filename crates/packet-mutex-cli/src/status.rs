@@ -92,18 +92,18 @@ fn waiters(status: &Status) -> Table {
         ("effective", Align::Right),
         ("for", Align::Right),
         ("at most", Align::Right),
-        ("", Align::Left),
+        ("why", Align::Left),
     ]);
-    for waiter in &status.waiters {
-        let paused = waiter.paused.as_ref().map(|reason| format!("paused: {reason}"));
-        let urgent = waiter.urgent.then(|| "urgent".to_owned());
+    for (at, waiter) in status.waiters.iter().enumerate() {
+        let urgent = if waiter.urgent { "urgent, " } else { "" };
+        let why = status.reason(at).map_or_else(String::new, |reason| reason.to_string());
         table.row([
             waiter.module.to_string(),
             waiter.priority.to_string(),
             format!("{:.1}", waiter.effective),
             seconds(waiter.waited),
             seconds(waiter.deadline),
-            paused.or(urgent).unwrap_or_default(),
+            format!("{urgent}{why}"),
         ]);
     }
     table

@@ -220,6 +220,8 @@ pub enum Query {
     Holder,
     /// `? waiters`
     Waiters,
+    /// Why each of them waits.
+    Why,
     /// `? next`: who is granted and when, if nobody else arrives.
     Next,
     /// `? last`: the last turn and its end.

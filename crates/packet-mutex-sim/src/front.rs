@@ -310,6 +310,7 @@ impl Front for ArbiterFront {
             },
             Query::Holder
             | Query::Waiters
+            | Query::Why
             | Query::Next
             | Query::Last
             | Query::Paused

@@ -559,6 +559,7 @@ fn query(text: &str) -> Result<Query, String> {
     Ok(match words.as_slice() {
         ["holder"] => Query::Holder,
         ["waiters"] => Query::Waiters,
+        ["why"] => Query::Why,
         ["next"] => Query::Next,
         ["last"] => Query::Last,
         ["paused"] => Query::Paused,

@@ -129,6 +129,10 @@ pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Nam
             }
             text
         })),
+        Query::Why => list(status.waiters.iter().enumerate().map(|(at, waiter)| {
+            let why = status.reason(at).map_or_else(String::new, |reason| reason.to_string());
+            format!("{} {why}", request(waiter.request))
+        })),
         Query::Next => {
             let next = status.next.as_ref();
             next.map_or_else(none, |(module, within)| format!("{module} in {}", short(*within)))

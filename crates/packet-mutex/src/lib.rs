@@ -50,7 +50,7 @@ pub use module::{Module, ModuleRef};
 pub use mutex::{Builder, PacketMutex, all_but_urgent, below};
 pub use packet_mutex_arbiter::{
     Below, DelaySpec, End, Event, EventKind, Failure, HolderStatus, InvalidName, Limits, Mode,
-    ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Refusal, Roster, RosterError,
-    RosterErrors, RosterSpec, Status, Time, TimedOut, Token, Unserved, WaiterStatus,
+    ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Reason, Refusal, Roster,
+    RosterError, RosterErrors, RosterSpec, Status, Time, TimedOut, Token, Unserved, WaiterStatus,
 };
 pub use turn::{OfTask, OfThread, Slept, TaskTurn, Turn, TurnOf};

@@ -338,6 +338,9 @@ impl Arbiter {
         if recorded {
             let kind = EventKind::Requested { urgent: request.urgent, timeout };
             self.log(Some(module), Some(id), None, kind);
+            if request.requeued {
+                self.log(Some(module), Some(id), None, EventKind::Requeued);
+            }
         }
         if let Some(failure) = refusal {
             self.log(Some(module), Some(id), None, EventKind::Refused { error: failure.kind() });

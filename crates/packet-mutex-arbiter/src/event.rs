@@ -34,6 +34,8 @@ pub enum EventKind {
         /// How long it waits at most.
         timeout: Duration,
     },
+    /// It is asked anew, after the connection was lost over which it waited before.
+    Requeued,
     /// The request got a turn, or a pass.
     Granted {
         /// How long it waited.
@@ -189,6 +191,7 @@ impl EventKind {
     pub const fn name(&self) -> &'static str {
         match self {
             EventKind::Requested { .. } => "requested",
+            EventKind::Requeued => "requeued",
             EventKind::Granted { .. } => "granted",
             EventKind::Refused { .. } => "refused",
             EventKind::Unserved { why: Unserved::TimedOut, .. } => "timed_out",
@@ -299,6 +302,7 @@ impl Event {
             EventKind::Mode { mode } => write!(out, r#","mode":"{}""#, mode.name()),
             EventKind::NotHolder
             | EventKind::Disabled
+            | EventKind::Requeued
             | EventKind::Enabled
             | EventKind::Acknowledged
             | EventKind::Closing

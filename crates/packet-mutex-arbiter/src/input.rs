@@ -164,6 +164,8 @@ pub struct Request {
     pub lease: Option<Duration>,
     /// The grant counts as declined if no [`Input::Claim`] comes within the roster's `claim_within`.
     pub claim: bool,
+    /// It waited before, was lost with a connection, and is asked anew; only the log tells the difference.
+    pub requeued: bool,
 }
 
 impl Request {
@@ -179,6 +181,7 @@ impl Request {
             timeout: None,
             lease: None,
             claim: false,
+            requeued: false,
         }
     }
 }

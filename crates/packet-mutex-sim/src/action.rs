@@ -95,6 +95,8 @@ pub struct Ask {
     pub lease: Option<Nanos>,
     /// Its grant must be claimed.
     pub claim: bool,
+    /// It is asked anew, after a connection was lost.
+    pub requeued: bool,
 }
 
 impl Ask {
@@ -110,6 +112,7 @@ impl Ask {
             timeout: None,
             lease: None,
             claim: false,
+            requeued: false,
         }
     }
 }
@@ -205,7 +208,10 @@ impl fmt::Display for Ask {
         if let Some(lease) = self.lease {
             write!(f, " lease {}", seconds(lease))?;
         }
-        if self.claim { f.write_str(" claim") } else { Ok(()) }
+        for (is, word) in [(self.claim, " claim"), (self.requeued, " requeued")] {
+            f.write_str(if is { word } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -103,6 +103,7 @@ impl ArbiterFront {
                     timeout: ask.timeout.map(Duration::from_nanos),
                     lease: ask.lease.map(Duration::from_nanos),
                     claim: ask.claim,
+                    requeued: ask.requeued,
                     ..Request::new(id, module)
                 })
             }

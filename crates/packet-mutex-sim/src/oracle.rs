@@ -701,6 +701,9 @@ impl Oracle {
                 details.push(("urgent", Value::Yes));
             }
             self.write("requested", about.clone(), details);
+            if ask.requeued {
+                self.write("requeued", about.clone(), vec![]);
+            }
         }
         if let Some(error) = refusal {
             return self.write("refused", about, vec![("error", Value::Fixed(error))]);

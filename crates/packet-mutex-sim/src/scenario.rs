@@ -183,6 +183,7 @@ fn needs(step: &Step) -> Vec<&'static str> {
             let wanted = [
                 ("lease", ask.lease.is_some()),
                 ("claim", ask.claim),
+                ("requeued", ask.requeued),
                 ("within", ask.within.is_some()),
                 ("no owner", ask.owner.is_none()),
                 ("owners", ask.owner.is_some() && !own),
@@ -440,6 +441,10 @@ impl Parser {
                 }
                 ["claim", rest @ ..] => {
                     ask.claim = true;
+                    rest
+                }
+                ["requeued", rest @ ..] => {
+                    ask.requeued = true;
                     rest
                 }
                 [word, ..] => return Err(format!("no option of an ask: {word:?}")),

@@ -92,6 +92,7 @@ fn details(
         EventKind::Mode { mode } => vec![("mode", Value::Fixed(mode.name()))],
         EventKind::NotHolder
         | EventKind::Disabled
+        | EventKind::Requeued
         | EventKind::Enabled
         | EventKind::Acknowledged
         | EventKind::Closing

@@ -283,7 +283,7 @@ impl Front for SocketFront {
             Action::Ask(ask) => {
                 let within = ask.within.as_ref().map(|hold| self.request(hold).0);
                 let frame = json!({
-                    "module": &*ask.module, "within": within, "urgent": ask.urgent, "claim": ask.claim,
+                    "module": &*ask.module, "within": within, "urgent": ask.urgent, "claim": ask.claim, "requeued": ask.requeued,
                     "timeout": lengths(&ask.timeout), "lease": lengths(&ask.lease),
                 });
                 // Nesting through a turn is for who has it.

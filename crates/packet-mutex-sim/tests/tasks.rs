@@ -241,7 +241,7 @@ impl TaskFront {
 impl Front for TaskFront {
     fn can(&self, ability: &str) -> bool {
         // A lease is for who may vanish; a turn within another is asked for through it, not by its request's name.
-        ability != "lease"
+        !matches!(ability, "lease" | "requeued")
     }
 
     fn advance(&mut self, to: Nanos) {

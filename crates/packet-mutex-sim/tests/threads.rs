@@ -325,8 +325,8 @@ impl ThreadFront {
 
 impl Front for ThreadFront {
     fn can(&self, ability: &str) -> bool {
-        // A thread is always an owner, sees its grants and needs no lease; it nests by being the owner.
-        !matches!(ability, "lease" | "claim" | "within" | "no owner")
+        // A thread is always an owner, sees its grants, needs no lease and loses no connection; it nests by being the owner.
+        !matches!(ability, "lease" | "claim" | "within" | "no owner" | "requeued")
     }
 
     fn advance(&mut self, to: Nanos) {

@@ -29,7 +29,8 @@ enum Source {
 #[derive(Debug)]
 pub(crate) struct Reader {
     shared: Arc<Shared>,
-    seen: u64,
+    /// The number of the newest event that it has read.
+    pub(crate) seen: u64,
     /// Under which it leaves its waker.
     pub(crate) key: u64,
 }
@@ -75,7 +76,10 @@ pub struct NamedEvent {
 impl Events {
     pub(crate) fn new(backend: &Backend, from_the_oldest: bool) -> Self {
         let source = match backend {
-            Backend::Local(shared) => Source::Local(Reader::new(shared.clone(), from_the_oldest)),
+            Backend::Local(shared) => {
+                let after = from_the_oldest.then_some(0);
+                Source::Local(Reader::new(shared.clone(), after))
+            }
             #[cfg(feature = "net")]
             Backend::Remote(remote) => Source::Remote(remote.events(from_the_oldest)),
         };
@@ -126,10 +130,11 @@ impl Events {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, from_the_oldest: bool) -> Self {
+    /// A reader of the events after the one with this number, or else of those that are yet to come.
+    pub(crate) fn new(shared: Arc<Shared>, after: Option<u64>) -> Self {
         let (newest, key) =
             shared.with(|state, _| (state.arbiter.last_seq(), state.readers.new_key()));
-        Reader { shared, seen: if from_the_oldest { 0 } else { newest }, key }
+        Reader { shared, seen: after.unwrap_or(newest).min(newest), key }
     }
 
     fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {

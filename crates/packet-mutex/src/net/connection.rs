@@ -18,10 +18,11 @@ use crate::shared::Shared;
 use packet_mutex_arbiter::{Answer, Input, Leave, ModuleId, Owner, Request, RequestId, Roster};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
@@ -185,6 +186,9 @@ fn hello(frame: &Object, peer: Peer, house: &House) -> Result<(Connection, Value
             return Err(Error::RosterDiffers { fields }.into());
         }
     }
+    let Backend::Local(shared) = &mutex.backend else {
+        return Err(Error::Unsupported("the mutex is behind another socket").into());
+    };
     let lease = (peer == Peer::Tcp).then_some(house.options.lease);
     let reply = json!({
         "id": id,
@@ -192,13 +196,17 @@ fn hello(frame: &Object, peer: Peer, house: &House) -> Result<(Connection, Value
         "version": VERSION,
         "server": concat!("packet-mutex ", env!("CARGO_PKG_VERSION")),
         "mutex": folded,
+        "life": life(shared.number),
         "timeout": seconds(theirs.spec().timeout),
         "lease": lease.map(seconds),
     });
-    let Backend::Local(shared) = &mutex.backend else {
-        return Err(Error::Unsupported("the mutex is behind another socket").into());
-    };
     Ok((Connection::new(mutex.clone(), shared.clone(), lease), reply))
+}
+
+/// A text that no other mutex of any other process has: the numbers of requests and events begin anew with each.
+fn life(number: u64) -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    format!("{:016x}-{number}", *PROCESS)
 }
 
 fn roster(text: &str) -> Result<Roster, Refused> {
@@ -419,8 +427,11 @@ impl Connection {
                 reply.insert("roster".into(), to_toml(&self.mutex.roster()).into());
             }
             "events" => {
-                let so_far = frame.flag("so_far")?;
-                self.events = Some(Reader::new(self.shared.clone(), so_far));
+                let so_far = frame.flag("so_far")?.then_some(0);
+                let after = frame.number("after")?.or(so_far);
+                let events = Reader::new(self.shared.clone(), after);
+                reply.insert("after".into(), events.seen.into());
+                self.events = Some(events);
                 self.mailbox.clone().wake();
             }
             _ => {
@@ -470,7 +481,7 @@ impl Connection {
             within.map(|hold| if self.holds.contains_key(&hold) { hold } else { RequestId(0) });
         let lease = frame.seconds("lease")?.or(self.lease);
         let (urgent, timeout) = (frame.flag("urgent")?, frame.seconds("timeout")?);
-        let claim = frame.flag("claim")?;
+        let (claim, requeued) = (frame.flag("claim")?, frame.flag("requeued")?);
         let name = frame.needed_text("module")?;
         self.check_room()?;
         let shared = self.shared.clone();
@@ -484,6 +495,7 @@ impl Connection {
                 timeout,
                 lease,
                 claim,
+                requeued,
                 ..Request::new(id, module)
             };
             let answer = state.request(now, request);

@@ -6,11 +6,10 @@ use super::url::Url;
 use crate::events::Entry;
 use crate::sync::Parker;
 use crate::{Clock, SystemClock};
-use packet_mutex_arbiter::Time;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::mem::take;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -45,25 +44,22 @@ impl RemoteEvents {
     /// A reader that connects at once, so that no event after this call is missed, or else as soon as it can.
     pub(super) fn new(url: Url, secret: Option<String>, so_far: bool) -> Self {
         let queue = Arc::new(Queue { mutex: url.mutex.as_str().into(), state: Mutex::default() });
-        let mut connected = subscribe(&queue, &url, secret.as_deref(), so_far);
+        let mut from = if so_far { From::Oldest } else { From::Now };
+        let mut connected = subscribe(&queue, &url, secret.as_deref(), &mut from);
         let filled = queue.clone();
         let thread = std::thread::Builder::new().name("packet-mutex-events".into());
         // Without a thread there are no events; the mutex works all the same.
         let _ = thread.spawn(move || {
             while !filled.lock().over {
                 if let Some(reader) = connected.take() {
-                    filled.fill(reader);
+                    filled.fill(reader, &mut from);
                 } else {
                     std::thread::sleep(PAUSE);
                 }
-                connected = subscribe(&filled, &url, secret.as_deref(), false);
+                connected = subscribe(&filled, &url, secret.as_deref(), &mut from);
             }
         });
         RemoteEvents { queue }
-    }
-
-    pub(super) fn handle(&self) -> EventsHandle {
-        EventsHandle(Arc::downgrade(&self.queue))
     }
 
     pub(crate) fn take(&mut self) -> Vec<Entry> {
@@ -96,24 +92,6 @@ impl RemoteEvents {
     }
 }
 
-/// Brings a reader what only its own client knows.
-#[derive(Debug)]
-pub(super) struct EventsHandle(Weak<Queue>);
-
-impl EventsHandle {
-    /// A request is asked for anew, after the connection was lost. Is there still a reader?
-    pub(super) fn requeued(&self, now: Time, module: &str) -> bool {
-        let Some(queue) = self.0.upgrade() else { return false };
-        let event = json!({
-            "seq": 0, "t": now.as_nanos() as f64 / 1e9, "event": "requeued", "mutex": &*queue.mutex, "module": module,
-        });
-        if let Value::Object(event) = event {
-            queue.push(event);
-        }
-        true
-    }
-}
-
 impl Drop for RemoteEvents {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
@@ -124,16 +102,34 @@ impl Drop for RemoteEvents {
     }
 }
 
-fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, so_far: bool) -> Option<Reader> {
+/// From where on events are read.
+enum From {
+    /// Those that the server still keeps.
+    Oldest,
+    /// Those that are yet to come.
+    Now,
+    /// Those after this number, if the server still is in this life, and else all that it keeps.
+    After(String, u64),
+}
+
+/// Connects and asks for events. When it returns a reader, `from` is where it begins.
+fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, from: &mut From) -> Option<Reader> {
     let welcome = greet(url, secret, None).ok()?;
+    let life = welcome.reply.text("life").ok().flatten().unwrap_or_default().to_owned();
     let mut ask = Object::new();
     ask.insert("op".into(), "events".into());
     ask.insert("id".into(), 1.into());
-    ask.insert("so_far".into(), so_far.into());
+    match from {
+        From::Now => {}
+        From::After(same, seq) if *same == life => drop(ask.insert("after".into(), (*seq).into())),
+        From::Oldest | From::After(..) => drop(ask.insert("so_far".into(), true.into())),
+    }
     let mut reader = welcome.reader;
     reader.stream.write(&ask).ok()?;
     // From the reply on, nothing is missed.
-    reader.next().ok()??;
+    let reply = reader.next().ok()??;
+    let newest = reply.number("after").ok()??;
+    *from = From::After(life, newest);
     // Over TCP a client that says nothing for a lease is taken for gone.
     let lease = welcome.reply.seconds("lease").ok()?;
     reader.stream.read_within(lease.map(|lease| lease / 4)).ok()?;
@@ -147,8 +143,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes events from a connection until it ends.
-    fn fill(&self, mut reader: Reader) {
+    /// Takes events from a connection until it ends, and keeps `from` at the newest.
+    fn fill(&self, mut reader: Reader, from: &mut From) {
         let mut ping = Object::new();
         ping.insert("op".into(), "ping".into());
         ping.insert("id".into(), 2.into());
@@ -156,6 +152,11 @@ impl Queue {
             match reader.next() {
                 Ok(Some(mut frame)) => {
                     if let Some(Value::Object(event)) = frame.remove("event") {
+                        if let (From::After(_, newest), Ok(Some(seq))) =
+                            (&mut *from, event.number("seq"))
+                        {
+                            *newest = seq;
+                        }
                         self.push(event);
                     }
                 }

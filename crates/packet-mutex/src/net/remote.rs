@@ -3,7 +3,7 @@
 //! One thread reads what the server says, keeps the lease alive, and connects anew when the connection is lost. What it
 //! finds out is left in the state, where threads and tasks wait for it as they do for a mutex in the process.
 
-use super::events::{EventsHandle, RemoteEvents};
+use super::events::RemoteEvents;
 use super::frame::{Fields, Object, below, error_of, grant_of, seconds};
 use super::stream::{Reader, Stream, Welcome, greet, secret};
 use super::url::{Address, Url};
@@ -76,8 +76,6 @@ struct State {
     roster: Roster,
     /// How long an ask waits of which nobody says so.
     timeout: Duration,
-    /// Readers of events, to be told what only this client knows.
-    readers: Vec<EventsHandle>,
     to_wake: Vec<Waker>,
 }
 
@@ -176,7 +174,6 @@ impl Remote {
             verified: BTreeSet::new(),
             roster: brought.clone().unwrap_or_default(),
             timeout: Duration::ZERO,
-            readers: Vec::new(),
             to_wake: Vec::new(),
         };
         let remote = Arc::new(Remote {
@@ -215,17 +212,14 @@ impl Remote {
             state.timeout = timeout.unwrap_or(Duration::from_secs(30));
             let ids: Vec<RequestId> = state.asks.keys().copied().collect();
             for id in ids {
-                let Some(ask) = state.asks.get_mut(&id) else { continue };
+                let Some(ask) = state.asks.get(&id) else { continue };
                 if !matches!(ask.phase, Phase::Unheard) {
                     continue;
                 }
-                let module = ask.module.clone();
-                let was_sent = ask.frame != 0;
-                state.send_ask(id, now);
-                if was_sent {
-                    log::write_requeued(&self.name, &module);
-                    state.readers.retain(|reader| reader.requeued(now, &module));
+                if ask.frame != 0 {
+                    log::write_requeued(&self.name, &ask.module);
                 }
+                state.send_ask(id, now);
             }
         });
         Ok(reader)
@@ -475,6 +469,9 @@ impl State {
         }
         if let Some(within) = within {
             frame.insert("within".into(), within.into());
+        }
+        if ask.frame != 0 {
+            frame.insert("requeued".into(), true.into());
         }
         let frame = self.send("acquire", frame);
         self.frames.insert(frame, About::Ask(id));
@@ -973,9 +970,7 @@ impl Remote {
     }
 
     pub(crate) fn events(&self, so_far: bool) -> RemoteEvents {
-        let events = RemoteEvents::new(self.url.clone(), self.secret.clone(), so_far);
-        self.with(|state| state.readers.push(events.handle()));
-        events
+        RemoteEvents::new(self.url.clone(), self.secret.clone(), so_far)
     }
 
     /// Lets child processes inherit the connection, so that it stays open while one of them lives.

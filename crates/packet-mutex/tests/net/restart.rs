@@ -2,7 +2,7 @@
 
 use crate::raw::{Place, ms, secs, until};
 use packet_mutex::net::{Options, Running, Server};
-use packet_mutex::{Entry, Error, PacketMutex, Roster, Slept};
+use packet_mutex::{Entry, Error, Events, PacketMutex, Roster, Slept};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn what_waits_survives_a_restart_and_tokens_grow() {
     let held = mutex.acquire("runemaker").unwrap();
     let before = held.token().unwrap();
     let mut events = client.events();
-    thread::scope(|scope| {
+    let _served = thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let turn = client.request("eater").timeout(secs(15)).acquire().unwrap();
             (turn.token().unwrap(), turn.predecessor_abandoned())
@@ -62,14 +62,45 @@ fn what_waits_survives_a_restart_and_tokens_grow() {
         drop(held);
         drop(mutex);
         thread::sleep(ms(100));
-        let (_mutex, _server) = start(&place);
+        let served = start(&place);
         let (token, abandoned) = waiting.join().unwrap();
         assert!(token > before && abandoned, "{token} after {before}");
+        served
     });
-    let seen = events.wait(secs(10));
-    let requeued =
-        |entry: &Entry| matches!(entry, Entry::Told { event, .. } if event == "requeued");
-    assert!(seen.iter().any(requeued), "{seen:?}");
+    // What the server told before it went, and all of its new life.
+    let seen = until_told(&mut events, "released");
+    assert_eq!(seen, ["requested", "requested", "requeued", "granted", "released"]);
+}
+
+/// The events until one of this kind, that one included.
+fn until_told(events: &mut Events, last: &str) -> Vec<String> {
+    let start = Instant::now();
+    let mut seen: Vec<String> = Vec::new();
+    while seen.last().is_none_or(|kind| kind != last) {
+        assert!(start.elapsed() < secs(20), "{seen:?}");
+        for entry in events.wait(secs(1)) {
+            let Entry::Told { event, .. } = entry else { panic!("{entry:?}") };
+            seen.push(event);
+        }
+    }
+    seen
+}
+
+/// The mutex goes on while its server is away.
+#[test]
+fn a_reader_of_events_misses_none_and_repeats_none_when_it_was_cut_off() {
+    let place = Place::new();
+    let (mutex, server) = start(&place);
+    let client = PacketMutex::connect(&place.url()).unwrap();
+    let mut events = client.events();
+    drop(mutex.acquire("fisher").unwrap());
+    assert_eq!(until_told(&mut events, "released"), ["requested", "granted", "released"]);
+    drop(server);
+    drop(mutex.acquire("eater").unwrap());
+    mutex.close();
+    let _server = Server::start(&place.url(), [mutex], Options::default()).unwrap();
+    let seen = until_told(&mut events, "closing");
+    assert_eq!(seen, ["requested", "granted", "released", "closing"]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! One connection to the practice server, shared by all modules of a character.
+//! One connection to the practice server, for all modules of a character or for one.
 //!
 //! This is what a bot has already: single frames are written atomically, and a reader keeps the state as the server sent it
 //! last. Nothing here keeps two modules apart; that is the mutex's part.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock;
-use crate::judge::{Frame, Sent};
+use crate::judge::{Frame, Sent, seconds, write_line};
 use crate::server::is_timeout;
-use crate::wire::{
-    self, Action, ClientMessage, Frames, Judged, ServerMessage, State, Verdict, WireError,
-};
+use crate::wire::{self, Action, ClientMessage, Frames, ServerMessage, State, Verdict, WireError};
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +34,9 @@ pub enum ClientError {
     /// The server closed the connection, with its reason if it gave one.
     #[error("the practice server closed the connection: {0}")]
     Closed(String),
+    /// What was to be sent could not be written down first.
+    #[error("the log of what is sent cannot be written: {0}")]
+    Log(io::Error),
     /// The server did not answer.
     #[error("no answer from the practice server within {} s", PATIENCE.as_secs())]
     Silent,
@@ -55,6 +57,8 @@ pub struct Sender<'a> {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    /// Of a joined character: its number.
+    connection: Option<u32>,
     out: Mutex<Out>,
     known: Arc<Known>,
     reader: Option<JoinHandle<()>>,
@@ -64,6 +68,9 @@ pub struct Client {
 struct Out {
     stream: TcpStream,
     sends: Vec<Sent>,
+    pings: u64,
+    /// Where each send is written down before it leaves.
+    log: Option<File>,
 }
 
 /// What the server told.
@@ -77,6 +84,7 @@ struct Known {
 struct Inner {
     state: State,
     frames: Vec<Frame>,
+    pongs: u64,
     closed: Option<String>,
 }
 
@@ -92,6 +100,30 @@ impl Client {
         seed: u64,
         embedded: bool,
     ) -> Result<Client, ClientError> {
+        let enter = ClientMessage::Enter { seed, name: name.to_owned() };
+        Client::open(address, &enter, embedded)
+    }
+
+    /// Connects and joins the character that all processes play that join this name with this seed.
+    ///
+    /// Each action is written to `log` before it is sent, as a line of `sends.jsonl`.
+    pub fn join(
+        address: SocketAddr,
+        name: &str,
+        seed: u64,
+        log: File,
+    ) -> Result<Client, ClientError> {
+        let join = ClientMessage::Join { seed, name: name.to_owned() };
+        let mut client = Client::open(address, &join, false)?;
+        client.out.get_mut().unwrap_or_else(PoisonError::into_inner).log = Some(log);
+        Ok(client)
+    }
+
+    fn open(
+        address: SocketAddr,
+        first: &ClientMessage,
+        embedded: bool,
+    ) -> Result<Client, ClientError> {
         let failed = |source| ClientError::Io { address, source };
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -99,14 +131,15 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
 
         let before = clock::now();
-        let enter = ClientMessage::Enter { seed, name: name.to_owned() };
-        stream.write_all(&wire::frame(&enter.encode())).map_err(failed)?;
+        stream.write_all(&wire::frame(&first.encode())).map_err(failed)?;
         let mut incoming = Incoming {
             stream: stream.try_clone().map_err(failed)?,
             frames: Frames::new(wire::MAX_SERVER_FRAME),
         };
-        let ServerMessage::Hello { time_us } = incoming.next()? else {
-            return Err(ClientError::Closed("it did not say hello".to_owned()));
+        let (time_us, connection) = match incoming.next()? {
+            ServerMessage::Hello { time_us } => (time_us, None),
+            ServerMessage::Joined { time_us, connection } => (time_us, Some(connection)),
+            _ => return Err(ClientError::Closed("it did not say hello".to_owned())),
         };
         // Half-way between asking and reading the answer is when the server looked at its clock.
         let middle = micros((before + clock::now()) / 2);
@@ -120,10 +153,10 @@ impl Client {
         let told = Arc::clone(&known);
         let reader = std::thread::Builder::new()
             .name("practice-client".to_owned())
-            .spawn(move || listen(incoming, &told, offset_us))
+            .spawn(move || listen(incoming, &told, connection, offset_us))
             .map_err(failed)?;
-        let out = Mutex::new(Out { stream, sends: Vec::new() });
-        Ok(Client { address, out, known, reader: Some(reader) })
+        let out = Mutex::new(Out { stream, sends: Vec::new(), pings: 0, log: None });
+        Ok(Client { address, connection, out, known, reader: Some(reader) })
     }
 
     /// The state as the server sent it last.
@@ -131,19 +164,27 @@ impl Client {
         self.known.lock().state.clone()
     }
 
+    /// Asks the server for the state. When this returns, [`Client::state`] is not older than the call, whoever else plays the
+    /// character.
+    pub fn look(&self) -> Result<(), ClientError> {
+        let pinged = {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            out.pings += 1;
+            let pings = out.pings;
+            out.stream.write_all(&wire::frame(&ClientMessage::Ping.encode())).map(|()| pings)
+        };
+        let pings = pinged.map_err(|source| self.reason(source))?;
+        let inner = self.known.wait_while(|inner| inner.closed.is_none() && inner.pongs < pings);
+        match &inner.closed {
+            _ if inner.pongs >= pings => Ok(()),
+            Some(reason) => Err(ClientError::Closed(reason.clone())),
+            None => Err(ClientError::Silent),
+        }
+    }
+
     /// Sends an action and waits for the server's verdict. When this returns, [`Client::state`] shows what came of it.
     pub fn act(&self, sender: Sender<'_>, action: &Action) -> Result<Verdict, ClientError> {
-        let n = match self.send(sender, action) {
-            Ok(n) => n,
-            // The reader knows better why, or is about to.
-            Err(source) => {
-                let inner = self.known.wait_while(|inner| inner.closed.is_none());
-                return Err(match &inner.closed {
-                    Some(reason) => ClientError::Closed(reason.clone()),
-                    None => ClientError::Io { address: self.address, source },
-                });
-            }
-        };
+        let n = self.send(sender, action)?;
         // The server answers in order, so the n-th answer is this frame's.
         let inner =
             self.known.wait_while(|inner| inner.closed.is_none() && inner.frames.len() <= n);
@@ -155,17 +196,35 @@ impl Client {
     }
 
     /// Writes one frame, whole, and gives its number.
-    fn send(&self, sender: Sender<'_>, action: &Action) -> io::Result<usize> {
+    fn send(&self, sender: Sender<'_>, action: &Action) -> Result<usize, ClientError> {
         let bytes = wire::frame(&action.encode());
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let n = out.sends.len();
-        let t = seconds(micros(clock::now()));
-        out.stream.write_all(&bytes)?;
         let Sender { module, cycle, token } = sender;
-        // The server closes the connection long before a number does not fit.
-        let number = u32::try_from(n).unwrap_or(u32::MAX);
-        out.sends.push(Sent { t, n: number, module: module.to_owned(), cycle, token });
+        let sent = Sent {
+            t: seconds(micros(clock::now())),
+            connection: self.connection,
+            // The server closes the connection long before a number does not fit.
+            n: u32::try_from(n).unwrap_or(u32::MAX),
+            module: module.to_owned(),
+            cycle,
+            token,
+        };
+        if let Some(log) = &mut out.log {
+            write_line(log, &sent).map_err(ClientError::Log)?;
+        }
+        out.stream.write_all(&bytes).map_err(|source| self.reason(source))?;
+        out.sends.push(sent);
         Ok(n)
+    }
+
+    /// Why nothing can be sent any more: the reader knows better, or is about to.
+    fn reason(&self, source: io::Error) -> ClientError {
+        let inner = self.known.wait_while(|inner| inner.closed.is_none());
+        match &inner.closed {
+            Some(reason) => ClientError::Closed(reason.clone()),
+            None => ClientError::Io { address: self.address, source },
+        }
     }
 
     /// Leaves, and gives the logs: what was sent, and what the server saw.
@@ -204,14 +263,21 @@ impl Known {
 }
 
 /// Keeps what the server tells, until the connection closes.
-fn listen(mut incoming: Incoming, known: &Known, offset_us: i64) {
+fn listen(mut incoming: Incoming, known: &Known, connection: Option<u32>, offset_us: i64) {
     loop {
         let message = incoming.next();
         let mut inner = known.lock();
         match message {
             Ok(ServerMessage::State(state)) => inner.state = state,
-            Ok(ServerMessage::Verdict(judged)) => inner.frames.push(logged(judged, offset_us)),
-            Ok(ServerMessage::Hello { .. } | ServerMessage::Error(_)) => {}
+            Ok(ServerMessage::Verdict(judged)) => {
+                inner.frames.push(Frame::new(&judged, connection, offset_us));
+            }
+            Ok(ServerMessage::Pong) => inner.pongs += 1,
+            Ok(
+                ServerMessage::Hello { .. }
+                | ServerMessage::Joined { .. }
+                | ServerMessage::Error(_),
+            ) => {}
             Err(ClientError::Closed(reason)) => inner.closed = Some(reason),
             Err(error) => inner.closed = Some(error.to_string()),
         }
@@ -224,24 +290,8 @@ fn listen(mut incoming: Incoming, known: &Known, offset_us: i64) {
     }
 }
 
-fn logged(judged: Judged, offset_us: i64) -> Frame {
-    let time_us = i64::try_from(judged.time_us).unwrap_or(i64::MAX).saturating_add(offset_us);
-    Frame {
-        t: seconds(time_us),
-        n: judged.n,
-        hex: judged.frame.iter().map(|byte| format!("{byte:02x}")).collect(),
-        verdict: judged.verdict,
-        effects: judged.effects,
-    }
-}
-
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Exact to the microsecond for the next 285 years.
-fn seconds(micros: i64) -> f64 {
-    micros as f64 / 1e6
 }
 
 /// The server's messages.

@@ -3,10 +3,11 @@
 //! Anybody can do the same from the files of `--log`; each count's rule is in its field's comment.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Effect, Verdict};
+use crate::wire::{Effect, Judged, Verdict};
 use crate::world::RUNE_SPELL;
 
 /// What the server saw: one line of `frames.jsonl`.
@@ -14,6 +15,9 @@ use crate::world::RUNE_SPELL;
 pub struct Frame {
     /// When, in seconds.
     pub t: f64,
+    /// Of a character with several connections: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u32>,
     /// The connection's frame, from 0.
     pub n: u32,
     /// Its bytes, without the length.
@@ -25,11 +29,41 @@ pub struct Frame {
     pub effects: Vec<Effect>,
 }
 
+impl Frame {
+    /// What the server saw on this connection, with its time moved by an offset to another clock.
+    pub(crate) fn new(judged: &Judged, connection: Option<u32>, offset_us: i64) -> Self {
+        let time_us = i64::try_from(judged.time_us).unwrap_or(i64::MAX).saturating_add(offset_us);
+        Frame {
+            t: seconds(time_us),
+            connection,
+            n: judged.n,
+            hex: judged.frame.iter().map(|byte| format!("{byte:02x}")).collect(),
+            verdict: judged.verdict,
+            effects: judged.effects.clone(),
+        }
+    }
+}
+
+/// Writes a line of a log, in one piece: whoever dies leaves whole lines.
+pub(crate) fn write_line(file: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)
+}
+
+/// Exact to the microsecond for the next 285 years.
+pub(crate) fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
 /// Who sent it: one line of `sends.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// When, in seconds.
     pub t: f64,
+    /// Of a character with several connections: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u32>,
     /// The connection's frame, from 0.
     pub n: u32,
     /// The module.

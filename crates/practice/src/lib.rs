@@ -5,8 +5,8 @@
 //! - [`world`]: the rules, without clock and I/O;
 //! - [`server`]: the rules behind a TCP port;
 //! - [`modules`]: the six scripts, and where each [`Mode`](modules::Mode) takes the turn;
-//! - [`client`] and [`run`](mod@run): one character, its connection, and the six in threads of their own;
-//! - [`judge`](mod@judge): the counts, from the logs alone.
+//! - [`client`] and [`run`](mod@run): one character, its connection, and the six in threads or processes of their own;
+//! - [`judge`](mod@judge): the counts, from the logs alone; [`logs`]: the logs of one run, from a directory.
 //!
 //! ```
 //! use std::{sync::atomic::AtomicBool, time::Duration};
@@ -30,6 +30,7 @@
 pub mod client;
 pub mod clock;
 pub mod judge;
+pub mod logs;
 pub mod modules;
 pub mod rng;
 pub mod run;

@@ -104,6 +104,11 @@ impl Module {
         }
     }
 
+    /// The module of this name.
+    pub fn named(name: &str) -> Option<Module> {
+        Module::ALL.into_iter().find(|module| module.name() == name)
+    }
+
     /// The actions of a cycle, with the slots as they are in `view`; none if there is nothing to do.
     ///
     /// What the cycle's own actions shift is counted in; what others shift is not.
@@ -268,6 +273,8 @@ pub enum Do {
     },
     /// Wait for a turn.
     Acquire,
+    /// Ask the server for the state: the next view must not be older than this.
+    Look,
     /// Send this and tell the [verdict](Player::verdict).
     Send(Action),
     /// End the turn; decline it if nothing was sent in it.
@@ -295,7 +302,9 @@ pub struct Player {
 enum Phase {
     /// Between two cycles.
     Rest(Duration),
-    /// Reads the slots and plans, with the turn in hand if it is around the cycle.
+    /// Has its turn, if it is around the cycle.
+    Begin,
+    /// Reads the slots and plans.
     Plan,
     /// On to the next action, or to the end of the cycle.
     Next,
@@ -347,10 +356,14 @@ impl Player {
                 Phase::Rest(_) => {
                     self.cycle += 1;
                     (self.used, self.failed) = (false, false);
-                    self.phase = Phase::Plan;
+                    self.phase = Phase::Begin;
                     if self.mode == Mode::With {
                         return Do::Acquire;
                     }
+                }
+                Phase::Begin => {
+                    self.phase = Phase::Plan;
+                    return Do::Look;
                 }
                 Phase::Plan => {
                     self.plan = self.module.plan(view).into();

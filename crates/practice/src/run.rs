@@ -1,4 +1,4 @@
-//! One character played by the six modules, each in a thread of its own, over one connection.
+//! One character played by the six modules: each in a thread of its own over one connection, or in a process of its own.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -159,13 +159,37 @@ pub fn run(
     Ok(Outcome { counts, sends, frames, waits, failures })
 }
 
+/// Plays one module until the length is over, for a process of its own: the client has joined the character, and the mutex
+/// is one behind a URL, which stays open for the others. Gives the asks for a turn that failed.
+///
+/// The mutex is not used in the mode [`Mode::Without`].
+pub fn run_module(
+    player: Player,
+    client: &Client,
+    mutex: &PacketMutex,
+    length: Duration,
+) -> Result<Vec<(String, String)>, ClientError> {
+    let game = Game {
+        end: clock::now() + length,
+        client,
+        mutex,
+        stop: &AtomicBool::new(false),
+        watch: &Watch::default(),
+        over: AtomicBool::new(false),
+        waits: Mutex::default(),
+        failures: Mutex::default(),
+    };
+    game.play(player)?;
+    Ok(game.failures.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// A module without a group in the roster is a group of its own.
-fn group(roster: &Roster, module: &str) -> String {
+pub(crate) fn group(roster: &Roster, module: &str) -> String {
     let group = roster.module(module).and_then(|spec| spec.group.clone());
     group.unwrap_or_else(|| module.to_owned())
 }
 
-/// What the six threads share.
+/// What the modules of this process share.
 struct Game<'a> {
     end: Duration,
     client: &'a Client,
@@ -183,6 +207,14 @@ impl Game<'_> {
         clock::now() >= self.end
             || self.stop.load(Ordering::Relaxed)
             || self.over.load(Ordering::Relaxed)
+    }
+
+    /// Without the server there is nothing left to do for anybody.
+    fn checked<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
+        if result.is_err() {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Does what the player wants, until the run is over.
@@ -210,20 +242,14 @@ impl Game<'_> {
                         player.give_up(now);
                     }
                 },
+                Do::Look => self.checked(self.client.look())?,
                 Do::Send(action) => {
                     let token = turn.as_ref().and_then(Turn::token).map(|token| token.to_string());
                     let sender = Sender { module, cycle: player.cycle(), token };
                     self.watch.sends(player.module());
-                    match self.client.act(sender, &action) {
-                        Ok(verdict) => {
-                            self.watch.judged(verdict);
-                            player.verdict(verdict);
-                        }
-                        Err(error) => {
-                            self.over.store(true, Ordering::Relaxed);
-                            return Err(error);
-                        }
-                    }
+                    let verdict = self.checked(self.client.act(sender, &action))?;
+                    self.watch.judged(verdict);
+                    player.verdict(verdict);
                 }
                 Do::Release { used } => match turn.take() {
                     Some(turn) if !used => turn.decline(),

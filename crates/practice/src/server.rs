@@ -1,9 +1,12 @@
-//! The practice server: real TCP, one thread and one character a connection.
+//! The practice server: real TCP, one thread a connection.
 //!
-//! The protocol is in [`crate::wire`], the rules are in [`crate::world`]. Each connection plays in a world of its own. Everything
-//! is bounded: connections, frames, what is kept of them, and how long a client may take to enter or to read.
+//! The protocol is in [`crate::wire`], the rules are in [`crate::world`]. A character that was entered is its connection's
+//! alone; one that was joined is played by all who join it. Each character has a world of its own, and its lock makes one order
+//! of what its connections do. Everything is bounded: connections, frames, what is kept of them, and how long a client
+//! may take to enter or to read.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +15,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock;
-use crate::wire::{self, ClientMessage, Frames, Judged, ServerMessage};
+use crate::judge::{Frame, write_line};
+use crate::wire::{self, Action, ClientMessage, Frames, Judged, ServerMessage, State};
 use crate::world::World;
 
 /// The most connections at a time; one more is told so and closed.
 pub const MAX_CONNECTIONS: usize = 64;
-/// The most actions of one connection; the connection closes behind the last.
+/// The most actions of one character; the connection that sends one more is closed.
 pub const MAX_FRAMES: u32 = 200_000;
 /// Of so many characters the frames are kept, the latest ones.
 pub const MAX_CHARACTERS: usize = 64;
@@ -42,21 +46,25 @@ pub struct Server {
 struct Shared {
     stop: AtomicBool,
     connections: Mutex<Vec<JoinHandle<()>>>,
-    characters: Mutex<VecDeque<(String, Log)>>,
+    characters: Mutex<VecDeque<Arc<Character>>>,
+    log: Option<Mutex<File>>,
 }
-
-/// What the server saw of one character.
-type Log = Arc<Mutex<Vec<Judged>>>;
 
 impl Server {
     /// Listens at `address` (port 0: any free one). Its times are those of [`clock::now`].
     pub fn start(address: impl ToSocketAddrs) -> io::Result<Server> {
+        Server::start_logging(address, None)
+    }
+
+    /// Also writes each frame to `log` when it is judged, as a line of `frames.jsonl` with the `character`.
+    pub fn start_logging(address: impl ToSocketAddrs, log: Option<File>) -> io::Result<Server> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             connections: Mutex::default(),
             characters: Mutex::default(),
+            log: log.map(Mutex::new),
         });
         let accepting = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -71,10 +79,10 @@ impl Server {
     }
 
     /// The frames of a character, in order, as the server saw and judged them: of the latest one of that name.
-    pub fn frames(&self, character: &str) -> Vec<Judged> {
+    pub fn frames(&self, character: &str) -> Vec<Frame> {
         let characters = lock(&self.shared.characters);
-        let log = characters.iter().rev().find(|(name, _)| name == character);
-        log.map(|(_, log)| lock(log).clone()).unwrap_or_default()
+        let latest = characters.iter().rev().find(|known| known.name == character);
+        latest.map(|known| lock(&known.play).seen.clone()).unwrap_or_default()
     }
 
     /// Waits until the server stops, which it does not by itself.
@@ -188,33 +196,42 @@ impl Connection {
     fn play(&mut self, shared: &Shared) -> Result<(), Ended> {
         self.prepare()?;
         let mut frames = Frames::new(wire::MAX_CLIENT_FRAME);
-        let mut character: Option<Character> = None;
+        let mut player: Option<Player> = None;
         let begun = clock::now();
         loop {
             while let Some(frame) = frames.next().map_err(|error| because(&error))? {
-                let now = clock::now();
                 let message = ClientMessage::decode(&frame).map_err(|error| because(&error))?;
-                match (message, &mut character) {
+                match (message, &mut player) {
                     (ClientMessage::Enter { seed, name }, None) => {
+                        let now = clock::now();
+                        let entered = player.insert(Player::enter(shared, seed, name, now));
                         self.send(&ServerMessage::Hello { time_us: micros(now) })?;
-                        let mut entered = Character::enter(shared, seed, name, now);
-                        self.send(&ServerMessage::State(entered.world.state(now)))?;
-                        character = Some(entered);
+                        self.send(&ServerMessage::State(entered.look()))?;
                     }
-                    (ClientMessage::Act(action), Some(character)) => {
-                        let (verdict, effects) = character.world.act(now, &action);
-                        let judged = character.judged(now, verdict, effects, frame)?;
+                    (ClientMessage::Join { seed, name }, None) => {
+                        let now = clock::now();
+                        let joined = player.insert(Player::join(shared, seed, name, now)?);
+                        let connection = joined.connection.unwrap_or_default();
+                        self.send(&ServerMessage::Joined { time_us: micros(now), connection })?;
+                        self.send(&ServerMessage::State(joined.look()))?;
+                    }
+                    (ClientMessage::Act(action), Some(player)) => {
+                        let (judged, state) = player.act(shared, &action, frame)?;
                         // The state first: who sees the verdict has seen what came of it.
-                        let state = ServerMessage::State(character.world.state(now));
-                        self.send(&state)?;
+                        self.send(&ServerMessage::State(state))?;
                         self.send(&ServerMessage::Verdict(judged))?;
-                        character.news = now;
                     }
-                    (ClientMessage::Enter { .. }, Some(_)) => {
-                        return Err(Ended::Because("enter (0x0a): was sent before".to_owned()));
+                    (ClientMessage::Ping, Some(player)) => {
+                        self.send(&ServerMessage::State(player.look()))?;
+                        self.send(&ServerMessage::Pong)?;
                     }
-                    (ClientMessage::Act(_), None) => {
-                        return Err(Ended::Because("enter (0x0a): must come first".to_owned()));
+                    (ClientMessage::Enter { .. } | ClientMessage::Join { .. }, Some(_)) => {
+                        let again = "enter (0x0a) or join (0x0b): was sent before";
+                        return Err(Ended::Because(again.to_owned()));
+                    }
+                    (ClientMessage::Act(_) | ClientMessage::Ping, None) => {
+                        let first = "enter (0x0a) or join (0x0b): must come first";
+                        return Err(Ended::Because(first.to_owned()));
                     }
                 }
             }
@@ -222,13 +239,13 @@ impl Connection {
                 return Err(Ended::Because("the server stops".to_owned()));
             }
             let now = clock::now();
-            match &mut character {
-                Some(character) if now.saturating_sub(character.news) >= NEWS => {
-                    character.news = now;
-                    self.send(&ServerMessage::State(character.world.state(now)))?;
+            match &mut player {
+                Some(player) if now.saturating_sub(player.news) >= NEWS => {
+                    self.send(&ServerMessage::State(player.look()))?;
                 }
                 None if now.saturating_sub(begun) >= PATIENCE => {
-                    return Err(Ended::Because("enter (0x0a): did not come in time".to_owned()));
+                    let late = "enter (0x0a) or join (0x0b): did not come in time";
+                    return Err(Ended::Because(late.to_owned()));
                 }
                 _ => {}
             }
@@ -257,40 +274,144 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The character of a connection.
+/// A character, and what the server saw of it.
+#[derive(Debug)]
 struct Character {
+    name: String,
+    seed: u64,
+    /// Whether it was joined, and others may join it.
+    joined: bool,
+    play: Mutex<Play>,
+}
+
+/// What the connections of a character share.
+#[derive(Debug)]
+struct Play {
     world: World,
-    log: Log,
-    next: u32,
-    /// When its state was sent last.
-    news: Duration,
+    seen: Vec<Frame>,
+    /// How many connections it had so far.
+    connections: u32,
+    /// How many of them are still there.
+    present: u32,
 }
 
 impl Character {
-    fn enter(shared: &Shared, seed: u64, name: String, now: Duration) -> Self {
-        let log = Log::default();
-        let mut characters = lock(&shared.characters);
-        if characters.len() >= MAX_CHARACTERS {
-            characters.pop_front();
-        }
-        characters.push_back((name, Arc::clone(&log)));
-        Character { world: World::new(seed, now), log, next: 0, news: now }
+    fn new(seed: u64, name: String, joined: bool, now: Duration) -> Arc<Self> {
+        let world = World::new(seed, now);
+        let play = Play { world, seen: Vec::new(), connections: 0, present: 0 };
+        Arc::new(Character { name, seed, joined, play: Mutex::new(play) })
     }
 
-    /// Numbers and records an action.
-    fn judged(
+    fn is_played(&self) -> bool {
+        lock(&self.play).present > 0
+    }
+}
+
+/// One connection's part in its character.
+struct Player {
+    character: Arc<Character>,
+    connection: Option<u32>,
+    /// The number of its next action.
+    next: u32,
+    /// When it was told the state last.
+    news: Duration,
+}
+
+impl Player {
+    fn enter(shared: &Shared, seed: u64, name: String, now: Duration) -> Self {
+        let character = Character::new(seed, name, false, now);
+        keep(&mut lock(&shared.characters), &character);
+        Player::new(character, now)
+    }
+
+    /// Joins the character of this name that others have joined, or is the first.
+    fn join(shared: &Shared, seed: u64, name: String, now: Duration) -> Result<Self, Ended> {
+        let mut characters = lock(&shared.characters);
+        let fits = |known: &&Arc<Character>| known.joined && known.name == name;
+        let found = characters.iter().rev().find(fits).filter(|known| known.is_played()).cloned();
+        let character = match found {
+            Some(character) if character.seed != seed => {
+                let plays = character.seed;
+                let reason =
+                    format!("join (0x0b): seed is {seed}, but `{name}` plays with {plays}");
+                return Err(Ended::Because(reason));
+            }
+            Some(character) => character,
+            None => {
+                let character = Character::new(seed, name, true, now);
+                keep(&mut characters, &character);
+                character
+            }
+        };
+        // Under the lock of all, so that nobody takes it for left in between.
+        Ok(Player::new(character, now))
+    }
+
+    fn new(character: Arc<Character>, now: Duration) -> Self {
+        let mut play = lock(&character.play);
+        let connection = character.joined.then_some(play.connections);
+        play.connections = play.connections.saturating_add(1);
+        play.present += 1;
+        drop(play);
+        Player { character, connection, next: 0, news: now }
+    }
+
+    /// The character's state now.
+    fn look(&mut self) -> State {
+        let mut play = lock(&self.character.play);
+        self.news = clock::now();
+        play.world.state(self.news)
+    }
+
+    /// Does an action, numbers and records it.
+    fn act(
         &mut self,
-        now: Duration,
-        verdict: wire::Verdict,
-        effects: Vec<wire::Effect>,
+        shared: &Shared,
+        action: &Action,
         frame: Vec<u8>,
-    ) -> Result<Judged, Ended> {
-        if self.next >= MAX_FRAMES {
+    ) -> Result<(Judged, State), Ended> {
+        let mut play = lock(&self.character.play);
+        if play.seen.len() >= MAX_FRAMES as usize {
             return Err(Ended::Because(format!("more than {MAX_FRAMES} actions")));
         }
+        // Inside the lock: the times grow in the order in which the actions are done.
+        let now = clock::now();
+        let (verdict, effects) = play.world.act(now, action);
         let judged = Judged { n: self.next, time_us: micros(now), verdict, effects, frame };
         self.next += 1;
-        lock(&self.log).push(judged.clone());
-        Ok(judged)
+        self.news = now;
+        let seen = Frame::new(&judged, self.connection, 0);
+        if let Some(log) = &shared.log {
+            let line = Line { character: &self.character.name, seen: &seen };
+            // A log with holes is worse than none.
+            let failed = |why| Ended::Because(format!("the log cannot be written: {why}"));
+            write_line(&mut *lock(log), &line).map_err(failed)?;
+        }
+        play.seen.push(seen);
+        Ok((judged, play.world.state(now)))
     }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        lock(&self.character.play).present -= 1;
+    }
+}
+
+/// A line of the server's log.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    character: &'a str,
+    #[serde(flatten)]
+    seen: &'a Frame,
+}
+
+/// Keeps a character, in place of the oldest one that nobody plays any more: there are more places than connections that
+/// could play.
+fn keep(characters: &mut VecDeque<Arc<Character>>, character: &Arc<Character>) {
+    if characters.len() >= MAX_CHARACTERS {
+        let left = characters.iter().position(|known| !known.is_played()).unwrap_or(0);
+        characters.remove(left);
+    }
+    characters.push_back(Arc::clone(character));
 }

@@ -12,14 +12,27 @@
 //!
 //! # A session
 //!
-//! 1. The client sends *enter*, the server answers *hello* and *state*.
-//! 2. The client sends actions. Each action is a numbered frame: the first one after *enter* is `n` = 0.
+//! 1. The client sends *enter*, the server answers *hello* and *state*; or it sends *join*, the server answers *joined* and *state*.
+//! 2. The client sends actions. Each action is a numbered frame: the connection's first one is `n` = 0.
 //! 3. The server answers each action, in order, with *state* and then *verdict*: who has seen the verdict has the slots as
 //!    they are after it. It also sends *state* unasked about four times a second, since mana, hunger and corpses move on by
 //!    themselves.
+//! 4. The client may send *ping* at any time, which is no action. The server answers, in order, with *state* and then *pong*: who
+//!    has seen the pong has the slots as they were after the ping was sent.
 //!
-//! The time in *hello* and *verdict* is the server's monotonic clock in microseconds. A client with a clock of its own maps it
-//! with the offset measured at *enter*: half-way between sending *enter* and reading *hello* is the time in *hello*.
+//! # One character, several connections
+//!
+//! A character that was *entered* is its connection's alone, whatever its name. A character that was *joined* is played by all
+//! connections that join that name, for as long as one of them is there: the first puts it into a world of its seed, and the
+//! others name the same seed. The connections are told apart by the number in *joined*, from 0 in the order in which they join.
+//!
+//! There is one world. The server does one action at a time, in the order in which it reads them, whichever connection they come
+//! from. A verdict goes to the connection that acted, under that connection's `n`. What the others did shows
+//! in *state*, which each connection is sent as above: unasked, it may be a quarter of a second old. So who has waited for its
+//! turn asks with *ping* before it looks.
+//!
+//! The time in *hello*, *joined* and *verdict* is the server's monotonic clock in microseconds. A client with a clock of its own maps it
+//! with the offset measured at *enter*: half-way between sending *enter* and reading *hello* is the time in *hello*. Likewise *join*.
 //!
 //! The items, tiles, spells and times that these messages speak of are the constants of [`crate::world`].
 //!
@@ -30,6 +43,8 @@
 //! | message | bytes |
 //! |---|---|
 //! | enter | `0A` `u16` version (772) `u64` seed, string name |
+//! | join | `0B` `u16` version (772) `u64` seed, string name |
+//! | ping | `1E` |
 //! | move thing | `78` place from, `u16` item, `u8` stack, place to, `u8` count |
 //! | use item | `82` place from, `u16` item, `u8` stack, `u8` window |
 //! | use item with | `83` place from, `u16` item, `u8` stack, place to, `u16` item there, `u8` stack there |
@@ -56,12 +71,14 @@
 //! | verdict | `0B` `u32` n, `u64` time, `u8` [verdict](Verdict), `u8` number of [effects](Effect) and one byte each, `u16` length and the frame as the server saw it |
 //! | state | `0C` `u16` mana, `u32` milliseconds until hungry, item in hand, list of the backpack, `u8` corpse: 0 none, 1 lies there, 2 open; if not 0: `u32` milliseconds until it decays, list of what it holds |
 //! | error | `0D` string; then the connection closes |
+//! | joined | `0E` `u64` time, `u32` the connection's number |
+//! | pong | `1E` |
 //!
 //! An *item* is `u16` id and `u8` count; no item is id 0, count 0. A *list* is a `u8` number of items and the items, front first.
 
 use thiserror::Error;
 
-/// The protocol version that *enter* must name.
+/// The protocol version that *enter* and *join* must name.
 pub const VERSION: u16 = 772;
 /// The most bytes in a frame from a client, without the length.
 pub const MAX_CLIENT_FRAME: usize = 300;
@@ -184,7 +201,16 @@ pub enum ClientMessage {
         /// The character.
         name: String,
     },
-    /// Anything after that.
+    /// In place of enter: who plays together with others, in a world of which seed.
+    Join {
+        /// Fixes all of the world's randomness; the same for all who join.
+        seed: u64,
+        /// The character.
+        name: String,
+    },
+    /// Asks for the state and a pong.
+    Ping,
+    /// Something to be done.
     Act(Action),
 }
 
@@ -282,6 +308,15 @@ pub enum ServerMessage {
     State(State),
     /// Why the connection closes.
     Error(String),
+    /// The answer to *join*.
+    Joined {
+        /// Now, in microseconds of the server's clock.
+        time_us: u64,
+        /// Which of the character's connections this is, from 0.
+        connection: u32,
+    },
+    /// The answer to *ping*, behind the state.
+    Pong,
 }
 
 /// Puts the length before a message's bytes.
@@ -339,13 +374,9 @@ impl ClientMessage {
     /// The message's bytes, without the length.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            ClientMessage::Enter { seed, name } => {
-                let mut out = vec![0x0A];
-                out.extend(VERSION.to_le_bytes());
-                out.extend(seed.to_le_bytes());
-                put_text(&mut out, name);
-                out
-            }
+            ClientMessage::Enter { seed, name } => encode_player(0x0A, *seed, name),
+            ClientMessage::Join { seed, name } => encode_player(0x0B, *seed, name),
+            ClientMessage::Ping => vec![0x1E],
             ClientMessage::Act(action) => action.encode(),
         }
     }
@@ -361,6 +392,8 @@ impl ClientMessage {
         };
         let name = match code {
             0x0A => "enter (0x0a)",
+            0x0B => "join (0x0b)",
+            0x1E => "ping (0x1e)",
             0x78 => "move thing (0x78)",
             0x82 => "use item (0x82)",
             0x83 => "use item with (0x83)",
@@ -373,12 +406,14 @@ impl ClientMessage {
         let mut fields = Fields { frame: name, rest: body };
         let message = match code {
             0x0A => {
-                let version = fields.u16("version")?;
-                if version != VERSION {
-                    return Err(fields.value("version", version));
-                }
-                ClientMessage::Enter { seed: fields.u64("seed")?, name: fields.text("name")? }
+                let (seed, name) = fields.player()?;
+                ClientMessage::Enter { seed, name }
             }
+            0x0B => {
+                let (seed, name) = fields.player()?;
+                ClientMessage::Join { seed, name }
+            }
+            0x1E => ClientMessage::Ping,
             0x78 => {
                 let (from, item) = fields.thing("from", "item", "stack")?;
                 let to = fields.place("to")?;
@@ -478,6 +513,12 @@ impl ServerMessage {
                 out.push(0x0D);
                 put_text(&mut out, text);
             }
+            ServerMessage::Joined { time_us, connection } => {
+                out.push(0x0E);
+                out.extend(time_us.to_le_bytes());
+                out.extend(connection.to_le_bytes());
+            }
+            ServerMessage::Pong => out.push(0x1E),
         }
         out
     }
@@ -496,6 +537,8 @@ impl ServerMessage {
             0x0B => "verdict (0x0b)",
             0x0C => "state (0x0c)",
             0x0D => "error (0x0d)",
+            0x0E => "joined (0x0e)",
+            0x1E => "pong (0x1e)",
             _ => {
                 let problem = Problem::Value(code.into());
                 return Err(WireError { frame: "server message", field: "first byte", problem });
@@ -506,11 +549,25 @@ impl ServerMessage {
             0x0A => ServerMessage::Hello { time_us: fields.u64("time")? },
             0x0B => ServerMessage::Verdict(fields.judged()?),
             0x0C => ServerMessage::State(fields.state()?),
-            _ => ServerMessage::Error(fields.text("text")?),
+            0x0D => ServerMessage::Error(fields.text("text")?),
+            0x0E => {
+                let (time_us, connection) = (fields.u64("time")?, fields.u32("connection")?);
+                ServerMessage::Joined { time_us, connection }
+            }
+            _ => ServerMessage::Pong,
         };
         fields.end()?;
         Ok(message)
     }
+}
+
+/// Enter or join.
+fn encode_player(code: u8, seed: u64, name: &str) -> Vec<u8> {
+    let mut out = vec![code];
+    out.extend(VERSION.to_le_bytes());
+    out.extend(seed.to_le_bytes());
+    put_text(&mut out, name);
+    out
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -607,6 +664,15 @@ impl Fields<'_> {
             Ok(text) if text.bytes().all(|b| matches!(b, 0x20..=0x7E)) => Ok(text),
             _ => Err(self.error(field, Problem::Text)),
         }
+    }
+
+    /// Version, seed and name of enter and join.
+    fn player(&mut self) -> Result<(u64, String), WireError> {
+        let version = self.u16("version")?;
+        if version != VERSION {
+            return Err(self.value("version", version));
+        }
+        Ok((self.u64("seed")?, self.text("name")?))
     }
 
     fn place(&mut self, field: &'static str) -> Result<Place, WireError> {

@@ -5,11 +5,11 @@ use practice::wire::{Effect, Verdict};
 
 fn sent(n: u32, module: &str, cycle: u64, token: Option<&str>) -> Sent {
     let (module, token) = (module.to_owned(), token.map(str::to_owned));
-    Sent { t: f64::from(n), n, module, cycle, token }
+    Sent { t: f64::from(n), connection: None, n, module, cycle, token }
 }
 
 fn seen(n: u32, t: f64, hex: &str, verdict: Verdict, effects: &[Effect]) -> Frame {
-    Frame { t, n, hex: hex.to_owned(), verdict, effects: effects.to_vec() }
+    Frame { t, connection: None, n, hex: hex.to_owned(), verdict, effects: effects.to_vec() }
 }
 
 fn group(module: &str) -> String {

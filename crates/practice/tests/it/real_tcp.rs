@@ -36,13 +36,7 @@ fn six_seconds_with_the_mutex() {
     assert_eq!(outcome.counts.runes_made, 1);
 
     // The client's log is the server's.
-    let seen = server.frames("with");
-    assert_eq!(seen.len(), outcome.frames.len());
-    for (seen, frame) in seen.iter().zip(&outcome.frames) {
-        let hex: String = seen.frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((seen.n, seen.verdict, &hex), (frame.n, frame.verdict, &frame.hex));
-        assert_eq!(seen.time_us, (frame.t * 1e6).round() as u64);
-    }
+    assert_eq!(server.frames("with"), outcome.frames);
 
     // The written logs give the same counts again.
     let directory = std::env::temp_dir().join(format!("practice-logs-{}", std::process::id()));

@@ -11,19 +11,19 @@ use practice::wire::{
 
 use crate::say;
 
-struct Line {
+pub(crate) struct Line {
     stream: TcpStream,
     frames: Frames,
 }
 
 impl Line {
-    fn open(server: &Server) -> Line {
+    pub(crate) fn open(server: &Server) -> Line {
         let stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Line { stream, frames: Frames::new(MAX_SERVER_FRAME) }
     }
 
-    fn entered(server: &Server, name: &str) -> Line {
+    pub(crate) fn entered(server: &Server, name: &str) -> Line {
         let mut line = Line::open(server);
         line.send(&ClientMessage::Enter { seed: 1, name: name.to_owned() });
         assert!(matches!(line.next(), Some(ServerMessage::Hello { .. })));
@@ -31,11 +31,15 @@ impl Line {
         line
     }
 
-    fn send(&mut self, message: &ClientMessage) {
-        self.stream.write_all(&frame(&message.encode())).unwrap();
+    pub(crate) fn send(&mut self, message: &ClientMessage) {
+        self.bytes(&frame(&message.encode()));
     }
 
-    fn act(&mut self, action: Action) -> Verdict {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub(crate) fn act(&mut self, action: Action) -> Verdict {
         self.send(&ClientMessage::Act(action));
         loop {
             match self.next() {
@@ -46,7 +50,7 @@ impl Line {
         }
     }
 
-    fn next(&mut self) -> Option<ServerMessage> {
+    pub(crate) fn next(&mut self) -> Option<ServerMessage> {
         loop {
             if let Some(frame) = self.frames.next().unwrap() {
                 return Some(ServerMessage::decode(&frame).unwrap());
@@ -60,7 +64,7 @@ impl Line {
     }
 
     /// The reason that the server gives, after which it closes.
-    fn error(&mut self) -> String {
+    pub(crate) fn error(&mut self) -> String {
         loop {
             match self.next() {
                 Some(ServerMessage::Error(reason)) => {
@@ -74,7 +78,7 @@ impl Line {
     }
 }
 
-fn start() -> Server {
+pub(crate) fn start() -> Server {
     Server::start("127.0.0.1:0").unwrap()
 }
 
@@ -85,9 +89,9 @@ fn answers_in_order_and_keeps_what_it_saw() {
     assert_eq!(line.act(say("hello")), Verdict::Ok);
     assert_eq!(line.act(say("again")), Verdict::Exhausted);
     let seen = server.frames("alice");
-    assert_eq!(seen.iter().map(|judged| judged.n).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(seen[1].frame, say("again").encode());
-    assert!(seen[0].time_us <= seen[1].time_us);
+    assert_eq!(seen.iter().map(|frame| frame.n).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(seen[1].hex, "96010500616761696e");
+    assert!(seen[0].t <= seen[1].t);
     assert!(server.frames("bob").is_empty());
 }
 
@@ -123,10 +127,10 @@ fn enter_comes_first_and_once() {
     let server = start();
     let mut line = Line::open(&server);
     line.send(&ClientMessage::Act(say("hello")));
-    assert_eq!(line.error(), "enter (0x0a): must come first");
+    assert_eq!(line.error(), "enter (0x0a) or join (0x0b): must come first");
     let mut line = Line::entered(&server, "alice");
     line.send(&ClientMessage::Enter { seed: 1, name: "alice".to_owned() });
-    assert_eq!(line.error(), "enter (0x0a): was sent before");
+    assert_eq!(line.error(), "enter (0x0a) or join (0x0b): was sent before");
 }
 
 #[test]

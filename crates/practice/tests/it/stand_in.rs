@@ -87,6 +87,7 @@ pub(crate) fn simulate(
         let player = &mut players[who];
         match player.next(now, &world.state(now)) {
             Do::Sleep { until, .. } => wake[who] = Some(until),
+            Do::Look => {}
             Do::Acquire => {
                 turns.waiting.push((who, now));
                 wake[who] = None;
@@ -102,10 +103,10 @@ pub(crate) fn simulate(
                 player.verdict(verdict);
                 let (t, n) = (now.as_secs_f64(), frames.len() as u32);
                 let hex = action.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-                frames.push(Frame { t, n, hex, verdict, effects });
+                frames.push(Frame { t, connection: None, n, hex, verdict, effects });
                 let token = turns.holder.map(|_| turns.token.to_string());
                 let module = modules[who].name().to_owned();
-                sends.push(Sent { t, n, module, cycle: player.cycle(), token });
+                sends.push(Sent { t, connection: None, n, module, cycle: player.cycle(), token });
             }
         }
     }

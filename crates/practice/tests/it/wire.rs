@@ -12,6 +12,8 @@ fn client_messages() -> Vec<ClientMessage> {
     let tile = Place::Map { x: 32097, y: 32219, z: 7 };
     vec![
         ClientMessage::Enter { seed: u64::MAX, name: "with".to_owned() },
+        ClientMessage::Join { seed: 2, name: "six".to_owned() },
+        ClientMessage::Ping,
         ClientMessage::Act(Action::Say("adura vita".to_owned())),
         ClientMessage::Act(Action::Move { from: IN_HAND, item: 3264, to: pack(0xFF), count: 1 }),
         ClientMessage::Act(Action::Use { from: tile, item: 4286, window: 1 }),
@@ -37,6 +39,8 @@ fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::State(State { corpse: corpse(false), ..state.clone() }),
         ServerMessage::State(State { corpse: corpse(true), ..state }),
         ServerMessage::Error("because".to_owned()),
+        ServerMessage::Joined { time_us: 1 << 40, connection: 7 },
+        ServerMessage::Pong,
     ]
 }
 
@@ -64,6 +68,8 @@ fn the_bytes_are_those_of_the_protocol() {
         all,
         [
             "0a0403ffffffffffffffff040077697468",
+            "0b040302000000000000000300736978",
+            "1e",
             "96010a0061647572612076697461",
             "78ffff060000c00c00ffff4000ff01",
             "82617ddb7d07be100001",
@@ -99,10 +105,12 @@ fn every_cut_and_every_extra_byte_is_an_error() {
 #[test]
 fn errors_name_frame_and_field() {
     let error = |bytes: &[u8]| ClientMessage::decode(bytes).unwrap_err().to_string();
-    let cases: [(&[u8], &str); 11] = [
+    let cases: [(&[u8], &str); 13] = [
         (&[], "client message: first byte is cut off"),
         (&[0x14], "client message: first byte cannot be 0x14"),
         (&[0x0A, 0x03, 0x03], "enter (0x0a): version cannot be 0x303"),
+        (&[0x0B, 0x04, 0x03], "join (0x0b): seed is cut off"),
+        (&[0x1E, 0], "ping (0x1e): last field is followed by 1 bytes too many"),
         (&[0x96, 2, 1, 0, b'x'], "say (0x96): kind cannot be 0x2"),
         (&[0x96, 1, 0, 0], "say (0x96): text is 0 bytes long, not 1 to 200"),
         (&[0x96, 1, 0xC9, 0], "say (0x96): text is 201 bytes long, not 1 to 200"),

@@ -1,6 +1,7 @@
 """Builds the package, installs it in an environment of its own and tests it: `python3 python/run_tests.py [PYTEST ARGUMENT...]`.
 
-The environment is `target/python-tests`. `PYTHON` names another interpreter than the one that runs this.
+The environment is `target/python-tests`. `PYTHON` names another interpreter than the one that runs this. With `--install` alone it is
+built and installed but not tested, and the last line is the environment's interpreter.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def main() -> int:
     except subprocess.CalledProcessError as failed:
         print(failed)
         return 1
+    if sys.argv[1:] == ["--install"]:
+        print(inside)
+        return 0
     # What is tested is what was installed, so this does not run where `python/packet_mutex` could be imported.
     return subprocess.call([inside, "-m", "pytest", *sys.argv[1:]], cwd=ROOT)
 

@@ -5,12 +5,15 @@ Nothing here keeps two modules apart. The messages are described in `crates/prac
 
 from __future__ import annotations
 
+import json
 import random
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TextIO
 
 SWORD, BLANK, RUNE, ROD = 3264, 3147, 3160, 3483
 FISH, MEAT, GOLD, BOOT = 3578, 3577, 3031, 3552
@@ -86,10 +89,23 @@ class Frame:
 
 
 class Game:
-    """One character's connection, shared by all modules."""
+    """A connection to the game, shared by all modules of this process.
 
-    def __init__(self, address: tuple[str, int], seed: int) -> None:
+    With the name of a character to ``join``, other processes may play it too. Each action is then written to ``log`` before
+    it is sent, with the turn's token, which ``token`` tells.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        seed: int,
+        join: str | None = None,
+        log: TextIO | None = None,
+        token: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.frames: list[Frame] = []
+        self.connection: int | None = None
+        self._log, self._token = log, token
         self.state = State()
         self.seed = seed
         self._socket = socket.create_connection(address, timeout=5)
@@ -97,11 +113,12 @@ class Game:
         self._input = self._socket.makefile("rb")
         self._write = threading.Lock()
         self._told = threading.Condition()
-        self._verdicts = 0
+        self._verdicts, self._pings, self._pongs = 0, 0, 0
         self._closed: str | None = None
         self._who = threading.local()
-        name = b"python"
-        self._send(struct.pack("<BHQH", 0x0A, 772, seed, len(name)) + name)
+        name = (join or "python").encode()
+        first = 0x0B if join else 0x0A
+        self._send(struct.pack("<BHQH", first, 772, seed, len(name)) + name)
         self._take(self._receive())
         self._take(self._receive())
         self._reader = threading.Thread(target=self._listen, daemon=True)
@@ -128,6 +145,18 @@ class Game:
         """Was an action of this cycle refused?"""
         return self._who.failed
 
+    def look(self) -> State:
+        """The state as it is now: others may have changed it since the server last told."""
+        with self._write:
+            self._pings += 1
+            number = self._pings
+            self._send(b"\x1e")
+        with self._told:
+            told = self._told.wait_for(lambda: self._pongs >= number or self._closed, 5)
+            if not told or self._pongs < number:
+                raise ConnectionError(self._closed or "no answer from the practice server")
+            return self.state
+
     # Actions: a moment of thought, the frame, the verdict, and the time that the server wants between two actions.
 
     def say(self, text: str) -> None:
@@ -147,8 +176,11 @@ class Game:
     def _act(self, data: bytes) -> None:
         who = self._who
         time.sleep(who.chance.uniform(*who.think))
+        token = self._token()
         with self._write:
             number = len(self.frames)
+            if self._log:
+                self._write_down(number, token)
             frame = Frame(who.module, who.cycle, data)
             self.frames.append(frame)
             self._send(data)
@@ -158,6 +190,17 @@ class Game:
             raise ConnectionError(self._closed or "no answer from the practice server")
         who.failed |= frame.verdict != "ok"
         time.sleep(0.205)
+
+    def _write_down(self, number: int, token: int | None) -> None:
+        line = {
+            "t": time.monotonic(),
+            "connection": self.connection,
+            "n": number,
+            "module": self._who.module,
+            "cycle": self._who.cycle,
+            "token": None if token is None else str(token),
+        }
+        print(json.dumps(line), file=self._log, flush=True)
 
     # The wire.
 
@@ -192,6 +235,12 @@ class Game:
                     self._told.notify_all()
             case 0x0C:
                 self.state = read_state(message)
+            case 0x0E:
+                (self.connection,) = struct.unpack_from("<I", message, 9)
+            case 0x1E:
+                with self._told:
+                    self._pongs += 1
+                    self._told.notify_all()
             case 0x0D:
                 raise ConnectionError(message[3:].decode())
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import random
 import subprocess
 import sys
 import threading
@@ -22,18 +21,10 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from game import RUNE_SPELL, Frame, Game  # noqa: E402
+from module import MODULES, repeat  # noqa: E402
 from packet_mutex import default_mutex  # noqa: E402
 
-MODULES = ["runemaker", "trainer", "fisher", "auto_loot", "stacker", "eater"]
 GROUPS = {"stacker": "fisher", "eater": "auto_loot"}
-RESTS = {
-    "runemaker": (1.5, 2.5),
-    "trainer": (0.2, 0.4),
-    "fisher": (2, 4),
-    "auto_loot": (3.5, 4.5),
-    "stacker": (1.2, 2),
-    "eater": (1, 1.5),
-}
 
 
 def play(form: str, game: Game, seconds: float) -> None:
@@ -43,16 +34,8 @@ def play(form: str, game: Game, seconds: float) -> None:
     errors: list[BaseException] = []
 
     def act(name: str) -> None:
-        chance = random.Random(f"{name} rests {game.seed}")
-        game.as_module(name, (0.15, 0.4) if name == "runemaker" else (0.04, 0.2))
         try:
-            while not stop.is_set():
-                if not modules[name].wants(game):
-                    stop.wait(0.1)
-                    continue
-                game.new_cycle()
-                modules[name].cycle(game)
-                stop.wait(chance.uniform(0.1, 0.3) if game.failed else chance.uniform(*RESTS[name]))
+            repeat(modules[name], name, game, stop)
         except BaseException as error:
             errors.append(error)
             stop.set()

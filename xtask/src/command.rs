@@ -1,5 +1,6 @@
 //! Running other programs from the repository's root.
 
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,6 +39,12 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     } else {
         Err(format!("{} ended with {}", shown(command), output.status))
     }
+}
+
+/// What cargo knows of the workspace.
+pub(crate) fn metadata() -> Result<Value, String> {
+    let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
+    serde_json::from_str(&text).map_err(|why| why.to_string())
 }
 
 /// Runs the command, shows its output line by line, and hands each line to `look`. Whether it succeeded.

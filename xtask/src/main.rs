@@ -7,6 +7,7 @@ mod gen_docs;
 mod no_std;
 mod pictures;
 mod practice;
+mod processes;
 mod report;
 mod steps;
 mod texts;
@@ -15,7 +16,7 @@ mod tools;
 use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 7] = [
+const TASKS: [(&str, &str); 8] = [
     ("test [WORD…]", "all checks and all tests, with a summary; or the steps with such a name"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
@@ -25,6 +26,10 @@ const TASKS: [(&str, &str); 7] = [
     (
         "practice-seeds [N] [SECONDS]",
         "practice over N seeds (20 of 30 s) and a table of what went wrong",
+    ),
+    (
+        "practice-processes [SECONDS] …",
+        "six modules in six processes (60 s), in Rust, Python and Node; the seed may follow",
     ),
 ];
 
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
         ["pictures"] => pictures::make().map(|()| true),
         ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
+        ["practice-processes", numbers @ ..] => processes::task(numbers),
         _ => Err(usage()),
     };
     match done {
@@ -78,7 +84,7 @@ fn test(words: &[&str]) -> Result<bool, String> {
 }
 
 fn usage() -> String {
-    let tasks = TASKS.map(|(task, does)| format!("  cargo xtask {task:<29} {does}\n"));
+    let tasks = TASKS.map(|(task, does)| format!("  cargo xtask {task:<30} {does}\n"));
     format!("Usage:\n{}", tasks.concat())
 }
 

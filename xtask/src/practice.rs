@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// What can go wrong, by the names in the JSON.
-const WRONGS: [&str; 5] =
+pub(crate) const WRONGS: [&str; 5] =
     ["interleavings", "refusals", "wrong_items", "weapons_lost", "runes_failed"];
 /// The default roster's handover delay.
 const LEAST_HANDOVER: f64 = 1.0;
@@ -87,7 +87,7 @@ pub(crate) fn packet_mutex(args: &[&str]) -> Command {
 }
 
 /// What is not as the documentation promises.
-fn complaints(outcome: &Value) -> Vec<String> {
+pub(crate) fn complaints(outcome: &Value) -> Vec<String> {
     let mut complaints = Vec::new();
     if outcome["exit"] != 0 {
         complaints.push(format!("exit code {}", outcome["exit"]));
@@ -118,7 +118,7 @@ fn complaints(outcome: &Value) -> Vec<String> {
     complaints
 }
 
-fn count(outcome: &Value, run: &str, kind: &str) -> u64 {
+pub(crate) fn count(outcome: &Value, run: &str, kind: &str) -> u64 {
     outcome[run][kind].as_u64().unwrap_or_default()
 }
 

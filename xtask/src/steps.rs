@@ -1,9 +1,8 @@
 //! The steps of `cargo xtask test`.
 
-use crate::command::{cargo, command, output, root, run, watch};
+use crate::command::{cargo, command, metadata, root, run, watch};
 use crate::report::{Done, Failed, Step, Tests};
-use crate::{gen_docs, no_std, practice, texts, tools};
-use serde_json::Value;
+use crate::{gen_docs, no_std, practice, processes, texts, tools};
 use std::process::Command;
 
 pub(crate) fn all() -> Vec<Step> {
@@ -23,6 +22,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "timeline in a browser", run: browser },
         Step { name: "dependencies", run: dependencies },
         Step { name: "practice", run: practice_run },
+        Step { name: "six processes", run: six_processes },
     ]
 }
 
@@ -152,6 +152,15 @@ fn practice_run() -> Result<Done, Failed> {
     }
 }
 
+/// As long as the practice: under strict priorities the last of the six may wait so long for its first turn.
+fn six_processes() -> Result<Done, Failed> {
+    match processes::once(30, 1)? {
+        Err(why) => Ok(Done::skipped(why)),
+        Ok(judged) if judged.complaints.is_empty() => Ok(Done::with(judged.line)),
+        Ok(judged) => Err(format!("{}\n{}", judged.line, judged.complaints.join("\n")).into()),
+    }
+}
+
 /// Runs tests and counts them.
 fn tests(command: &mut Command) -> Result<Done, Failed> {
     let mut tests = Tests::default();
@@ -166,9 +175,4 @@ fn tests(command: &mut Command) -> Result<Done, Failed> {
     let ignored = tests.ignored;
     let note = if ignored > 0 { format!("{ignored} left out") } else { String::new() };
     Ok(Done { tests, note, skipped: false })
-}
-
-fn metadata() -> Result<Value, String> {
-    let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
-    serde_json::from_str(&text).map_err(|why| why.to_string())
 }

@@ -56,6 +56,13 @@ pub(crate) fn python() -> Option<&'static str> {
     names.into_iter().find(|name| answer(Command::new(name).args(["-c", is_new_enough])).is_some())
 }
 
+/// A Node that the examples can be run with: they read their options with `parseArgs`.
+pub(crate) fn node() -> Option<&'static str> {
+    let is_new_enough =
+        "process.exit(typeof require('node:util').parseArgs === 'function' ? 0 : 1)";
+    answer(Command::new("node").args(["-e", is_new_enough])).map(|_| "node")
+}
+
 /// Is valgrind there?
 pub(crate) fn has_valgrind() -> bool {
     answer(Command::new("valgrind").arg("--version")).is_some()

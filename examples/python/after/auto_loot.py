@@ -13,7 +13,7 @@ def wants(game: Game) -> bool:
 
 def cycle(game: Game) -> None:
     with PacketMutex("auto_loot"):
-        state = game.state
+        state = game.look()
         loot = list(enumerate(state.corpse.items)) if state.corpse and state.corpse.left_ms > 3000 else []
         loot = loot[::-1][:5]  # from the back, so that nothing in it shifts
         boots = [number for number, (kind, _) in enumerate(state.backpack) if kind == BOOT][:2]

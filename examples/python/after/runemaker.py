@@ -11,7 +11,7 @@ def wants(game: Game) -> bool:
 
 def cycle(game: Game) -> None:
     with PacketMutex("runemaker"):
-        state = game.state
+        state = game.look()
         blank, sword = state.find(BLANK), state.find(SWORD)
         if blank is None:
             return

@@ -21,7 +21,7 @@ def wants(game: Game) -> bool:
 
 def cycle(game: Game) -> None:
     with PacketMutex("stacker"):
-        state = game.state
+        state = game.look()
         found = pair(state)
         if found:
             first, second = found

@@ -13,7 +13,7 @@ def wants(game: Game) -> bool:
 
 def cycle(game: Game) -> None:
     with PacketMutex("trainer"):
-        state = game.state
+        state = game.look()
         sword = state.find(SWORD)
         if not state.holds(SWORD) and sword is not None:
             game.move_item(slot(0, sword), SWORD, HAND)

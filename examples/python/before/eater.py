@@ -9,6 +9,7 @@ def wants(game: Game) -> bool:
 
 
 def cycle(game: Game) -> None:
-    meal = game.state.find(FISH, MEAT)
+    state = game.look()
+    meal = state.find(FISH, MEAT)
     if meal is not None:
-        game.use(slot(0, meal), game.state.backpack[meal][0])
+        game.use(slot(0, meal), state.backpack[meal][0])

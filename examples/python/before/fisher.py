@@ -9,6 +9,6 @@ def wants(game: Game) -> bool:
 
 
 def cycle(game: Game) -> None:
-    rod = game.state.find(ROD)
+    rod = game.look().find(ROD)
     if rod is not None:
         game.use_with(slot(0, rod), ROD, WATER_TILE, WATER)

@@ -9,7 +9,7 @@ def wants(game: Game) -> bool:
 
 
 def cycle(game: Game) -> None:
-    state = game.state
+    state = game.look()
     blank, sword = state.find(BLANK), state.find(SWORD)
     if blank is None:
         return

@@ -19,7 +19,7 @@ def wants(game: Game) -> bool:
 
 
 def cycle(game: Game) -> None:
-    state = game.state
+    state = game.look()
     found = pair(state)
     if found:
         first, second = found

@@ -143,15 +143,15 @@ fn show(without: &Played, with: &Played) {
         println!(
             "{module:<10}  {:<8}  {pid:>6}  {:>5}  {:>11.3} s  {:>6.3} s  {:>15}",
             language.name(),
-            of(with, "turns"),
+            of(with, "turns").to_string(),
             seconds("wait_p50_s"),
             seconds("wait_max_s"),
-            of(without, "turns"),
+            of(without, "turns").to_string(),
         );
     }
     println!("\n{:<20}  without  with", "");
     for kind in WRONGS.into_iter().chain(MADE).chain(["without_turn"]).chain(MISFITS) {
-        let (without, with) = (&without.findings[kind], &with.findings[kind]);
+        let [without, with] = [without, with].map(|run| run.findings[kind].to_string());
         println!("{:<20}  {without:>7}  {with:>4}", said(kind));
     }
     println!("{:<20}  {:>7}  {} s\n", "least handover", "", with.findings["min_handover_s"]);

@@ -16,12 +16,16 @@ mod tools;
 use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 8] = [
+const TASKS: [(&str, &str); 9] = [
     ("test [WORD…]", "all checks and all tests, with a summary; or the steps with such a name"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
     ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
     ("sim [--hours N] …", "random crews in virtual time while things go wrong, judged as they run"),
+    (
+        "chaos [MINUTES] [--seed N]",
+        "clients and servers killed, stopped and cut off at random, judged from their logs",
+    ),
     ("pictures", "practises and makes the pictures of its timeline in docs/images"),
     (
         "practice-seeds [N] [SECONDS]",
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         ["gen", "--check"] => gen_docs::check().map(|_| true),
         ["mutants", rule @ ..] => command::run(&mut mutants(rule)).map(|()| true),
         ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
+        ["chaos", options @ ..] => watch_chaos(options),
         ["pictures"] => pictures::make().map(|()| true),
         ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
         ["practice-processes", numbers @ ..] => processes::task(numbers),
@@ -64,6 +69,16 @@ fn campaign(options: &[&str]) -> std::process::Command {
     let mut command = command::cargo(&campaign);
     command.args(options);
     command
+}
+
+/// Processes in earnest, for a while: a minute, unless it is told.
+fn watch_chaos(options: &[&str]) -> Result<bool, String> {
+    let mut command = command::cargo(&["run", "--package", "chaos", "--"]);
+    let (minutes, options) = match options {
+        [minutes, options @ ..] if !minutes.starts_with('-') => (*minutes, options),
+        options => ("1", options),
+    };
+    command::watch(command.args(["--minutes", minutes]).args(options), |_| ())
 }
 
 /// The simulator's own driver.

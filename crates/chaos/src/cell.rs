@@ -1,0 +1,354 @@
+//! One run of a cell: brings the subject to its step, does the fault, and lets everybody come to their end.
+
+use crate::channel::Channel;
+use crate::judge::{Figures, judge};
+use crate::log::{Line, Log, What, read};
+use crate::process::{Client, Server};
+use crate::step::{Cell, DELAY, Fault, Has, Kind, LEASE, Step, Transport};
+use packet_mutex::PacketMutex;
+use packet_mutex_sim::Dice;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+/// The subject. Its group is `fisher` and `stacker`.
+pub(crate) const SUBJECT: &str = "fisher";
+/// Stands by, comes first and is of another group.
+pub(crate) const FIRST: &str = "runemaker";
+/// Stands by, comes last and is of the subject's group.
+pub(crate) const LAST: &str = "stacker";
+/// How long the subject stays stopped after all has happened that can.
+const STOPPED: Duration = Duration::from_millis(250);
+/// With processes held up for longer than this, leases run out by themselves.
+const HELD_UP: Duration = Duration::from_millis(200);
+/// How often a cell is run anew because the machine was too slow for it.
+const ATTEMPTS: usize = 4;
+
+/// What came of a cell.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The cell.
+    pub cell: Cell,
+    /// What is wrong; empty if nothing is.
+    pub wrong: Vec<String>,
+    /// What was measured.
+    pub figures: Figures,
+    /// All that was written down, in the order of time.
+    pub lines: Vec<Line>,
+    /// How often it was run before, on a machine that was held up for too long.
+    pub spoiled: usize,
+}
+
+impl fmt::Display for Outcome {
+    /// The cell, what is wrong, and the logs with times from the first line on.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.cell)?;
+        for what in &self.wrong {
+            writeln!(f, "  {what}")?;
+        }
+        let start = self.lines.first().map_or(0, |line| line.t);
+        for Line { t, who, what } in &self.lines {
+            let at = Duration::from_nanos(t - start).as_secs_f64();
+            writeln!(f, "    {at:.6} {who:<9} {what:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a cell with the processes that this program is, and judges it.
+///
+/// A run in which something is wrong while the whole machine was held up for a good part of a lease says nothing: it is
+/// done anew, a few times at most.
+#[must_use]
+pub fn run(program: &Path, cell: Cell) -> Outcome {
+    let mut spoiled = 0;
+    loop {
+        let metronome = Metronome::start();
+        let (lines, trouble) = play(program, cell);
+        let held_up = metronome.stop();
+        let (figures, mut wrong) = judge(cell, &lines);
+        wrong.extend(trouble);
+        if wrong.is_empty() || held_up < HELD_UP || spoiled + 1 == ATTEMPTS {
+            return Outcome { cell, wrong, figures, lines, spoiled };
+        }
+        spoiled += 1;
+    }
+}
+
+/// Plays it in a place of its own. What was written down, and who hung or could not do what it was to do.
+fn play(program: &Path, cell: Cell) -> (Vec<Line>, Option<String>) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let place = std::env::temp_dir().join(format!("pm-chaos-{}-{number}", std::process::id()));
+    let logs = ["director", SUBJECT, FIRST, LAST].map(|who| place.join(who));
+    let _ = std::fs::remove_dir_all(&place);
+    let played = std::fs::create_dir_all(&place)
+        .map_err(|why| why.to_string())
+        .and_then(|()| Run::start(program, cell, place.clone()))
+        .and_then(Run::play);
+    let lines = read(&logs);
+    let _ = std::fs::remove_dir_all(&place);
+    (lines, played.err())
+}
+
+struct Run<'a> {
+    program: &'a Path,
+    cell: Cell,
+    place: PathBuf,
+    log: Log,
+    dice: Option<Dice>,
+    channel: Channel,
+    server: Server,
+    first: Standby,
+    last: Standby,
+}
+
+/// A client that stands by.
+struct Standby {
+    client: Client,
+    /// It was told to play a turn to its end.
+    plays: bool,
+}
+
+impl Standby {
+    /// Has it play a turn to its end, which it may have begun already.
+    fn turn(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.plays, true) {
+            return Ok(());
+        }
+        self.client.tell("turn")
+    }
+}
+
+impl<'a> Run<'a> {
+    fn start(program: &'a Path, cell: Cell, place: PathBuf) -> Result<Run<'a>, String> {
+        let told = |error: std::io::Error| error.to_string();
+        let roster = format!("handover_delay = '{}ms'\ntimeout = '20s'\n", DELAY.as_millis());
+        std::fs::write(place.join("roster.toml"), roster + ROSTER).map_err(told)?;
+        let log = Log::open(&place.join("director"), "director").map_err(told)?;
+        let channel = Channel::open().map_err(told)?;
+        let server = Server::start(program, &place, cell.transport, None)?;
+        let by = |module| {
+            let client = client(program, Kind::Library, module, &server.url, &channel, &place)?;
+            Ok::<_, String>(Standby { client, plays: false })
+        };
+        let (first, last) = (by(FIRST)?, by(LAST)?);
+        let dice = cell.jitter.map(Dice::new);
+        Ok(Run { program, cell, place, log, dice, channel, server, first, last })
+    }
+
+    fn subject(&self) -> Result<Client, String> {
+        client(self.program, self.cell.kind, SUBJECT, &self.server.url, &self.channel, &self.place)
+    }
+
+    fn play(mut self) -> Result<(), String> {
+        let Cell { step, fault, .. } = self.cell;
+        let mut subject = self.subject()?;
+        if step.is_behind_a_holder() {
+            self.first.client.does("reach holding")?;
+        }
+        if let Some(before) = step.before() {
+            self.reach(&mut subject, before)?;
+            self.others_ask()?;
+        }
+        self.reach(&mut subject, step)?;
+        if step.before().is_none() && step.has() != Has::Nothing {
+            self.others_ask()?;
+        }
+        self.pause((0, 80));
+
+        self.log.write(What::Fault);
+        match fault {
+            Fault::Kill => {
+                subject.kill();
+                self.others_end()?;
+                subject = self.subject()?;
+            }
+            Fault::Stop => {
+                let stopped = Instant::now();
+                subject.stop()?;
+                self.others_while_stopped()?;
+                let least = if self.cell.transport == Transport::Tcp {
+                    LEASE.mul_f64(1.3).saturating_sub(stopped.elapsed())
+                } else {
+                    STOPPED
+                };
+                sleep(least);
+                self.log.write(What::Continues);
+                subject.go_on()?;
+                subject.tell("finish")?;
+                self.settle(&mut subject)?;
+                self.others_end()?;
+            }
+            Fault::HalfClose => {
+                subject.tell("half-close")?;
+                self.others_end()?;
+                self.settle(&mut subject)?;
+            }
+            Fault::Reset => {
+                subject.tell("reset")?;
+                self.others_end()?;
+                self.settle(&mut subject)?;
+            }
+            Fault::ServerKill => {
+                self.server.kill();
+                self.pause((0, 300));
+                self.log.write(What::Restarts);
+                let url = self.server.url.clone();
+                let transport = self.cell.transport;
+                self.server = Server::start(self.program, &self.place, transport, Some(&url))?;
+                let knows = self.dice.is_none()
+                    && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
+                // Who waits through the library finds out nothing: it is asked for anew.
+                subject.tell(if knows { "notice-loss" } else { "finish" })?;
+                self.others_end()?;
+                self.settle(&mut subject)?;
+            }
+        }
+        subject.does("turn")
+    }
+
+    /// Brings the subject to the step; without jitter, exactly there.
+    fn reach(&mut self, subject: &mut Client, step: Step) -> Result<(), String> {
+        subject.tell(&format!("reach {}", step.name()))?;
+        if self.dice.is_some() {
+            self.pause((0, 40));
+            return Ok(());
+        }
+        // The library returns only once it has the turn.
+        if self.cell.kind == Kind::Library && step.has() == Has::Waits {
+            return self.until_waiting(|waiters| waiters.contains(&SUBJECT));
+        }
+        subject.settle()
+    }
+
+    /// The others come to wait, unless one of them holds.
+    fn others_ask(&mut self) -> Result<(), String> {
+        let is_free = !self.cell.step.is_behind_a_holder();
+        if is_free {
+            self.first.turn()?;
+            self.pause((0, 40));
+        }
+        self.last.turn()?;
+        if self.dice.is_some() {
+            return Ok(());
+        }
+        self.until_waiting(|waiters| {
+            waiters.contains(&LAST) && (!is_free || waiters.contains(&FIRST))
+        })
+    }
+
+    /// The others play on as far as a stopped subject lets them.
+    fn others_while_stopped(&mut self) -> Result<(), String> {
+        let has = self.cell.step.has();
+        if self.cell.transport == Transport::Tcp || has == Has::Nothing {
+            return self.others_end();
+        }
+        // With jitter nobody knows who holds.
+        if has == Has::Waits {
+            self.first.turn()?;
+            if self.dice.is_none() {
+                self.first.client.settle()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The others come to the end of a turn.
+    fn others_end(&mut self) -> Result<(), String> {
+        self.first.turn()?;
+        self.pause((0, 40));
+        self.last.turn()?;
+        self.first.client.settle()?;
+        self.last.client.settle()
+    }
+
+    /// Waits for the subject's answers. With jitter the step may have been out of its reach.
+    fn settle(&self, subject: &mut Client) -> Result<(), String> {
+        match subject.settle() {
+            Err(why) if self.dice.is_none() || why.contains("hangs") => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    fn until_waiting(&self, enough: impl Fn(&[&str]) -> bool) -> Result<(), String> {
+        let told = |error: packet_mutex::Error| error.to_string();
+        let mutex = PacketMutex::connect(&self.server.url).map_err(told)?;
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let waiters = mutex.try_status().map_err(told)?.waiters;
+            let names: Vec<&str> = waiters.iter().map(|waiter| &*waiter.module).collect();
+            if enough(&names) {
+                return Ok(());
+            }
+            if end <= Instant::now() {
+                return Err(format!("only {names:?} wait"));
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets some time go by if the cell has jitter, of milliseconds in a range.
+    fn pause(&mut self, range: (u64, u64)) {
+        if let Some(dice) = &mut self.dice {
+            sleep(Duration::from_millis(dice.between(range)));
+        }
+    }
+}
+
+/// The default roster's modules of the run.
+const ROSTER: &str = "
+[modules.runemaker]
+priority = 100
+[modules.fisher]
+priority = 60
+group = 'fishing'
+[modules.stacker]
+priority = 30
+group = 'fishing'
+";
+
+fn client(
+    program: &Path,
+    kind: Kind,
+    module: &'static str,
+    url: &str,
+    channel: &Channel,
+    place: &Path,
+) -> Result<Client, String> {
+    let kind = if kind == Kind::Raw { "raw" } else { "library" };
+    let (channel, log) = (channel.address.to_string(), place.join(module));
+    Client::start(program, module, &[kind, url, module, &channel, &log.display().to_string()])
+}
+
+/// Finds out for how long processes of this machine were held up.
+struct Metronome {
+    over: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Duration>,
+}
+
+impl Metronome {
+    fn start() -> Metronome {
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let thread = thread::spawn(move || {
+            let beat = Duration::from_millis(10);
+            let (mut last, mut most) = (Instant::now(), Duration::ZERO);
+            while !is_over.load(Ordering::Relaxed) {
+                sleep(beat);
+                most = most.max(last.elapsed().saturating_sub(beat));
+                last = Instant::now();
+            }
+            most
+        });
+        Metronome { over, thread }
+    }
+
+    fn stop(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
+}

@@ -1,0 +1,565 @@
+//! The judge: what may be and what must be, from the logs alone.
+
+use crate::cell::{FIRST, LAST, SUBJECT};
+use crate::log::{Line, What};
+use crate::step::{Cell, DELAY, Fault, Has, Kind, LEASE, Transport};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How much later than it could a turn may be granted; less than a lease, so that waiting for one shows.
+const SLACK: Duration = Duration::from_millis(800);
+/// The longest pause between a client's attempts to connect anew, and the attempt.
+const RECONNECT: Duration = Duration::from_millis(2500);
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Turns that were granted and told of.
+    pub turns: usize,
+    /// Actions that the far end refused.
+    pub refused: usize,
+    /// From the fault to the next grant of another, if the subject held the mutex.
+    pub recovered: Option<Duration>,
+}
+
+/// A turn as its holder tells it.
+#[derive(Debug, Default)]
+struct Turn<'a> {
+    who: &'a str,
+    token: u64,
+    asked: u64,
+    granted: u64,
+    abandoned: bool,
+    acknowledged: bool,
+    /// When the holder gave it up, as it was about to say so.
+    ended: Option<u64>,
+    released: bool,
+    /// When the far end took its actions.
+    accepted: Vec<u64>,
+    refused: usize,
+    /// Before the fault, when it renewed its lease last.
+    renewed: u64,
+}
+
+/// Judges a run from what was written down. What was measured, and all that is wrong.
+#[must_use]
+pub fn judge(cell: Cell, lines: &[Line]) -> (Figures, Vec<String>) {
+    let time = |which: &What| lines.iter().find(|line| line.what == *which).map(|line| line.t);
+    let Some(fault) = time(&What::Fault) else {
+        return (Figures::default(), vec!["it did not come to the fault".into()]);
+    };
+    let run = Run {
+        cell,
+        lines,
+        fault,
+        continues: time(&What::Continues).unwrap_or(u64::MAX),
+        restarts: time(&What::Restarts).unwrap_or(u64::MAX),
+        turns: turns(lines, fault),
+    };
+    let figures = Figures {
+        turns: run.turns.len(),
+        refused: run.turns.iter().map(|turn| turn.refused).sum(),
+        recovered: run.recovered().map(|at| Duration::from_nanos(at - fault)),
+    };
+    let mut wrong = Vec::new();
+    run.exclusion(&mut wrong);
+    run.delays(&mut wrong);
+    run.everybody(&mut wrong);
+    if cell.jitter.is_none() {
+        run.fate(&mut wrong);
+        run.marks(&mut wrong);
+    }
+    (figures, wrong)
+}
+
+/// The turns in the order of their tokens.
+fn turns(lines: &[Line], fault: u64) -> Vec<Turn<'_>> {
+    let mut turns: Vec<Turn<'_>> = Vec::new();
+    let mut asked: BTreeMap<&str, u64> = BTreeMap::new();
+    for Line { t, who, what } in lines {
+        if let What::Granted { token, abandoned } = *what {
+            let asked = asked.get(&**who).copied().unwrap_or(*t);
+            turns.push(Turn { who, token, asked, granted: *t, abandoned, ..Turn::default() });
+        }
+        if *what == What::Asks {
+            asked.insert(who, *t);
+        }
+        let Some(turn) = turns.iter_mut().rev().find(|turn| turn.who == who) else { continue };
+        match *what {
+            What::Acknowledged => turn.acknowledged = true,
+            What::Renews if *t < fault => turn.renewed = *t,
+            What::Accepted { at, .. } => turn.accepted.push(at),
+            What::Refused { .. } => turn.refused += 1,
+            What::Yields { .. } | What::Releases { .. } => turn.ended = Some(*t),
+            What::Released { .. } => turn.released = true,
+            _ => {}
+        }
+    }
+    turns.sort_by_key(|turn| turn.token);
+    turns
+}
+
+struct Run<'a> {
+    cell: Cell,
+    lines: &'a [Line],
+    fault: u64,
+    /// When the stopped subject went on; never, if it was not stopped.
+    continues: u64,
+    /// When the server was started again; never, if it was not killed.
+    restarts: u64,
+    turns: Vec<Turn<'a>>,
+}
+
+impl Run<'_> {
+    /// Turns of the others after the fault, in the order of their tokens.
+    fn others(&self) -> impl Iterator<Item = &Turn<'_>> {
+        self.turns.iter().filter(|turn| turn.who != SUBJECT && turn.granted > self.fault)
+    }
+
+    /// The first grant of another after the fault, if the subject held the mutex.
+    fn recovered(&self) -> Option<u64> {
+        let first = self.others().map(|turn| turn.granted).min();
+        first.filter(|_| self.cell.step.has() == Has::Holds && self.cell.jitter.is_none())
+    }
+
+    /// The subject's turn that was asked for before the fault, or before the subject went on.
+    fn was_stopped(&self, turn: &Turn<'_>) -> bool {
+        self.cell.fault == Fault::Stop && turn.who == SUBJECT && turn.asked < self.continues
+    }
+
+    /// Its holder may act on without knowing that it is over: S8's limit.
+    fn may_be_late(&self, turn: &Turn<'_>) -> bool {
+        match self.cell.fault {
+            Fault::Stop => self.cell.transport == Transport::Tcp && self.was_stopped(turn),
+            // A client that is nothing but a socket may read an old grant late.
+            Fault::ServerKill if self.cell.kind == Kind::Raw && turn.who == SUBJECT => {
+                turn.asked < self.restarts
+            }
+            Fault::ServerKill => turn.granted < self.restarts,
+            _ => false,
+        }
+    }
+
+    /// S1, S17: one turn at a time, with growing tokens; what comes too late is refused, and nothing else.
+    fn exclusion(&self, wrong: &mut Vec<String>) {
+        for (at, turn) in self.turns.iter().enumerate() {
+            let (who, token) = (turn.who, turn.token);
+            for later in &self.turns[at + 1..] {
+                if later.token == token {
+                    wrong.push(format!("{who} and {} both had token {token}", later.who));
+                }
+                let read_late = |turn| self.was_stopped(turn) || self.may_be_late(turn);
+                if later.granted < turn.granted && !read_late(turn) && !read_late(later) {
+                    let older = format!("{token} of {who} came after {}", later.token);
+                    wrong.push(format!("tokens do not grow: {older} of {}", later.who));
+                }
+                let overlaps = turn.accepted.iter().any(|at| *at > later.granted);
+                if overlaps && !self.may_be_late(turn) && !self.was_stopped(later) {
+                    wrong.push(format!("{who} acted under {token} in a turn of {}", later.who));
+                }
+            }
+            if turn.refused > 0 && !self.may_be_late(turn) {
+                wrong.push(format!("{who} was refused under {token} though nobody was late"));
+            }
+        }
+        let mut accepted: Vec<(u64, u64)> = Vec::new();
+        for turn in &self.turns {
+            accepted.extend(turn.accepted.iter().map(|at| (*at, turn.token)));
+        }
+        accepted.sort_unstable();
+        if !accepted.is_sorted_by_key(|(_, token)| token) {
+            wrong.push("the actions of two turns interleave".into());
+        }
+    }
+
+    /// The time before which a turn cannot have ended, and whether it ended as abandoned or revoked.
+    fn end_of(&self, turn: &Turn<'_>) -> Option<(u64, bool)> {
+        let ended = turn.ended.filter(|ended| !self.may_be_late(turn) || *ended < self.fault);
+        if let Some(ended) = ended {
+            return Some((ended, false));
+        }
+        match (self.cell.fault, self.cell.transport) {
+            (Fault::ServerKill, _) if turn.granted < self.restarts => Some((self.restarts, true)),
+            _ if turn.who != SUBJECT => None,
+            (Fault::ServerKill, _) => Some((self.restarts, true)),
+            (_, Transport::Tcp) => Some((turn.asked.max(turn.renewed) + nanos(LEASE), true)),
+            (Fault::Stop, Transport::Unix) => None,
+            (_, Transport::Unix) => Some((self.fault, true)),
+        }
+    }
+
+    /// S3, S7, S17: the delay holds for other groups, and for all after a turn that was lost.
+    fn delays(&self, wrong: &mut Vec<String>) {
+        for two in self.turns.windows(2) {
+            let [turn, next] = two else { continue };
+            let Some((end, is_lost)) = self.end_of(turn) else {
+                wrong.push(format!("{} lost token {} for no reason", turn.who, turn.token));
+                continue;
+            };
+            let is_restarted = turn.granted < self.restarts && self.restarts < next.granted;
+            let end = if is_restarted && !self.may_be_late(next) { self.restarts } else { end };
+            let is_other = (turn.who == FIRST) != (next.who == FIRST);
+            if (is_other || is_lost || is_restarted) && next.granted < end + nanos(DELAY) {
+                let early = Duration::from_nanos(end + nanos(DELAY) - next.granted);
+                wrong.push(format!("{} {} was granted {early:?} early", next.who, next.token));
+            }
+        }
+    }
+
+    /// Everybody gets a turn in the end and can release it; who closed only its writing side got its replies.
+    fn everybody(&self, wrong: &mut Vec<String>) {
+        let after = if self.cell.fault == Fault::Stop { self.continues } else { self.fault };
+        for who in [SUBJECT, FIRST, LAST] {
+            let has_turn = |turn: &Turn<'_>| {
+                turn.who == who && turn.released && (who != SUBJECT || turn.granted > after)
+            };
+            if !self.turns.iter().any(has_turn) {
+                wrong.push(format!("{who} got no turn in the end"));
+            }
+        }
+        for line in self.lines {
+            if let What::Heard { replies, due } = line.what
+                && replies < due
+            {
+                wrong.push(format!("{replies} of {due} replies after closing the writing side"));
+            }
+        }
+    }
+
+    /// S7, S8: what becomes of what the subject had.
+    fn fate(&self, wrong: &mut Vec<String>) {
+        let Cell { step, fault, transport, kind, .. } = self.cell;
+        let own = self.turns.iter().rfind(|turn| turn.who == SUBJECT && turn.asked < self.fault);
+        let in_the_end = own.is_some_and(|turn| turn.released && turn.refused == 0);
+        let while_stopped =
+            |who: &str| self.others().any(|turn| turn.who == who && turn.granted < self.continues);
+        let is_told = self
+            .lines
+            .iter()
+            .any(|line| line.who == SUBJECT && line.what == What::Lost && line.t > self.fault);
+        match (step.has(), fault, transport) {
+            (Has::Nothing, ..) => {}
+            (has, Fault::Stop, Transport::Unix) => {
+                // Connected, it keeps its turn, or its place and the turn that comes of it.
+                if while_stopped(LAST) || has == Has::Holds && while_stopped(FIRST) {
+                    wrong.push("another was let in while the stopped subject was connected".into());
+                }
+                if !in_the_end {
+                    wrong.push("the stopped subject could not use its turn in the end".into());
+                }
+            }
+            (Has::Holds, ..) => {
+                self.recovery(wrong);
+                if matches!(fault, Fault::Stop | Fault::ServerKill) && !is_told {
+                    wrong.push("the subject did not find out that its turn is lost".into());
+                }
+                if fault == Fault::Stop && own.is_none_or(|turn| turn.refused == 0) {
+                    wrong.push("the late subject was not refused".into());
+                }
+            }
+            (Has::Waits, Fault::ServerKill, _) if kind == Kind::Library => {
+                if !in_the_end || own.is_some_and(|turn| turn.granted < self.restarts) {
+                    wrong.push("the subject's ask did not survive the server".into());
+                }
+            }
+            (Has::Waits, Fault::Kill | Fault::HalfClose | Fault::Reset, _) => {
+                let ended = self.turns.iter().filter(|turn| turn.who == FIRST);
+                let ended = ended.filter_map(|turn| turn.ended).max().unwrap_or_default();
+                let latest = ended.max(self.fault) + nanos(DELAY + SLACK);
+                if self.others().any(|turn| turn.who == LAST && turn.granted > latest) {
+                    wrong.push("the lost ask held the next one up".into());
+                }
+            }
+            (Has::Waits, ..) => {}
+        }
+    }
+
+    /// When the turn that the subject held is given to another.
+    fn recovery(&self, wrong: &mut Vec<String>) {
+        let asked = self.lines.iter().filter(|line| {
+            let renews = matches!(line.what, What::Asks | What::Renews);
+            line.who == SUBJECT && renews && line.t < self.fault
+        });
+        let asked = asked.map(|line| line.t).max().unwrap_or_default();
+        let (earliest, latest) = match (self.cell.fault, self.cell.transport) {
+            (Fault::ServerKill, _) => (self.restarts, self.restarts + nanos(RECONNECT)),
+            (_, Transport::Unix) => (self.fault, self.fault),
+            (_, Transport::Tcp) => (asked + nanos(LEASE), self.fault + nanos(LEASE)),
+        };
+        match self.recovered() {
+            None => wrong.push("nobody got the turn that was lost".into()),
+            Some(at) if at < earliest + nanos(DELAY) => {
+                let early = Duration::from_nanos(earliest + nanos(DELAY) - at);
+                wrong.push(format!("the lost turn was given away {early:?} early"));
+            }
+            Some(at) if at > latest + nanos(DELAY + SLACK) => {
+                let late = Duration::from_nanos(at - latest - nanos(DELAY));
+                wrong.push(format!("the lost turn was recovered {late:?} late"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// S7: the turn after one that was lost is told so, until that is acknowledged, and no other is.
+    fn marks(&self, wrong: &mut Vec<String>) {
+        let Cell { step, fault, transport, .. } = self.cell;
+        let is_lost = match fault {
+            // S17: a server that was started again knows of no turn's end.
+            Fault::ServerKill => true,
+            Fault::Stop if transport == Transport::Unix => false,
+            // It may have been granted a turn while it was stopped.
+            Fault::Stop if step.has() == Has::Waits => return,
+            _ => step.has() == Has::Holds,
+        };
+        let since = if fault == Fault::ServerKill { self.restarts } else { self.fault };
+        let mut is_marked = is_lost;
+        let after = |turn: &&Turn<'_>| turn.granted > since && !self.may_be_late(turn);
+        for turn in self.turns.iter().filter(after) {
+            if turn.abandoned != is_marked {
+                let told = if turn.abandoned { "told" } else { "not told" };
+                wrong.push(format!("{} {} is {told} of a lost turn", turn.who, turn.token));
+            }
+            is_marked &= !turn.acknowledged;
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use crate::log::{Line, What};
+    use crate::step::{Cell, Fault, Kind, Step, Transport};
+
+    const MS: u64 = 1_000_000;
+
+    /// Lines of a time in milliseconds, who, what and a token. A grant that is told of a lost turn is `marked`.
+    fn lines(text: &str) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let t = words[0].parse::<u64>().unwrap() * MS;
+            let token = words.get(3).map_or(0, |token| token.parse().unwrap());
+            let what = match words[2] {
+                "asks" => What::Asks,
+                "granted" => What::Granted { token, abandoned: false },
+                "marked" => What::Granted { token, abandoned: true },
+                "acknowledged" => What::Acknowledged,
+                "acts" => What::Accepted { token, at: t },
+                "refused" => What::Refused { token, newest: token + 1 },
+                "releases" => What::Releases { token },
+                "released" => What::Released { token },
+                "renews" => What::Renews,
+                "lost" => What::Lost,
+                "heard" => What::Heard { replies: 1, due: token },
+                "fault" => What::Fault,
+                "continues" => What::Continues,
+                "restarts" => What::Restarts,
+                other => panic!("{other}"),
+            };
+            lines.push(Line { t, who: words[1].to_owned(), what });
+        }
+        lines.sort_by_key(|line| line.t);
+        lines
+    }
+
+    /// What is wrong when a line is taken out of a log (`- LINE`) and others come in.
+    fn wrong(cell: Cell, log: &str, changes: &str) -> String {
+        let mut text = log.to_owned();
+        for change in changes.lines().map(str::trim) {
+            match change.strip_prefix("- ") {
+                Some(line) => {
+                    assert!(text.contains(line), "{line}");
+                    text = text.replacen(line, "", 1);
+                }
+                None => text = format!("{text}\n{change}"),
+            }
+        }
+        judge(cell, &lines(&text)).1.join("; ")
+    }
+
+    fn cell(step: Step, fault: Fault, transport: Transport) -> Cell {
+        Cell { step, fault, transport, kind: Kind::Raw, jitter: None }
+    }
+
+    /// The holder is killed over a Unix socket.
+    const KILLED: &str = "
+        0 fisher asks
+        1 fisher granted 1
+        2 fisher acts 1
+        3 runemaker asks
+        3 stacker asks
+        10 director fault
+        75 runemaker marked 2
+        76 runemaker acknowledged
+        77 runemaker acts 2
+        78 runemaker releases 2
+        79 runemaker released 2
+        140 stacker granted 3
+        141 stacker acts 3
+        142 stacker releases 3
+        143 stacker released 3
+        150 fisher asks
+        151 fisher granted 4
+        152 fisher releases 4
+        153 fisher released 4";
+
+    #[test]
+    fn a_killed_holder() {
+        let cell = cell(Step::Acting, Fault::Kill, Transport::Unix);
+        assert_eq!(wrong(cell, KILLED, ""), "");
+        let judged = [
+            ("- 10 director fault", "did not come to the fault"),
+            ("- 75 runemaker marked 2\n69 runemaker marked 2", "given away 1ms early"),
+            ("- 75 runemaker marked 2\n75 runemaker granted 2", "not told of a lost turn"),
+            ("- 140 stacker granted 3\n140 stacker marked 3", "is told of a lost turn"),
+            ("- 140 stacker granted 3\n137 stacker granted 3", "granted 1ms early"),
+            ("80 fisher acts 1", "fisher acted under 1 in a turn of runemaker"),
+            ("142 runemaker acts 2", "interleave"),
+            ("77 runemaker refused 2", "refused under 2 though nobody was late"),
+            ("- 151 fisher granted 4\n151 fisher granted 3", "both had token 3"),
+            ("- 153 fisher released 4", "fisher got no turn in the end"),
+            ("- 143 stacker released 3", "stacker got no turn in the end"),
+            ("- 78 runemaker releases 2", "runemaker lost token 2 for no reason"),
+        ];
+        for (changes, what) in judged {
+            let wrong = wrong(cell, KILLED, changes);
+            assert!(wrong.contains(what), "{changes}: {wrong}");
+        }
+        let late =
+            KILLED.replace("75 runemaker", "900 runemaker").replace("140 stacker", "940 stacker");
+        assert!(wrong(cell, &late, "").contains("recovered 830ms late"));
+        let older = KILLED.replace("granted 4", "granted 0");
+        assert!(wrong(cell, &older, "").contains("tokens do not grow"));
+        let half = super::Cell { fault: Fault::HalfClose, ..cell };
+        assert!(wrong(half, KILLED, "20 fisher heard 2").contains("1 of 2 replies"));
+    }
+
+    /// The holder is stopped over TCP and wakes when others have had their turns.
+    const STOPPED: &str = "
+        0 fisher asks
+        1 fisher granted 1
+        2 fisher acts 1
+        3 fisher renews
+        4 runemaker asks
+        4 stacker asks
+        10 director fault
+        965 runemaker marked 2
+        966 runemaker acknowledged
+        967 runemaker acts 2
+        968 runemaker releases 2
+        969 runemaker released 2
+        1030 stacker granted 3
+        1031 stacker acts 3
+        1032 stacker releases 3
+        1033 stacker released 3
+        1200 director continues
+        1201 fisher refused 1
+        1202 fisher lost
+        1203 fisher asks
+        1204 fisher granted 4
+        1205 fisher releases 4
+        1206 fisher released 4";
+
+    #[test]
+    fn a_stopped_holder_over_tcp() {
+        let cell = cell(Step::Acting, Fault::Stop, Transport::Tcp);
+        assert_eq!(wrong(cell, STOPPED, ""), "");
+        let judged = [
+            ("- 965 runemaker marked 2\n962 runemaker marked 2", "given away 1ms early"),
+            ("- 1201 fisher refused 1", "the late subject was not refused"),
+            ("- 1202 fisher lost", "did not find out"),
+            ("- 1201 fisher refused 1\n1201 fisher acts 1", "interleave"),
+        ];
+        for (changes, what) in judged {
+            let wrong = wrong(cell, STOPPED, changes);
+            assert!(wrong.contains(what), "{changes}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_holder_over_a_unix_socket() {
+        let cell = cell(Step::Acting, Fault::Stop, Transport::Unix);
+        let log = "
+            0 fisher asks
+            1 fisher granted 1
+            2 fisher acts 1
+            3 runemaker asks
+            3 stacker asks
+            10 director fault
+            300 director continues
+            301 fisher acts 1
+            302 fisher releases 1
+            303 fisher released 1
+            303 stacker granted 2
+            304 stacker releases 2
+            305 stacker released 2
+            366 runemaker granted 3
+            367 runemaker releases 3
+            368 runemaker released 3
+            400 fisher asks
+            428 fisher granted 4
+            429 fisher releases 4
+            430 fisher released 4";
+        assert_eq!(wrong(cell, log, ""), "");
+        let let_in = wrong(cell, log, "- 303 stacker granted 2\n200 stacker granted 2");
+        assert!(let_in.contains("another was let in"), "{let_in}");
+        let unused = wrong(cell, log, "- 303 fisher released 1");
+        assert!(unused.contains("could not use its turn"), "{unused}");
+    }
+
+    #[test]
+    fn a_killed_server() {
+        let mut cell = cell(Step::Waiting, Fault::ServerKill, Transport::Unix);
+        cell.kind = Kind::Library;
+        let log = "
+            0 runemaker asks
+            1 runemaker granted 1
+            2 fisher asks
+            3 stacker asks
+            10 director fault
+            20 director restarts
+            85 fisher marked 100
+            86 fisher acknowledged
+            87 fisher releases 100
+            88 fisher released 100
+            88 stacker granted 101
+            89 stacker releases 101
+            90 stacker released 101
+            91 runemaker asks
+            150 runemaker granted 102
+            151 runemaker releases 102
+            152 runemaker released 102";
+        assert_eq!(wrong(cell, log, ""), "");
+        let early = wrong(cell, log, "- 85 fisher marked 100\n79 fisher marked 100");
+        assert!(early.contains("granted 1ms early"), "{early}");
+        let anew = wrong(cell, log, "12 fisher asks\n- 2 fisher asks");
+        assert!(anew.contains("did not survive the server"), "{anew}");
+    }
+
+    #[test]
+    fn a_lost_ask_holds_nobody_up() {
+        let cell = cell(Step::Waiting, Fault::Kill, Transport::Tcp);
+        let log = "
+            0 runemaker asks
+            1 runemaker granted 1
+            2 fisher asks
+            3 stacker asks
+            10 director fault
+            11 runemaker releases 1
+            12 runemaker released 1
+            72 stacker granted 2
+            73 stacker releases 2
+            74 stacker released 2
+            80 fisher asks
+            81 fisher granted 3
+            82 fisher releases 3
+            83 fisher released 3";
+        assert_eq!(wrong(cell, log, ""), "");
+        let late = log.replace("72 stacker", "872 stacker");
+        assert!(wrong(cell, &late, "").contains("held the next one up"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Faults at each step of the protocol: what becomes of the turn, judged from the logs that its holders wrote themselves.
+//!
+//! A [`Cell`] is a fault that lands on a client of some kind at some [`Step`], over Unix sockets or TCP. A run of it has a
+//! server, three clients and the far end of the channel, each a process or thread of its own. Two clients stand by and wait for
+//! the mutex; the third, the subject, is brought to the step and then killed, stopped, cut off, or its server is. The far end
+//! takes actions with tokens and refuses one that is older than the newest that it has seen. The [`judge`](judge()) reads
+//! nothing but what the clients wrote down: when they asked, were granted, acted and with what result.
+//!
+//! Without [`Cell::jitter`] the fault lands exactly at the step, for every process is driven over pipes; with it, at a time
+//! that the seed says.
+#![cfg(unix)]
+
+mod cell;
+mod channel;
+mod client;
+mod judge;
+mod library;
+mod log;
+mod process;
+mod raw;
+mod soak;
+mod step;
+
+pub use cell::{Outcome, run};
+pub use client::serve_commands;
+pub use judge::{Figures, judge};
+pub use log::{Line, What};
+pub use soak::{Soak, run_all, table};
+pub use step::{Cell, Fault, Kind, Step, Transport, cells};

@@ -276,7 +276,7 @@ impl Status {
     ///
     /// Those of `out`.
     pub fn write_json(&self, mutex: &str, out: &mut impl Write) -> fmt::Result {
-        write!(out, r#"{{"mutex":{},"holder":"#, Quoted(mutex))?;
+        write!(out, r#"{{"mutex":{},"t":{},"holder":"#, Quoted(mutex), self.now)?;
         match &self.holder {
             None => out.write_str("null")?,
             Some(HolderStatus { module, token, held, depth }) => {

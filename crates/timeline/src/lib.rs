@@ -27,7 +27,9 @@
 
 #![warn(missing_docs)]
 
+mod cells;
 mod html;
+mod live;
 mod log;
 mod perfetto;
 mod text;
@@ -35,7 +37,9 @@ mod turns;
 
 use serde_json::Value;
 
+pub use cells::Cell;
 pub use html::{render, render_live};
+pub use live::Live;
 pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES};
 pub use perfetto::perfetto;
 pub use text::text;

@@ -51,7 +51,7 @@ pub(crate) struct Event {
 
 impl Event {
     /// `None` for what is no event: not an object, no kind, no finite time.
-    fn read(value: &Value) -> Option<Self> {
+    pub(crate) fn read(value: &Value) -> Option<Self> {
         let object = value.as_object()?;
         let kind = object.get("event")?.as_str()?;
         let t = object.get("t")?.as_f64().filter(|t| t.is_finite())?;

@@ -3,54 +3,13 @@
 
 use std::fmt::Write as _;
 
+use crate::cells::{self, Cell, Columns};
 use crate::log::{self, LogRun, is_bad_action};
-use crate::turns::{self, Kind};
-use crate::{Lane, Report};
+use crate::{Lane, Report, turns};
 
 const NARROWEST: usize = 40;
 const WIDEST: usize = 400;
 const LONGEST_LABEL: usize = 16;
-
-/// What a cell shows, from the least notable to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cell {
-    Nothing,
-    Handover,
-    Wait,
-    Action,
-    Pass,
-    Hold,
-    Refused,
-    Trouble,
-}
-
-impl Cell {
-    fn letter(self) -> char {
-        match self {
-            Self::Nothing => ' ',
-            Self::Handover => '·',
-            Self::Wait => '░',
-            Self::Action => 'o',
-            Self::Pass => '▒',
-            Self::Hold => '█',
-            Self::Refused => 'x',
-            Self::Trouble => '!',
-        }
-    }
-
-    fn meaning(self) -> &'static str {
-        match self {
-            Self::Nothing => "",
-            Self::Handover => "handover",
-            Self::Wait => "waits",
-            Self::Action => "acts",
-            Self::Pass => "observed",
-            Self::Hold => "holds",
-            Self::Refused => "refused",
-            Self::Trouble => "trouble",
-        }
-    }
-}
 
 /// Renders a report as plain lines of at most `width` columns, without colour codes. Titles and
 /// notes are not wrapped. Control characters of the input never reach the terminal.
@@ -106,49 +65,19 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
         .map(|lane| plain(&lane.module).chars().take(LONGEST_LABEL).collect())
         .collect();
     let label = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let columns = width - label - 2;
-    let column = |t: f64| ((t / longest * columns as f64) as usize).min(columns - 1);
-
-    let mut grid = vec![vec![Cell::Nothing; columns]; lanes.len()];
-    let lane_of = |module: &str| lanes.iter().position(|lane| lane.module == module);
-    let raise = |row: &mut [Cell], from: f64, to: f64, cell: Cell| {
-        let (first, last) = (column(from), column(to));
-        // A span that ends where a column begins has no part in that column.
-        let ends_before = last > first && to <= last as f64 / columns as f64 * longest;
-        for shown in &mut row[first..=if ends_before { last - 1 } else { last }] {
-            *shown = cell.max(*shown);
-        }
-    };
+    let columns = Columns { from: 0.0, to: longest, count: width - label - 2 };
 
     let turns = turns::read(run, lanes);
-    for span in &turns.spans {
-        let cell = match span.kind {
-            Kind::Handover => {
-                grid.iter_mut().for_each(|row| raise(row, span.start, span.end, Cell::Handover));
-                continue;
-            }
-            // A request that was granted at once did not wait.
-            Kind::Wait if span.start == span.end => continue,
-            Kind::Wait => Cell::Wait,
-            Kind::Hold | Kind::Nested => Cell::Hold,
-            Kind::Pass => Cell::Pass,
-        };
-        if let Some(lane) = lane_of(&span.module) {
-            raise(&mut grid[lane], span.start, span.end, cell);
-        }
-    }
-    let troubles = turns.troubles.iter().map(|mark| (mark.module.as_str(), mark.t, Cell::Trouble));
-    let actions = run.actions.iter().map(|action| {
+    let mut grid = cells::grid(&turns, lanes, &columns);
+    for action in &run.actions {
         let cell = match action.verdict.as_str() {
             _ if !is_bad_action(action) => Cell::Action,
             "ok" | "wrong_item" => Cell::Trouble,
             _ => Cell::Refused,
         };
-        (action.module.as_str(), action.t - run.start, cell)
-    });
-    for (module, t, cell) in troubles.chain(actions) {
-        if let Some(lane) = lane_of(module) {
-            raise(&mut grid[lane], t, t, cell);
+        if let Some(lane) = lanes.iter().position(|lane| lane.module == action.module) {
+            let t = action.t - run.start;
+            columns.raise(&mut grid[lane], t, t, cell);
         }
     }
 
@@ -156,7 +85,7 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
         let row: String = row.iter().map(|cell| cell.letter()).collect();
         let _ = writeln!(out, "{name:label$}  {}", row.trim_end());
     }
-    let _ = writeln!(out, "{:label$}  {}", "", axis(columns, longest));
+    let _ = writeln!(out, "{:label$}  {}", "", axis(columns.count, longest));
     let mut used: Vec<Cell> = grid.into_iter().flatten().filter(|&c| c != Cell::Nothing).collect();
     used.sort_unstable_by(|a, b| b.cmp(a));
     used.dedup();

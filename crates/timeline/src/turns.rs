@@ -31,12 +31,13 @@ pub(crate) struct Span {
 }
 
 /// A moment that is worth a mark.
+#[derive(Debug)]
 pub(crate) struct Mark {
     pub(crate) module: String,
     pub(crate) t: f64,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Turns {
     pub(crate) spans: Vec<Span>,
     pub(crate) troubles: Vec<Mark>,
@@ -49,6 +50,7 @@ pub(crate) struct Turns {
 }
 
 /// How the last turn ended, for the handover that follows.
+#[derive(Debug)]
 struct Last {
     group: String,
     end: f64,
@@ -70,7 +72,7 @@ pub(crate) fn read(run: &LogRun<'_>, lanes: &[Lane]) -> Turns {
 }
 
 impl Turns {
-    fn push(&mut self, event: &Event, origin: f64, lanes: &[Lane]) {
+    pub(crate) fn push(&mut self, event: &Event, origin: f64, lanes: &[Lane]) {
         let Some(module) = event.text("module") else {
             return;
         };
@@ -180,15 +182,48 @@ impl Turns {
         self.spans[at].outcome = Some(outcome.to_owned());
     }
 
+    /// What is still open lasts at least until `t`.
+    pub(crate) fn last_until(&mut self, t: f64) {
+        let open: Vec<usize> = self.open().map(|at| *at).collect();
+        for at in open {
+            self.spans[at].end = t.max(self.spans[at].start);
+        }
+    }
+
     /// What is still open lasts at least until `t`; no later event is taken for its end.
-    fn forget_open(&mut self, t: f64) {
-        let nested = self.nested.drain().flat_map(|(_, open)| open);
-        let single = [&mut self.waits, &mut self.holds, &mut self.passes];
-        let single = single.into_iter().flat_map(|open| open.drain().map(|(_, i)| i));
-        for i in nested.chain(single) {
-            self.spans[i].end = t;
+    pub(crate) fn forget_open(&mut self, t: f64) {
+        self.last_until(t);
+        self.nested.clear();
+        for open in [&mut self.waits, &mut self.holds, &mut self.passes] {
+            open.clear();
         }
         self.last = None;
+    }
+
+    /// The places of the spans that are open.
+    fn open(&mut self) -> impl Iterator<Item = &mut usize> {
+        let single = [&mut self.waits, &mut self.holds, &mut self.passes];
+        let single = single.into_iter().flat_map(HashMap::values_mut);
+        single.chain(self.nested.values_mut().flatten())
+    }
+
+    /// Forgets the older half of what is over.
+    pub(crate) fn forget_half(&mut self) {
+        let half = self.spans.len() / 2;
+        let mut keep: Vec<bool> = (0..self.spans.len()).map(|at| at >= half).collect();
+        self.open().for_each(|at| keep[*at] = true);
+        let mut kept = 0;
+        let places: Vec<usize> = keep
+            .iter()
+            .map(|keep| {
+                kept += usize::from(*keep);
+                kept.saturating_sub(1)
+            })
+            .collect();
+        self.open().for_each(|at| *at = places[*at]);
+        let mut keep = keep.into_iter();
+        self.spans.retain(|_| keep.next() == Some(true));
+        self.troubles.drain(..self.troubles.len() / 2);
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Reads a status. What is missing, or not what it should be, counts as absent: a status is only looked at.
+/// Reads a status. What is missing, or not what it should be, counts as absent: a status is only looked at. A server that
+/// does not say when it looked, looked now.
 pub(super) fn status_of(object: &Object, now: Time) -> Status {
     let objects = |key: &str| {
         let list = object.get(key).and_then(Value::as_array);
@@ -18,7 +19,7 @@ pub(super) fn status_of(object: &Object, now: Time) -> Status {
     let one = |key: &str| object.get(key).and_then(Value::as_object);
     let modules = one("modules").into_iter().flatten();
     Status {
-        now,
+        now: object.seconds("t").ok().flatten().map_or(now, |t| Time::ZERO + t),
         holder: one("holder").map(|holder| HolderStatus {
             module: name(holder, "module"),
             token: Token(

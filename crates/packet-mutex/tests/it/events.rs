@@ -120,7 +120,9 @@ fn a_status_is_one_instant() {
     assert_eq!(status.next, Some(("trainer".into(), ms(700))));
     let mut line = String::new();
     status.write_json(mutex.name(), &mut line).unwrap();
-    assert!(line.starts_with(r#"{"mutex":"main","holder":null,"waiters":[{"module":"trainer""#));
+    assert!(line.starts_with(
+        r#"{"mutex":"main","t":2.300000000,"holder":null,"waiters":[{"module":"trainer""#
+    ));
 }
 
 /// Nothing falls due by itself in a look: the status counts what fell due until now.

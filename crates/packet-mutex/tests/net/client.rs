@@ -3,8 +3,8 @@
 use crate::raw::{SECRET, Served, kinds, ms, over_tcp, secs, until};
 use packet_mutex::net::Options;
 use packet_mutex::{
-    Entry, Error, Guarded, Mode, ModuleSpec, PacketMutex, Roster, RosterSpec, Slept,
-    all_but_urgent, below,
+    Clock, Entry, Error, Guarded, ManualClock, Mode, ModuleSpec, PacketMutex, Roster, RosterSpec,
+    Slept, all_but_urgent, below,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -224,6 +224,17 @@ fn looking_and_steering() {
         }
     }
     assert_eq!(&seen[..3], ["paused", "paused", "mode"]);
+}
+
+/// A status and the events of a server are on one clock, which is not the client's.
+#[test]
+fn a_status_is_on_the_servers_clock() {
+    let clock = ManualClock::new();
+    clock.advance(secs(1000));
+    let mutex = PacketMutex::builder(Roster::default()).clock(clock.clone()).build();
+    let served = Served::new(mutex);
+    let client = PacketMutex::connect(&served.url).unwrap();
+    assert_eq!(client.status().now, clock.now());
 }
 
 #[test]

@@ -43,7 +43,7 @@ from ._mutex import (
     get_packet_mutex_status,
     release_packet_mutex,
 )
-from ._packet_mutex import ManualClock
+from ._packet_mutex import ManualClock, Trace
 from ._turn import Turn
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "Refused",
     "RosterDiffers",
     "Subscription",
+    "Trace",
     "Turn",
     "Unauthorized",
     "Unavailable",

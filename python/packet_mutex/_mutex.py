@@ -35,7 +35,8 @@ def _settings(
 class Mutex(_core.Mutex):
     """A mutex with a name; all of the process finds the same one under it.
 
-    The settings are those of :func:`configure`. With a ``clock``, for tests, it is a mutex of its own.
+    Where the process's mutexes are behind a server (see :func:`configure`), it is the one of this name there. The settings are
+    those of :func:`configure`; one that is there already must have the same. With a ``clock``, for tests, it is a mutex of its own.
     """
 
     __slots__ = ()
@@ -106,6 +107,13 @@ class Mutex(_core.Mutex):
     def events(self, *, so_far: bool = False) -> Events:
         """A reader of the events from now on, or also of those that are still kept."""
         return Events(self._events(so_far=so_far))
+
+    def trace(self, path: str | os.PathLike[str]) -> _core.Trace:
+        """Writes all events to this file, from those that are still kept, until it is closed or its ``with`` is left.
+
+        ``python -m packet_mutex report FILE`` shows it as a timeline.
+        """
+        return _core.Trace(self, path)
 
     def on_event(self, callback: Callable[[Event], object]) -> Subscription:
         """Calls back with each event from now on, in a thread of its own. It delays no grant."""
@@ -210,8 +218,8 @@ def configure(
     """Changes settings of the process's mutex, as :meth:`Mutex.configure`.
 
     With a ``url``, the process's mutex is from now on the one there, behind a server: ``unix:/path`` or
-    ``tcp://host:port``, with ``#name`` if it is not ``main``. That must come before the mutex is used. Without it, the
-    environment's ``PACKET_MUTEX_URL`` counts.
+    ``tcp://host:port``, with ``#name`` if it is not ``main``; so are those that :class:`Mutex` names. That must come before a
+    mutex is used. Without it, the environment's ``PACKET_MUTEX_URL`` counts.
     """
     if url is not None:
         _core.connect(url)

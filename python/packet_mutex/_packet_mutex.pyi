@@ -15,6 +15,7 @@ __all__ = [
     "Mutex",
     "Request",
     "Sleep",
+    "Trace",
     "Turn",
     "after_fork_in_child",
     "at_exit",
@@ -26,7 +27,7 @@ def run_command(args: Sequence[str | os.PathLike[str]]) -> int:
     """Runs the command ``packet-mutex`` with these arguments, the first its own name, and gives its exit code."""
 
 def connect(url: str) -> None:
-    """From now on the process's own mutex is the one at this URL."""
+    """From now on the process's mutexes are those at this URL."""
 
 def after_fork_in_child() -> None:
     """For ``os.register_at_fork``: mutexes of the parent are refused from now on."""
@@ -69,6 +70,22 @@ class Events:
 
     def wait(self, timeout: float | None = None) -> list[str]:
         """All new events; waits up to so many seconds for the first."""
+
+@final
+class Trace:
+    """Writes the events of a mutex to a file, a line of JSON each, until it is closed. See :meth:`Mutex.trace`."""
+
+    def __new__(cls, mutex: Mutex, path: str | os.PathLike[str]) -> Self: ...
+    def close(self) -> None:
+        """Writes what has happened until now, and ends. Raises ``OSError`` if not all of it could be written."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 @final
 class Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -24,6 +25,19 @@ def test_mutexes_by_name(tmp_path):
     with pytest.raises(pm.InvalidName):
         pm.Mutex("no name")
     assert pm.Mutex("main").status()["mutex"] == "main"
+
+
+def test_a_trace(mutex, tmp_path):
+    file = tmp_path / "run.jsonl"
+    with mutex.trace(file) as trace, mutex.turn("fisher"):
+        pass
+    trace.close()  # once more does no harm
+    with mutex.turn("fisher"):
+        pass
+    kinds = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    assert kinds == ["requested", "granted", "released"]
+    with pytest.raises(FileNotFoundError):
+        mutex.trace(tmp_path / "no" / "where")
 
 
 def test_acquire_and_release_by_name(mutex):

@@ -171,12 +171,13 @@ def test_fork():
         import packet_mutex as pm
         other = pm.Mutex("other")
         m = pm.PacketMutex("fisher")
+        trace = other.trace(os.devnull)
         def child():
             assert not m and m.token is None
             for ask in (m.__enter__, m.acquire, m.release, pm.PacketMutex.get_status, pm.PacketMutex.reset,
                         lambda: pm.PacketMutex.acquire("fisher"), lambda: pm.PacketMutex("eater"),
                         lambda: other.acquire("fisher"), other.events, lambda: other.pause("x"),
-                        lambda: other.turn("fisher"), lambda: pm.Mutex("third")):
+                        lambda: other.turn("fisher"), lambda: pm.Mutex("third"), trace.close):
                 try:
                     ask()
                 except pm.Unavailable as error:

@@ -23,9 +23,10 @@ def url() -> Iterator[str]:
         roster = Path(place, "roster.toml")
         roster.write_text('handover_delay = "0s"\n[modules.fisher]\n[modules.eater]\n')
         command = [sys.executable, "-m", "packet_mutex", "serve", url, "--roster", str(roster), "--state", f"{place}/s"]
+        command += ["--mutex", "main", "--mutex", "second"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
-            assert server.stderr.readline().startswith("serving main at ")
+            assert server.stderr.readline().startswith("serving main, second at ")
             yield url
             server.terminate()
 
@@ -84,6 +85,26 @@ def test_tasks_wait_and_errors_are_the_same(url: str):
         asyncio.run(wait())
     """
     assert program(code, url).split("\n") == ["would deadlock", "fisher", "eater"]
+
+
+def test_a_mutex_with_a_name_is_there_too(url: str):
+    code = """
+        import packet_mutex
+        from packet_mutex import Mutex
+        second, main = Mutex("Second"), Mutex("main")
+        with second.turn("fisher") as turn, main.turn("fisher"):
+            print(turn.token, Mutex("second").status()["current_holder"], main.status()["current_holder"])
+        for name, settings in ("third", {}), ("second", {"timeout": 5}), ("no name", {}):
+            try:
+                Mutex(name, **settings)
+            except packet_mutex.PacketMutexError as error:
+                print(type(error).__name__, error)
+    """
+    told = program(code, environment=url).split("\n")
+    assert told[0] == "1 fisher fisher"
+    assert told[1].startswith("Unavailable") and "no mutex `third`" in told[1]
+    assert told[2].startswith("RosterDiffers") and "timeout" in told[2]
+    assert told[3].startswith("InvalidName")
 
 
 def test_what_is_wrong_is_told(url: str):

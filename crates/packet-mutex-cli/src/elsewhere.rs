@@ -3,7 +3,8 @@
 use crate::ExitStatus;
 use crate::printer::Printer;
 use packet_mutex::net::{Address, Url, default_url};
-use packet_mutex::{Error, PacketMutex};
+use packet_mutex::{Error, PacketMutex, Trace};
+use std::path::Path;
 
 /// Which mutex is meant.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,29 @@ impl At {
             Ok(_) => {}
         }
         PacketMutex::connect(&url).map_err(|error| (status_of(&error), error.to_string()))
+    }
+}
+
+/// A trace that is written, and where.
+pub(crate) type OpenTrace<'a> = Option<(&'a Path, Trace)>;
+
+/// Begins the trace if one is wanted.
+pub(crate) fn start_trace<'a, 'm>(
+    path: Option<&'a Path>,
+    mutexes: impl IntoIterator<Item = &'m PacketMutex>,
+) -> Result<OpenTrace<'a>, (ExitStatus, String)> {
+    let Some(path) = path else { return Ok(None) };
+    let unwritten =
+        |e| (ExitStatus::BadInput, format!("{} cannot be written: {e}", path.display()));
+    Ok(Some((path, Trace::start(path, mutexes).map_err(unwritten)?)))
+}
+
+/// Ends the trace. What is done cannot be undone for it, so a full disk is a warning.
+pub(crate) fn end_trace(trace: OpenTrace<'_>, printer: &mut Printer) {
+    let Some((path, trace)) = trace else { return };
+    match trace.finish() {
+        Ok(()) => printer.note(format_args!("trace: {}", path.display())),
+        Err(e) => printer.warning(format_args!("the trace {} is cut off: {e}", path.display())),
     }
 }
 

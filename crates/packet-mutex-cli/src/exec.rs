@@ -1,7 +1,7 @@
 //! `packet-mutex exec`: a turn around a command.
 
 use crate::ExitStatus;
-use crate::elsewhere::{At, ended, status_of};
+use crate::elsewhere::{At, end_trace, ended, start_trace, status_of};
 use crate::printer::Printer;
 use packet_mutex::net::let_inherit;
 use packet_mutex::{Error, PacketMutex, Turn};
@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long)]
     urgent: bool,
 
+    /// Write the mutex's events, from those that it still keeps to the end of the turn, to this file, for `report`
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -55,6 +60,17 @@ pub(crate) fn exec(args: &Args, printer: &mut Printer) -> ExitStatus {
 
 fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus, (ExitStatus, String)> {
     let mutex = args.at.connect()?;
+    let trace = start_trace(args.trace.as_deref(), [&mutex])?;
+    let ended = with_turn(args, &mutex, printer);
+    end_trace(trace, printer);
+    ended
+}
+
+fn with_turn(
+    args: &Args,
+    mutex: &PacketMutex,
+    printer: &mut Printer,
+) -> Result<ExitStatus, (ExitStatus, String)> {
     let mut ask = mutex.request(args.module.as_str());
     if let Some(seconds) = args.timeout {
         let timeout = Duration::try_from_secs_f64(seconds);
@@ -65,7 +81,7 @@ fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus, (ExitStatus, St
         ask = ask.urgent();
     }
     let turn = ask.acquire().map_err(|error| (status_of(&error), error.to_string()))?;
-    let status = inside(args, &mutex, &turn, printer);
+    let status = inside(args, mutex, &turn, printer);
     turn.release();
     // The release is on its way before this process ends, for it waits for this answer.
     let _ = mutex.try_status();

@@ -20,7 +20,6 @@ mod simulate;
 mod status;
 mod steer;
 mod table;
-mod trace;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use printer::Printer;

@@ -1,9 +1,8 @@
 //! `packet-mutex serve`: the mutex for other processes.
 
 use crate::ExitStatus;
-use crate::elsewhere::{ended, status_of, url};
+use crate::elsewhere::{end_trace, ended, start_trace, status_of, url};
 use crate::printer::Printer;
-use crate::trace::Trace;
 use packet_mutex::net::{Options, Server, Url};
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{Error, PacketMutex, Roster};
@@ -70,18 +69,12 @@ fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| bad(e.to_string()))?;
     let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
     let server = Server::start(&url, mutexes.clone(), Options { secret, lease }).map_err(told)?;
-    let _trace = match &args.trace {
-        None => None,
-        Some(path) => {
-            let trace = Trace::start(path, &mutexes);
-            let unwritten = |e| bad(format!("{} cannot be written: {e}", path.display()));
-            Some(trace.map_err(unwritten)?)
-        }
-    };
+    let trace = start_trace(args.trace.as_deref(), &mutexes)?;
     printer.note(format_args!("serving {} at {}", args.mutexes.join(", "), server.address()));
     let _ = signals.forever().next();
     // The clients' turns end before the trace does.
     drop(server);
+    end_trace(trace, printer);
     Ok(())
 }
 

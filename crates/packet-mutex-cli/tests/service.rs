@@ -120,6 +120,23 @@ impl Served {
     }
 }
 
+/// The wrapper is the only one to know when its turn begins and ends, so its trace has both.
+#[test]
+fn exec_writes_a_trace_of_its_own() {
+    for served in [Served::new(), Served::over_tcp("2")] {
+        let file = served.place.join("exec.jsonl");
+        let file = file.to_str().unwrap();
+        let done = served.run(&["exec", "-m", "eater", "--trace", file, "--", "true"]);
+        assert!(done.status.success(), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("trace: "), "{done:?}");
+        let text = std::fs::read_to_string(file).unwrap();
+        let events: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let kinds: Vec<&str> = events.iter().map(|e| e["event"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["requested", "granted", "released"]);
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {

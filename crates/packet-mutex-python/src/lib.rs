@@ -11,6 +11,7 @@ mod mutex;
 mod owners;
 mod process;
 mod seconds;
+mod trace;
 mod turn;
 mod wait;
 
@@ -33,6 +34,7 @@ mod _packet_mutex {
         mutex::{Mutex, connect},
         process::{after_fork_in_child, at_exit},
         run_command,
+        trace::Trace,
         turn::{Request, Sleep, Turn},
     };
 

@@ -3,7 +3,8 @@
 use crate::seconds::{duration, optional};
 use crate::turn::{ask, was_granted, written};
 use crate::{errors, log, owners, process};
-use packet_mutex::raw::{self, Terms};
+use packet_mutex::net::Url;
+use packet_mutex::raw::{self, Terms, fold_name};
 use packet_mutex::{
     Below, Error, Mode, Module, ModuleSpec, PacketMutex, Roster, all_but_urgent, below, roster_toml,
 };
@@ -12,11 +13,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 /// The process's own mutex, once it is known which it is.
 static DEFAULT: OnceLock<PacketMutex> = OnceLock::new();
+/// Where the process's mutexes are, once that is decided; `None`: in this process.
+static PLACE: OnceLock<Option<Url>> = OnceLock::new();
+/// The mutexes with names that are elsewhere: the process connects once to each.
+static CONNECTED: std::sync::Mutex<BTreeMap<String, PacketMutex>> =
+    std::sync::Mutex::new(BTreeMap::new());
 
 /// The process's own mutex: the one at `PACKET_MUTEX_URL` if that is set, else `main` in this process.
 pub(crate) fn default_mutex(py: Python<'_>) -> PyResult<&'static PacketMutex> {
@@ -24,27 +30,78 @@ pub(crate) fn default_mutex(py: Python<'_>) -> PyResult<&'static PacketMutex> {
         return Ok(mutex);
     }
     process::mark_in_use();
-    let url = std::env::var("PACKET_MUTEX_URL").ok().filter(|url| !url.is_empty());
-    let mutex = match url {
-        Some(url) => py.detach(|| PacketMutex::connect(&url)),
+    let mutex = match place(py)? {
+        Some(url) => py.detach(|| PacketMutex::connect(&url.to_string())),
         None => PacketMutex::named("main"),
     };
     let mutex = mutex.map_err(|error| errors::raise(py, error))?;
     Ok(DEFAULT.get_or_init(|| mutex))
 }
 
-/// From now on the process's own mutex is the one at this URL.
+/// Where the process's mutexes are. From now on it stays so.
+fn place(py: Python<'_>) -> PyResult<Option<&'static Url>> {
+    if PLACE.get().is_none() {
+        let url = std::env::var("PACKET_MUTEX_URL").ok().filter(|url| !url.is_empty());
+        let url = url.map(|url| parse(py, &url)).transpose()?;
+        let _ = PLACE.set(url);
+    }
+    Ok(PLACE.get().and_then(Option::as_ref))
+}
+
+fn parse(py: Python<'_>, url: &str) -> PyResult<Url> {
+    url.parse().map_err(|why| errors::raise(py, Error::Unavailable(format!("{url}: {why}"))))
+}
+
+/// From now on the process's mutexes are those at this URL.
 #[pyfunction]
 pub(crate) fn connect(py: Python<'_>, url: &str) -> PyResult<()> {
     process::check(py)?;
     process::mark_in_use();
+    let place = parse(py, url)?;
     let mutex = py.detach(|| PacketMutex::connect(url));
     let mutex = mutex.map_err(|error| errors::raise(py, error))?;
-    DEFAULT.set(mutex).map_err(|_| {
+    PLACE.set(Some(place)).and_then(|()| DEFAULT.set(mutex).map_err(|_| None)).map_err(|_| {
         let why =
             "the process's mutex is in use already: `configure(url=...)` comes before all else";
         PyRuntimeError::new_err(why)
     })
+}
+
+/// The mutex of this name where the process's mutexes are. If a roster is given, it must have that one (S19).
+fn named(py: Python<'_>, name: &str, roster: Option<Roster>) -> PyResult<PacketMutex> {
+    let raise = |error| errors::raise(py, error);
+    let Some(place) = place(py)? else {
+        let mutex = match roster {
+            None => PacketMutex::named(name),
+            Some(roster) => PacketMutex::builder(roster).name(name).build_named(),
+        };
+        return mutex.map_err(raise);
+    };
+    // `main` is what the URL names.
+    let own = name.eq_ignore_ascii_case("main").then(|| default_mutex(py).cloned()).transpose()?;
+    let mutex = match own {
+        Some(mutex) => mutex,
+        None => py.detach(|| connected(place, name)).map_err(raise)?,
+    };
+    if let Some(roster) = roster {
+        let fields = py.detach(|| mutex.roster()).differences(&roster);
+        if !fields.is_empty() {
+            return Err(raise(Error::RosterDiffers { fields }));
+        }
+    }
+    Ok(mutex)
+}
+
+fn connected(place: &Url, name: &str) -> Result<PacketMutex, Error> {
+    let mutex = fold_name(name).map_err(Error::InvalidName)?;
+    let url = Url { mutex, ..place.clone() };
+    let mut connected = CONNECTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(mutex) = connected.get(&url.mutex) {
+        return Ok(mutex.clone());
+    }
+    let mutex = PacketMutex::connect(&url.to_string())?;
+    connected.insert(url.mutex, mutex.clone());
+    Ok(mutex)
 }
 
 /// The mutex of a turn.
@@ -236,19 +293,15 @@ impl Mutex {
         process::check(py)?;
         process::mark_in_use();
         let settings = settings.unwrap_or_default();
-        let raise = |error| errors::raise(py, error);
-        if clock.is_none() && !settings.are_given() {
-            if name.eq_ignore_ascii_case("main") {
-                return Ok(Mutex { mutex: default_mutex(py)?.clone() });
-            }
-            return Ok(Mutex { mutex: PacketMutex::named(name).map_err(raise)? });
-        }
-        let roster = settings.over(py, Roster::default())?;
-        let builder = PacketMutex::builder(roster).name(name);
+        let given = clock.is_some() || settings.are_given();
+        let roster = given.then(|| settings.over(py, Roster::default())).transpose()?;
         let mutex = match clock {
-            None => builder.build_named().map_err(raise)?,
+            None => named(py, name, roster)?,
             // A clock is of one test, and so is its mutex.
-            Some(clock) => builder.clock(clock.hands.clone()).build(),
+            Some(clock) => {
+                let builder = PacketMutex::builder(roster.unwrap_or_default()).name(name);
+                builder.clock(clock.hands.clone()).build()
+            }
         };
         Ok(Mutex { mutex })
     }

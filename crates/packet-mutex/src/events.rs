@@ -119,6 +119,17 @@ impl Events {
         .await
     }
 
+    /// Waits a second at most until [`take`](Self::take) finds all that has happened until now; a mutex in this process
+    /// tells it at once.
+    #[cfg(not(pm_loom))]
+    pub(crate) fn catch_up(&mut self) {
+        match &mut self.source {
+            Source::Local(_) => {}
+            #[cfg(feature = "net")]
+            Source::Remote(events) => events.catch_up(),
+        }
+    }
+
     /// All new events; if there are none, leaves the waker.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
         match &mut self.source {

@@ -39,6 +39,8 @@ pub mod roster_toml;
 mod shared;
 mod sync;
 mod tokens;
+#[cfg(not(pm_loom))]
+mod trace;
 mod turn;
 
 pub use ask::{Ask, Target};
@@ -53,4 +55,6 @@ pub use packet_mutex_arbiter::{
     ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Reason, Refusal, Roster,
     RosterError, RosterErrors, RosterSpec, Status, Time, TimedOut, Token, Unserved, WaiterStatus,
 };
+#[cfg(not(pm_loom))]
+pub use trace::Trace;
 pub use turn::{OfTask, OfThread, Slept, TaskTurn, Turn, TurnOf};

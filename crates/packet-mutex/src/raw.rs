@@ -14,6 +14,8 @@ use packet_mutex_arbiter::Input;
 use std::task::Waker;
 use std::time::Duration;
 
+pub use packet_mutex_arbiter::fold_name;
+
 pub use packet_mutex_arbiter::{Grant, Leave, Owner, RequestId};
 
 /// What became of a request.

@@ -5,6 +5,7 @@ mod live;
 mod played;
 
 use crate::ExitStatus;
+use crate::elsewhere::{end_trace, start_trace};
 use crate::printer::Printer;
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{PacketMutex, Roster};
@@ -43,6 +44,10 @@ pub(crate) struct Args {
     /// Write what the server saw, what was sent and the mutex's events, to judge without trusting the counts
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
+
+    /// Write the events of the three runs' mutexes to this file, for `report`
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 
     /// A practice server that runs already; without it, one is started inside
     #[arg(long, value_name = "ADDR")]
@@ -87,6 +92,7 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
         mutex: PacketMutex::builder(roster.clone()).name(mode.name()).build(),
         watch: Watch::default(),
     });
+    let trace = start_trace(args.trace.as_deref(), tables.iter().map(|table| &table.mutex))?;
     let length = Duration::from_secs(args.seconds);
     let config = |mode| Config {
         mode,
@@ -109,6 +115,7 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
         });
         (events, outcomes.collect::<Result<Vec<Outcome>, ClientError>>())
     });
+    end_trace(trace, printer);
     let outcomes = outcomes.map_err(|error| (ExitStatus::Unreachable, error.to_string()))?;
     Ok(Played::new(roster, (args.seconds, args.seed), outcomes, events))
 }

@@ -36,6 +36,7 @@ pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};
 
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Event, ModuleId, NameError, Roster};
+use std::io::{self, Write};
 use std::ops::Range;
 use tally::Tally;
 use world::{Observer, World};
@@ -105,6 +106,49 @@ impl Simulation<'_> {
         while world.step(last.min(self.length())) {}
         Ok(world.observer.lines)
     }
+
+    /// Writes all events of the run under the mutex's name, a line of JSON each.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), and those of `out`; nothing is written after one.
+    pub fn write_events(
+        &self,
+        mutex: &str,
+        out: &mut dyn Write,
+    ) -> Result<io::Result<()>, NameError> {
+        let names = tally::modules(self.roster, self.demand);
+        let writer = Writer { mutex, names, line: String::new(), out, written: Ok(()) };
+        let mut world = World::new(self.demand, self.roomy(), self.seed, writer)?;
+        while world.observer.written.is_ok() && world.step(self.length()) {}
+        Ok(world.observer.written)
+    }
+}
+
+/// Writes down all that happens.
+struct Writer<'w> {
+    mutex: &'w str,
+    names: Vec<String>,
+    line: String,
+    out: &'w mut dyn Write,
+    written: io::Result<()>,
+}
+
+impl Observer for Writer<'_> {
+    fn event(&mut self, event: &Event) {
+        if self.written.is_err() {
+            return;
+        }
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = event.write_json(self.mutex, |module| name(&self.names, module), &mut self.line);
+        self.line.push('\n');
+        self.written = self.out.write_all(self.line.as_bytes());
+    }
+}
+
+fn name(names: &[String], module: ModuleId) -> &str {
+    names.get(module.index()).map_or("", String::as_str)
 }
 
 /// Writes down what happens in stretches of a run.
@@ -118,10 +162,8 @@ impl Observer for Scribe<'_> {
     fn event(&mut self, event: &Event) {
         for (stretch, lines) in self.stretches.iter().zip(&mut self.lines) {
             if stretch.contains(&event.at.as_nanos()) {
-                let name =
-                    |module: ModuleId| self.names.get(module.index()).map_or("", String::as_str);
                 // Writing to a string cannot fail.
-                let _ = event.write_json("main", name, lines);
+                let _ = event.write_json("main", |module| name(&self.names, module), lines);
                 lines.push('\n');
             }
         }

@@ -15,6 +15,11 @@ use std::time::Duration;
 
 /// Most events that wait for their reader.
 const EVENTS_MAX: usize = 8192;
+/// The numbers of the pings that this end sends.
+const STILL_HERE: u64 = 2;
+const CATCH_UP: u64 = 3;
+/// How long the server may take to tell its last events.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
 /// Until the next attempt to reach the server.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -37,6 +42,8 @@ struct State {
     waker: Option<Waker>,
     /// To end the connection when the reader goes.
     stream: Option<Stream>,
+    /// The server has answered the last of [`RemoteEvents::catch_up`].
+    caught_up: bool,
     over: bool,
 }
 
@@ -77,19 +84,48 @@ impl RemoteEvents {
     }
 
     pub(crate) fn wait(&mut self, longest: Duration) -> Vec<Entry> {
-        let parker = Parker::new();
-        let end = SystemClock.now() + longest;
-        let alarm = SystemClock.wake_at(end, parker.waker());
-        let entries = loop {
-            let entries = self.poll(&parker.waker());
-            if entries.is_some() || SystemClock.now() >= end {
-                break entries;
-            }
-            parker.park();
-        };
-        SystemClock.cancel(alarm);
-        entries.unwrap_or_default()
+        wait(longest, |waker| self.poll(waker)).unwrap_or_default()
     }
+
+    /// Waits until what has happened at the server until now can be taken, but no longer than a second.
+    pub(crate) fn catch_up(&mut self) {
+        let stream = {
+            let mut state = self.queue.lock();
+            state.caught_up = false;
+            state.stream.as_ref().and_then(|stream| stream.again().ok())
+        };
+        // A server tells what has happened before it answers.
+        if stream.is_some_and(|stream| stream.write(&ping(CATCH_UP)).is_ok()) {
+            wait(CATCH_UP_WITHIN, |waker| {
+                let mut state = self.queue.lock();
+                state.waker = Some(waker.clone());
+                state.caught_up.then_some(())
+            });
+        }
+    }
+}
+
+/// Waits up to so long until something is found.
+fn wait<T>(longest: Duration, mut find: impl FnMut(&Waker) -> Option<T>) -> Option<T> {
+    let parker = Parker::new();
+    let end = SystemClock.now() + longest;
+    let alarm = SystemClock.wake_at(end, parker.waker());
+    let found = loop {
+        let found = find(&parker.waker());
+        if found.is_some() || SystemClock.now() >= end {
+            break found;
+        }
+        parker.park();
+    };
+    SystemClock.cancel(alarm);
+    found
+}
+
+fn ping(id: u64) -> Object {
+    let mut ping = Object::new();
+    ping.insert("op".into(), "ping".into());
+    ping.insert("id".into(), id.into());
+    ping
 }
 
 impl Drop for RemoteEvents {
@@ -145,9 +181,6 @@ impl Queue {
 
     /// Takes events from a connection until it ends, and keeps `from` at the newest.
     fn fill(&self, mut reader: Reader, from: &mut From) {
-        let mut ping = Object::new();
-        ping.insert("op".into(), "ping".into());
-        ping.insert("id".into(), 2.into());
         loop {
             match reader.next() {
                 Ok(Some(mut frame)) => {
@@ -158,12 +191,22 @@ impl Queue {
                             *newest = seq;
                         }
                         self.push(event);
+                    } else if frame.number("id") == Ok(Some(CATCH_UP)) {
+                        self.caught_up();
                     }
                 }
-                Ok(None) if reader.stream.write(&ping).is_ok() => {}
+                Ok(None) if reader.stream.write(&ping(STILL_HERE)).is_ok() => {}
                 Ok(None) | Err(_) => return,
             }
         }
+    }
+
+    fn caught_up(&self) {
+        let mut state = self.lock();
+        state.caught_up = true;
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     fn push(&self, event: Object) {

@@ -15,5 +15,6 @@ mod real_clock;
 mod release;
 mod steering;
 mod tasks;
+mod trace;
 mod wakers;
 mod yielding;

@@ -1,0 +1,126 @@
+//! Writing events to a file as they happen.
+
+use crate::events::Events;
+use crate::mutex::PacketMutex;
+use crate::sync::Parker;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Writes the events of mutexes to a file, one JSON object a line, until it is dropped: those that are still kept, and
+/// all that come. `packet-mutex report` makes a timeline of it.
+///
+/// It delays no grant. What happened until it is dropped is in the file then; the server of a mutex elsewhere has a second to
+/// tell it.
+///
+/// ```
+/// use packet_mutex::{PacketMutex, Roster, Trace};
+/// # let place = std::env::temp_dir().join(format!("packet-mutex-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&place).unwrap();
+/// # let file = place.join("run.jsonl");
+///
+/// let mutex = PacketMutex::new(Roster::default());
+/// let trace = Trace::start(&file, [&mutex])?;
+/// drop(mutex.acquire("fisher").unwrap());
+/// trace.finish()?;
+/// assert_eq!(std::fs::read_to_string(&file)?.lines().count(), 3); // requested, granted, released
+/// # std::fs::remove_dir_all(&place)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing more is written when this is dropped"]
+pub struct Trace {
+    out: Arc<Out>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Out {
+    stop: AtomicBool,
+    /// What failed first: nothing is written after it, so that the file has no gap that nobody knows of.
+    file: Mutex<Result<File, io::Error>>,
+}
+
+impl Trace {
+    /// Begins the file anew. Each mutex has a thread that writes.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be made or a thread not started.
+    pub fn start<'m>(
+        path: impl AsRef<Path>,
+        mutexes: impl IntoIterator<Item = &'m PacketMutex>,
+    ) -> io::Result<Self> {
+        let file = Mutex::new(Ok(File::create(path)?));
+        let out = Arc::new(Out { stop: AtomicBool::new(false), file });
+        let mut trace = Trace { out, threads: Vec::new() };
+        for mutex in mutexes {
+            let (events, out) = (mutex.events_so_far(), trace.out.clone());
+            let thread = std::thread::Builder::new().name("packet-mutex-trace".into());
+            trace.threads.push(thread.spawn(move || out.write(events))?);
+        }
+        Ok(trace)
+    }
+
+    /// Writes what is left, and tells whether all of it is in the file.
+    ///
+    /// # Errors
+    ///
+    /// What failed first; the file ends before it.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.stop();
+        let mut file = self.out.file.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *file, Err(io::ErrorKind::Other.into())).map(drop)
+    }
+
+    fn stop(&mut self) {
+        self.out.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // A panic in there was told by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Out {
+    fn write(&self, mut events: Events) {
+        let parker = Parker::new();
+        loop {
+            // Looked at before the events, so that those from before it was set are not missed.
+            let ending = self.stop.load(Ordering::SeqCst);
+            if ending {
+                events.catch_up();
+            }
+            let Some(entries) = events.poll(&parker.waker()) else {
+                if ending {
+                    return;
+                }
+                parker.park();
+                continue;
+            };
+            let mut lines = String::new();
+            for entry in entries {
+                // Writing to a string cannot fail.
+                let _ = writeln!(lines, "{entry}");
+            }
+            // Whole lines at once, so that those of several mutexes do not mix.
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(open) = &mut *file
+                && let Err(error) = open.write_all(lines.as_bytes())
+            {
+                *file = Err(error);
+            }
+        }
+    }
+}

@@ -17,20 +17,41 @@ const MAX_ROWS: usize = 500;
 
 /// Renders a report as one HTML document that needs nothing beside it: no network, no file.
 pub fn render(report: &Report) -> String {
-    page(report, "connect-src 'none'", "")
+    page(report, None)
 }
 
-/// Renders a page that goes on. `script` runs after the first drawing; it may ask the page's own
-/// server, and gives what it hears to `timeline.push(event, run)`, `timeline.pushAction(action,
-/// run)` and, so that open bars grow in between, `timeline.now(t, run)`. `run` counts from 0 and
-/// may be left out. The first time that an empty run is given becomes its zero.
+/// What a page that goes on has beside the timeline. All of it becomes part of the page as it is: it
+/// must come from the program, never from input.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// Style that comes after the timeline's.
+    pub style: &'a str,
+    /// HTML in the upper right corner.
+    pub corner: &'a str,
+    /// HTML before the timeline.
+    pub above: &'a str,
+    /// HTML after it.
+    pub below: &'a str,
+    /// Runs after the first drawing.
+    pub script: &'a str,
+}
+
+/// Renders a page that goes on. Its script may ask the page's own server, and gives what it hears to
+/// `timeline.push(event, run)` and `timeline.pushAction(action, run)`; `run` counts from 0 and may be
+/// left out. The first time that an empty run is given becomes its zero.
 ///
-/// The script becomes part of the page as it is: it must come from the program, never from input.
-pub fn render_live(report: &Report, script: &str) -> String {
-    page(report, "connect-src 'self'", &format!("<script>\n{script}\n</script>\n"))
+/// The newest is at the right edge until one moves away from it. So that it goes on in between,
+/// `timeline.now(t)` tells the time; `timeline.wall(epoch)` tells which second of the wall's clock was
+/// zero on the clock of the events; `timeline.forget()` says that events were missed, and
+/// `timeline.restart(lanes)` that a new log begins.
+pub fn render_live(report: &Report, around: &Around<'_>) -> String {
+    page(report, Some(around))
 }
 
-fn page(report: &Report, connect: &str, more: &str) -> String {
+fn page(report: &Report, live: Option<&Around<'_>>) -> String {
+    let is_live = live.is_some();
+    let connect = if is_live { "connect-src 'self'" } else { "connect-src 'none'" };
+    let live = live.copied().unwrap_or_default();
     let log = log::read(report);
     let title = if report.title.is_empty() { "Timeline" } else { &report.title };
     let mut page = String::new();
@@ -46,17 +67,20 @@ fn page(report: &Report, connect: &str, more: &str) -> String {
 <link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
-{STYLE}</style>
+{STYLE}{style}</style>
 </head>
 <body>
 <header>
 <div>
 <h1>{title}</h1>
 {subtitle}</div>
-<button type="button" id="theme" hidden></button>
+<div class="corner">{corner}<button type="button" id="theme" hidden></button></div>
 </header>
 <main>
-"##,
+{above}"##,
+        style = live.style,
+        corner = live.corner,
+        above = live.above,
         title = escape(title),
         subtitle = paragraph("subtitle", &report.subtitle),
     );
@@ -71,18 +95,23 @@ fn page(report: &Report, connect: &str, more: &str) -> String {
     for run in &log.runs {
         page.push_str(&table(run, &log));
     }
+    let script = match live.script {
+        "" => String::new(),
+        script => format!("<script>\n{script}\n</script>\n"),
+    };
     let _ = write!(
         page,
-        r#"</main>
+        r#"{below}</main>
 <div id="tip" role="tooltip" hidden></div>
 <div id="said" class="unseen" aria-live="polite"></div>
 <script type="application/json" id="timeline-data">{data}</script>
 <script>
 {SCRIPT}</script>
-{more}</body>
+{script}</body>
 </html>
 "#,
-        data = embed(&data(&log)),
+        below = live.below,
+        data = embed(&data(&log, is_live)),
     );
     page
 }
@@ -91,6 +120,7 @@ fn page(report: &Report, connect: &str, more: &str) -> String {
 const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript; the tables of turns do not.</p></noscript>
 <div class="tools" id="tools" role="toolbar" aria-label="Timeline" hidden>
 <span class="joined"><button type="button" id="zoom-out" aria-label="Zoom out">−</button><button type="button" id="zoom-in" aria-label="Zoom in">+</button><button type="button" id="zoom-fit">Fit</button></span>
+<button type="button" id="live" hidden>Live</button>
 <span class="joined" id="troubles" hidden><button type="button" id="trouble-back" aria-label="Previous trouble">‹</button><button type="button" id="trouble-next">Next trouble ›</button></span>
 <label id="linked-label" hidden><input type="checkbox" id="linked" checked> Zoom together</label>
 <details class="help"><summary>Keys</summary>
@@ -102,6 +132,7 @@ const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript; t
 <dt><kbd>n</kbd> <kbd>p</kbd></dt><dd>next, previous in the lane</dd>
 <dt><kbd>t</kbd></dt><dd>next trouble (<kbd>Shift</kbd>: previous)</dd>
 <dt><kbd>Esc</kbd></dt><dd>let go</dd>
+<dt class="live" hidden><kbd>l</kbd></dt><dd class="live" hidden>follow what happens now, or stand still</dd>
 </dl>
 </details>
 </div>
@@ -219,7 +250,7 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
     out
 }
 
-fn data(log: &Log<'_>) -> Value {
+fn data(log: &Log<'_>, is_live: bool) -> Value {
     let action = |a: &&Action| {
         let token = a.token.as_deref().map(log::clip);
         json!({"t": a.t, "module": log::clip(&a.module), "cycle": a.cycle, "token": token,
@@ -237,6 +268,7 @@ fn data(log: &Log<'_>) -> Value {
         })
     };
     json!({
+        "live": is_live,
         "lanes": log.lanes.iter().map(lane).collect::<Vec<_>>(),
         "runs": log.runs.iter().map(run).collect::<Vec<_>>(),
     })

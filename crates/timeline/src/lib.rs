@@ -38,7 +38,7 @@ mod turns;
 use serde_json::Value;
 
 pub use cells::Cell;
-pub use html::{render, render_live};
+pub use html::{Around, render, render_live};
 pub use live::Live;
 pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES};
 pub use perfetto::perfetto;

@@ -21,7 +21,11 @@ class RunModel {
   constructor(groupOf, start) {
     this.groupOf = groupOf;
     this.start = start;
+    // What is older than this was forgotten.
+    this.from = 0;
     this.end = 0;
+    // When the newest event was.
+    this.newest = 0;
     this.things = [];
     this.dropped = 0;
     this.last = null;
@@ -65,6 +69,7 @@ class RunModel {
     const t = event.t - this.start, kind = event.event, pass = event.pass === true;
     const request = String(event.request), token = String(event.token);
     const ago = (seconds) => Math.min(t, Math.max(Math.min(0, t), t - (Number(seconds) || 0)));
+    this.newest = Math.max(this.newest, t);
     this.end = Math.max(this.end, t);
     if (MARKED.has(kind)) this.mark(event, kind, t);
     if (typeof event.module !== "string") return true;
@@ -153,6 +158,8 @@ class RunModel {
   bound(most) {
     if (this.things.length <= most) return;
     const gone = this.things.splice(0, Math.floor(most / 4));
+    const first = this.things.find((thing) => !thing.open);
+    if (first) this.from = Math.max(this.from, first.from);
     this.things.unshift(...gone.filter((thing) => thing.open));
     this.dropped += gone.filter((thing) => !thing.open).length;
     this.cycles.clear();

@@ -1,14 +1,15 @@
-// Draws the runs of #timeline-data. A page that goes on calls timeline.push(event).
+// Draws the runs of #timeline-data. A page that goes on (data.live) calls timeline.push(event), and shows the newest
+// at the right edge as long as nobody looks elsewhere.
 
 const timeline = (() => {
   const ROW = 30, TOP = 24, AXIS = 26, STRIP = 16, PAD = 10;
-  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005, LIVE = 60;
+  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005;
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("timeline-data").textContent);
   const lanes = data.lanes;
   const groupOf = (module) => lanes.find((lane) => lane.module === module)?.group ?? module;
   const tip = $("tip");
-  let cursor = null, active = null, visited = null, frame = 0;
+  let cursor = null, active = null, visited = null, frame = 0, epoch = null;
 
   const charts = data.runs.map((run, i) => {
     const model = new RunModel(groupOf, run.events.length + run.actions.length ? run.start : null);
@@ -18,17 +19,31 @@ const timeline = (() => {
     });
     run.actions.forEach((action) => model.pushAction(action));
     model.end = Math.max(model.end, run.end - run.start);
-    return { i, run, model, view: null, hits: [], picked: null, lane: 0, pointers: new Map(),
+    return { i, run, model, view: null, follow: data.live, whole: false, hover: null, hits: [], picked: null, lane: 0, pointers: new Map(),
       box: document.querySelector(`[data-run="${i}"]`) };
   });
-  let total = 1;
-  const measure = () => { total = Math.max(...charts.map((c) => c.model.end), 0) || 1; };
+  let origin = 0, total = 1;
+  const measure = () => {
+    total = Math.max(...charts.map((c) => c.model.end), 0) || 1;
+    origin = Math.min(...charts.map((c) => c.model.from), total);
+  };
 
   // ---- words ----
 
   const seconds = (s) => `${s.toFixed(3)} s`;
+  // From midnight to the run's zero, where the wall's clock is known.
+  const midnight = () => {
+    if (epoch === null) return 0;
+    const zero = epoch + (charts[0]?.model.start ?? 0);
+    return zero - new Date(zero * 1000).getTimezoneOffset() * 60;
+  };
   function clock(t, step = 0.001) {
     const digits = clamp(Math.ceil(-Math.log10(step) - 1e-9), 0, 6);
+    if (epoch !== null && Number.isFinite(t)) {
+      const rest = 86400, day = (((Number((midnight() + t).toFixed(digits)) % rest) + rest) % rest);
+      const two = (n) => String(Math.floor(n)).padStart(2, "0");
+      return `${two(day / 3600)}:${two((day / 60) % 60)}:${(day % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0")}`;
+    }
     if (total < 120 || !Number.isFinite(t) || Math.abs(t) > 1e9) return `${Number(t.toFixed(digits)).toFixed(digits)} s`;
     const sign = t < 0 ? "−" : "", whole = Math.abs(Number(t.toFixed(digits)));
     const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = (whole % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
@@ -79,10 +94,11 @@ const timeline = (() => {
     legend();
     redraw();
   }
-  function colourOf(module) {
+  function groupNumber(module) {
     const groups = [...new Set(lanes.map((lane) => lane.group))];
-    return colours.groups[Math.max(0, groups.indexOf(groupOf(module))) % colours.groups.length];
+    return Math.max(0, groups.indexOf(groupOf(module))) % 6;
   }
+  const colourOf = (module) => colours.groups[groupNumber(module)];
   // A good action is a dot of the lane's colour, or a hole in the turn that it was sent under.
   const toneOf = (thing) => colours[thing.tone] ??
     (thing.name !== "ok" ? colours.soft : thing.facts[0].token ? colours.card : colourOf(thing.module));
@@ -111,9 +127,10 @@ const timeline = (() => {
     // The ground: a faint line a lane, and the axis.
     ctx.fillStyle = colours.lane;
     lanes.forEach((_, n) => ctx.fillRect(0, TOP + n * ROW + ROW / 2 - 0.5, width, 1));
-    const { step, at } = ticks(view.from, view.to, width);
+    const shift = midnight(), { step, at } = ticks(view.from + shift, view.to + shift, width);
     ctx.textAlign = "center";
-    for (const t of at) {
+    for (const t of at.map((tick) => tick - shift)) {
+      if (t < origin) continue;
       const x = X(t), label = clock(t, step), half = ctx.measureText(label).width / 2;
       ctx.fillStyle = colours.line;
       ctx.fillRect(Math.round(x), TOP - 4, 1, bottom - TOP + 8);
@@ -180,7 +197,7 @@ const timeline = (() => {
   }
   // The whole run in small, with its troubles and the part that is shown.
   function strip(ctx, { model, view }, width, y) {
-    const x = (t) => PAD + (t / total) * (width - 2 * PAD);
+    const x = (t) => PAD + clamp((t - origin) / (total - origin || 1), 0, 1) * (width - 2 * PAD);
     ctx.fillStyle = colours.lane;
     bar(ctx, PAD, y, width - 2 * PAD, 6, 3);
     ctx.fill();
@@ -199,13 +216,19 @@ const timeline = (() => {
     if (frame) return;
     frame = requestAnimationFrame(() => {
       frame = 0;
-      charts.forEach(draw);
+      for (const chart of charts) {
+        // What moves on under a resting pointer is told like what the pointer moves to.
+        if (chart.hover && chart.follow) cursor = timeAt(chart, chart.hover.x);
+        draw(chart);
+        if (chart.hover && chart.follow) hoverTip(chart);
+      }
     });
   }
 
   // ---- what stands around the charts ----
 
   function labels() {
+    describe();
     for (const chart of charts) {
       chart.names.replaceChildren();
       lanes.forEach((lane, n) => {
@@ -215,9 +238,13 @@ const timeline = (() => {
         make("span", item, lane.module).title = lane.group === lane.module ? lane.module : `${lane.module}, group ${lane.group}`;
         if (lane.priority !== null && lane.priority !== undefined) make("small", item, lane.priority).title = "priority";
       });
+    }
+  }
+  function describe() {
+    for (const chart of charts) {
       chart.names.classList.toggle("timed", chart.model.count("handover") > 0);
       const { model } = chart, bad = model.things.filter((thing) => thing.tone).length;
-      chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${clock(model.end)}, ${model.count("hold")} turns, ` +
+      chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${epoch === null ? clock(model.end) : `until ${clock(model.end, 1)}`}, ${model.count("hold")} turns, ` +
         `${model.things.filter((t) => t.kind === "wait" && (t.open || t.to > t.from)).length} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
     }
   }
@@ -275,20 +302,50 @@ const timeline = (() => {
   // ---- moving about ----
 
   function setView(chart, from, to) {
-    const span = clamp(to - from, Math.min(SMALLEST, total), total);
-    const start = clamp(from + (to - from - span) / 2, 0, total - span);
-    for (const other of $("linked").checked ? charts : [chart]) other.view = { from: start, to: start + span };
+    const longest = total - origin;
+    const span = clamp(to - from, Math.min(SMALLEST, longest), longest);
+    const start = clamp(from + (to - from - span) / 2, origin, total - span);
+    for (const other of $("linked").checked ? charts : [chart]) {
+      other.view = { from: start, to: start + span };
+      // Whoever moves to the end goes on with it, and whoever sees all goes on seeing all.
+      other.follow = data.live && start + span > total - span / 500;
+      other.whole = other.follow && start <= origin;
+    }
+    liveButton();
     redraw();
   }
-  function zoom(chart, factor, share = 0.5) {
-    const { from, to } = chart.view, middle = from + (to - from) * share, span = clamp((to - from) * factor, SMALLEST, total);
+  // A chart that follows keeps its right edge.
+  function zoom(chart, factor, share = chart.follow ? 1 : 0.5) {
+    const { from, to } = chart.view, middle = from + (to - from) * share, span = clamp((to - from) * factor, SMALLEST, total - origin);
     setView(chart, middle - span * share, middle + span * (1 - share));
   }
   function pan(chart, share) {
     const { from, to } = chart.view, by = (to - from) * share;
     setView(chart, from + by, to + by);
   }
+  // Ten pixels a second: turns of a second can be told apart, and the last minute fits on a screen.
+  const usualSpan = (chart) => clamp((chart.canvas.clientWidth - 2 * PAD) / 10, 20, 120);
+  function keepUp(chart) {
+    const span = chart.view.to - chart.view.from;
+    chart.view = { from: chart.whole ? origin : total - span, to: total };
+  }
+  function followAll(follow) {
+    for (const chart of charts) {
+      chart.follow = follow;
+      chart.whole = false;
+      if (follow) chart.view = { from: total - usualSpan(chart), to: total };
+    }
+    liveButton();
+    redraw();
+  }
+  const toggleLive = () => { if (data.live) followAll(!current()?.follow); };
+  function liveButton() {
+    $("live").setAttribute("aria-pressed", String(charts.some((chart) => chart.follow)));
+  }
   function pick(chart, thing) {
+    // It would move away from what is told about it.
+    chart.follow = false;
+    liveButton();
     charts.forEach((other) => { other.picked = null; });
     chart.picked = visited = thing;
     active = chart;
@@ -340,16 +397,22 @@ const timeline = (() => {
       ArrowLeft: () => pan(chart, -0.15), ArrowRight: () => pan(chart, 0.15),
       ArrowUp: () => chooseLane(chart, -1), ArrowDown: () => chooseLane(chart, 1),
       "+": () => zoom(chart, 0.7), "=": () => zoom(chart, 0.7), "-": () => zoom(chart, 1 / 0.7),
-      0: () => setView(chart, 0, total), Home: () => pan(chart, -1e9), End: () => pan(chart, 1e9),
+      0: () => setView(chart, origin, total), l: toggleLive, Home: () => pan(chart, -1e9), End: () => pan(chart, 1e9),
       n: () => walk(chart, 1), p: () => walk(chart, -1), t: () => trouble(1), T: () => trouble(-1), Escape: letGo,
     }[event.key];
     if (act) { event.preventDefault(); act(); }
+  }
+  const timeAt = (chart, x) => chart.view.from + ((x - PAD) / (chart.canvas.clientWidth - 2 * PAD)) * (chart.view.to - chart.view.from);
+  function hoverTip(chart) {
+    const { x, y, clientX, clientY } = chart.hover, h = at(chart, x, y, 3);
+    if (h) showTip(chart, h.thing, clientX, clientY);
+    else tip.hidden = true;
   }
   function onPointer(chart, event) {
     const box = chart.canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
     const { pointers, canvas } = chart, width = box.width - 2 * PAD, span = chart.view.to - chart.view.from;
     const onStrip = y > box.height - STRIP - 6;
-    const jump = () => { const t = ((x - PAD) / width) * total; setView(chart, t - span / 2, t + span / 2); };
+    const jump = () => { const t = origin + ((x - PAD) / width) * (total - origin); setView(chart, t - span / 2, t + span / 2); };
     if (event.type === "pointerdown") {
       canvas.setPointerCapture(event.pointerId);
       pointers.set(event.pointerId, { x, y, moved: false, strip: onStrip });
@@ -370,10 +433,9 @@ const timeline = (() => {
       }
       pointers.set(event.pointerId, { ...old, x, y, moved: true });
     } else if (event.type === "pointermove") {
-      cursor = chart.view.from + ((x - PAD) / width) * span;
-      const h = at(chart, x, y, 3);
-      if (h) showTip(chart, h.thing, event.clientX, event.clientY);
-      else tip.hidden = true;
+      chart.hover = { x, y, clientX: event.clientX, clientY: event.clientY };
+      cursor = timeAt(chart, x);
+      hoverTip(chart);
       redraw();
     } else {
       const old = pointers.get(event.pointerId);
@@ -398,19 +460,19 @@ const timeline = (() => {
 
   // ---- events that come later ----
 
-  // Adds an event to a run. A view that shows the end goes on showing it.
+  // Adds something to a run; a view that shows the newest goes on showing it.
   function later(i, add) {
     const chart = charts[i];
-    if (!chart) return false;
-    const before = total, following = chart.view.to >= total * 0.999, whole = chart.view.from <= 0;
-    if (!add(chart.model)) return false;
+    if (!chart || !add(chart.model)) return false;
     chart.model.bound(MOST);
     measure();
-    const span = !whole ? chart.view.to - chart.view.from : before < LIVE ? Math.min(total, LIVE) : total;
-    if (following) setView(chart, total - span, total);
-    clearTimeout(later.timer);
-    later.timer = setTimeout(() => { labels(); legend(); }, 300);
+    for (const other of charts) if (other.follow) keepUp(other);
     redraw();
+    return true;
+  }
+  // What is told in words need not be told at once.
+  function soon() {
+    soon.timer ??= setTimeout(() => { soon.timer = null; describe(); legend(); }, 500);
     return true;
   }
   function lane(module) {
@@ -419,12 +481,30 @@ const timeline = (() => {
     labels();
   }
   const api = {
-    push: (event, run = 0) => { lane(event?.module); return later(run, (model) => model.push(event)); },
-    pushAction: (action, run = 0) => { lane(action?.module); return later(run, (model) => model.pushAction(action)); },
+    push: (event, run = 0) => { lane(event?.module); return later(run, (model) => model.push(event)) && soon(); },
+    pushAction: (action, run = 0) => { lane(action?.module); return later(run, (model) => model.pushAction(action)) && soon(); },
     // What is open now lasts at least until t, on the clock of the events.
-    now: (t, run = 0) => later(run, (model) => { model.end = Math.max(model.end, t - model.start || 0); return true; }),
-    runs: charts.map((chart) => chart.model),
+    now: (t, run = 0) => later(run, (model) => { model.start ??= t; model.end = Math.max(model.end, t - model.start || 0); return true; }),
+    // Which second of the wall's clock was zero on the clock of the events.
+    wall: (seconds) => { epoch = seconds; redraw(); },
+    // Events were missed: what is open has ended at a time that nobody knows.
+    forget: (run = 0) => charts[run]?.model.forgetOpen(charts[run].model.newest),
+    // Another log begins, of these lanes.
+    restart: (others) => {
+      lanes.splice(0, lanes.length, ...others);
+      for (const chart of charts) Object.assign(chart, { model: new RunModel(groupOf, null), picked: null, lane: 0 });
+      measure();
+      followAll(data.live);
+      labels();
+      legend();
+    },
+    get runs() { return charts.map((chart) => chart.model); },
     zoom: (from, to, run = 0) => charts[run] && setView(charts[run], from, to),
+    // Seconds that a pixel stands for.
+    get pixel() { return charts[0] ? (charts[0].view.to - charts[0].view.from) / Math.max(1, charts[0].canvas.clientWidth) : 1; },
+    get following() { return charts.some((chart) => chart.follow); },
+    // The colour of a module's group, as a value of the style sheet.
+    colour: (module) => `var(--g${groupNumber(module)})`,
   };
 
   // ---- start ----
@@ -441,7 +521,7 @@ const timeline = (() => {
     chart.canvas.setAttribute("role", "application");
     chart.canvas.setAttribute("aria-roledescription", "timeline");
     for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) chart.canvas.addEventListener(type, (event) => onPointer(chart, event));
-    chart.canvas.addEventListener("pointerleave", () => { tip.hidden = true; cursor = null; redraw(); });
+    chart.canvas.addEventListener("pointerleave", () => { chart.hover = null; tip.hidden = true; cursor = null; redraw(); });
     chart.canvas.addEventListener("wheel", (event) => onWheel(chart, event), { passive: false });
     chart.canvas.addEventListener("keydown", (event) => onKey(chart, event));
     chart.canvas.addEventListener("focus", () => { active = chart; });
@@ -452,12 +532,15 @@ const timeline = (() => {
   const click = (id, act) => $(id).addEventListener("click", () => current() && act());
   click("zoom-in", () => zoom(current(), 0.6));
   click("zoom-out", () => zoom(current(), 1 / 0.6));
-  click("zoom-fit", () => setView(current(), 0, total));
+  click("zoom-fit", () => setView(current(), origin, total));
+  click("live", toggleLive);
   click("trouble-next", () => trouble(1));
   click("trouble-back", () => trouble(-1));
   $("linked").addEventListener("change", () => { if (current()) setView(current(), current().view.from, current().view.to); });
   $("linked-label").hidden = charts.length < 2;
   $("tools").hidden = !charts.length;
+  $("live").hidden = !data.live;
+  for (const node of document.querySelectorAll(".help .live")) node.hidden = !data.live;
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
   // Auto, light, dark. What was chosen is kept where the browser lets us.
@@ -488,5 +571,6 @@ const timeline = (() => {
   const usual = Math.max(0, ...charts.map(median)) || total;
   const span = charts.length ? (charts[0].canvas.clientWidth / 8) * usual : total;
   for (const chart of charts) chart.view = { from: 0, to: span > 0.5 * total ? total : Math.max(span, SMALLEST) };
+  if (data.live) followAll(true);
   return api;
 })();

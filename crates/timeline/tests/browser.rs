@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use timeline::{Action, Lane, Report, Run, render_live};
+use timeline::{Action, Around, Lane, Report, Run, render_live};
 
 /// Opens a page, lets `script` fill in `window.out`, and gives that back.
 fn open(name: &str, report: &Report, script: &str) -> Value {
@@ -18,7 +18,8 @@ fn open(name: &str, report: &Report, script: &str) -> Value {
          document.title = JSON.stringify(out); }}, 100);"
     );
     let file = dir.join("page.html");
-    std::fs::write(&file, render_live(report, &script)).unwrap();
+    let around = Around { script: &script, ..Around::default() };
+    std::fs::write(&file, render_live(report, &around)).unwrap();
     let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
     let output = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])

@@ -1,0 +1,53 @@
+//! The page itself: the timeline's, with panels around it.
+
+use crate::{House, Shown};
+use serde_json::{Value, json};
+use timeline::{Around, Lane, Report, Run};
+
+/// The page of a mutex. It has no events in it: those come.
+pub(crate) fn render(shown: &Shown) -> String {
+    let name = &**shown.mutex.name();
+    let title = if name == "main" { "PacketMutex".into() } else { format!("{name} · PacketMutex") };
+    let report = Report {
+        title,
+        lanes: lanes(shown),
+        runs: vec![Run::new("Lanes")],
+        ..Report::default()
+    };
+    timeline::render_live(
+        &report,
+        &Around {
+            style: include_str!("page.css"),
+            corner: include_str!("corner.html"),
+            above: include_str!("above.html"),
+            below: include_str!("below.html"),
+            script: include_str!("page.js"),
+        },
+    )
+}
+
+/// What the page has to know beforehand.
+pub(crate) fn facts(house: &House, shown: &Shown, resumed: bool) -> Value {
+    let lane = |lane: Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
+    let names: Vec<&str> = house.shown.iter().map(|shown| &**shown.mutex.name()).collect();
+    json!({
+        "boot": house.boot,
+        "resumed": resumed,
+        "mutex": &**shown.mutex.name(),
+        "mutexes": names,
+        "lanes": lanes(shown).into_iter().map(lane).collect::<Vec<_>>(),
+        "steering": house.secret.is_some(),
+    })
+}
+
+/// The roster's modules, the highest priority first.
+fn lanes(shown: &Shown) -> Vec<Lane> {
+    let roster = shown.mutex.roster();
+    let mut modules: Vec<_> = roster.spec().modules.iter().collect();
+    modules.sort_by_key(|module| std::cmp::Reverse(module.priority));
+    let lane = |module: &packet_mutex::ModuleSpec| {
+        let group = module.group.as_ref().unwrap_or(&module.name);
+        Lane::new(&module.name, group, module.priority)
+    };
+    modules.into_iter().map(lane).collect()
+}

@@ -133,7 +133,8 @@ impl Browser {
     /// As [`call`](Self::call).
     pub fn resize(&mut self, width: u32, height: u32, phone: bool) -> Result<(), String> {
         let scale = if phone { 2 } else { 1 };
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone});
         self.call("Emulation.setDeviceMetricsOverride", size)?;
         Ok(())
     }
@@ -156,8 +157,7 @@ impl Browser {
     ///
     /// As [`call`](Self::call); what the expression throws.
     pub fn eval(&mut self, expression: &str) -> Result<Value, String> {
-        let params =
-            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let mut answer = self.call("Runtime.evaluate", params)?;
         match &answer["exceptionDetails"] {
             Value::Null => Ok(answer["result"]["value"].take()),
@@ -246,8 +246,12 @@ impl Browser {
             let params = &event["params"];
             match event["method"].as_str().unwrap_or_default() {
                 "Runtime.exceptionThrown" => true,
-                "Runtime.consoleAPICalled" => matches!(params["type"].as_str(), Some("error" | "warning")),
-                "Log.entryAdded" => matches!(params["entry"]["level"].as_str(), Some("error" | "warning")),
+                "Runtime.consoleAPICalled" => {
+                    matches!(params["type"].as_str(), Some("error" | "warning"))
+                }
+                "Log.entryAdded" => {
+                    matches!(params["entry"]["level"].as_str(), Some("error" | "warning"))
+                }
                 _ => false,
             }
         };

@@ -6,6 +6,7 @@ use crate::printer::Printer;
 use packet_mutex::net::{Options, Server, Url};
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{Error, PacketMutex, Roster};
+use page::Page;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,6 +39,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
+    /// Show a live page, /status.json and /metrics at this address, such as 127.0.0.1:7721
+    ///
+    /// Whoever can connect can read; steering needs PACKET_MUTEX_SECRET, and so does an address beyond the loopback.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+
     /// How long a turn over TCP lasts without a heartbeat
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     lease: f64,
@@ -68,12 +75,19 @@ fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
     // From here on a signal is an orderly end.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| bad(e.to_string()))?;
     let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
-    let server = Server::start(&url, mutexes.clone(), Options { secret, lease }).map_err(told)?;
+    let options = Options { secret: secret.clone(), lease };
+    let server = Server::start(&url, mutexes.clone(), options).map_err(told)?;
+    let can = if secret.is_some() { "steering with the secret" } else { "read only" };
+    let page = args.http.as_ref().map(|at| Page::start(at, mutexes.clone(), secret));
+    let page = page.transpose().map_err(told)?;
     let trace = start_trace(args.trace.as_deref(), &mutexes)?;
     printer.note(format_args!("serving {} at {}", args.mutexes.join(", "), server.address()));
+    if let Some(page) = &page {
+        printer.note(format_args!("the page is at {} ({can})", page.url()));
+    }
     let _ = signals.forever().next();
     // The clients' turns end before the trace does.
-    drop(server);
+    drop((page, server));
     end_trace(trace, printer);
     Ok(())
 }

@@ -45,7 +45,8 @@ fn play(mutex: &PacketMutex, (name, rests, works): (&str, u64, u64), seed: u64, 
     let mut random = seed;
     // From a half to three halves, the same in every run.
     let mut about = |millis: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_millis(millis / 2 + (random >> 33) % millis.max(1))
     };
     std::thread::sleep(about(rests) / 4);

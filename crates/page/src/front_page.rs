@@ -7,13 +7,10 @@ use timeline::{Around, Lane, Report, Run};
 /// The page of a mutex. It has no events in it: those come.
 pub(crate) fn render(shown: &Shown) -> String {
     let name = &**shown.mutex.name();
-    let title = if name == "main" { "PacketMutex".into() } else { format!("{name} · PacketMutex") };
-    let report = Report {
-        title,
-        lanes: lanes(shown),
-        runs: vec![Run::new("Lanes")],
-        ..Report::default()
-    };
+    let title =
+        if name == "main" { "PacketMutex".into() } else { format!("{name} · PacketMutex") };
+    let report =
+        Report { title, lanes: lanes(shown), runs: vec![Run::new("Lanes")], ..Report::default() };
     timeline::render_live(
         &report,
         &Around {
@@ -28,7 +25,8 @@ pub(crate) fn render(shown: &Shown) -> String {
 
 /// What the page has to know beforehand.
 pub(crate) fn facts(house: &House, shown: &Shown, resumed: bool) -> Value {
-    let lane = |lane: Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
+    let lane =
+        |lane: Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
     let names: Vec<&str> = house.shown.iter().map(|shown| &**shown.mutex.name()).collect();
     json!({
         "boot": house.boot,

@@ -10,8 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) const CONTENT_TYPE: &str =
-    "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(crate) fn text(house: &House) -> Result<String, fmt::Error> {
     let look = |mutex: &packet_mutex::PacketMutex| (mutex.name().clone(), mutex.status());
@@ -39,7 +38,8 @@ impl Collector for Figures {
         self.counts(&mut out, "turns", "Turns, nested ones not counted", |module| module.turns)?;
         self.counts(&mut out, "passes", "Passes of observed modules", |module| module.passes)?;
         self.counts(&mut out, "timeouts", "Requests that timed out", |module| module.timeouts)?;
-        let wait = "How long granted requests waited, since the start; the quantile 1 is the longest";
+        let wait =
+            "How long granted requests waited, since the start; the quantile 1 is the longest";
         self.quantiles(&mut out, "wait", wait, |module| &module.wait)?;
         let hold = "How long turns and passes took, since the start; the quantile 1 is the longest";
         self.quantiles(&mut out, "hold", hold, |module| &module.hold)?;

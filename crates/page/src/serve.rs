@@ -15,7 +15,8 @@ use tokio_io_timeout::TimeoutStream;
 /// The most of a request's head that is kept in memory.
 const HEAD_MAX: usize = 16 * 1024;
 
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\
     connection: close\r\n\r\nToo many connections\n";
 
 /// Serves until the future is dropped, which closes all connections.

@@ -18,12 +18,27 @@ use tokio::time::timeout;
 enum Step {
     /// Nothing: whether the secret is right.
     Check,
-    Cancel { module: String },
-    Disable { module: String },
-    Enable { module: String },
-    Mode { module: String, mode: String },
-    Pause { reason: String, below: Option<Level>, lasts: Option<f64> },
-    Resume { reason: Option<String> },
+    Cancel {
+        module: String,
+    },
+    Disable {
+        module: String,
+    },
+    Enable {
+        module: String,
+    },
+    Mode {
+        module: String,
+        mode: String,
+    },
+    Pause {
+        reason: String,
+        below: Option<Level>,
+        lasts: Option<f64>,
+    },
+    Resume {
+        reason: Option<String>,
+    },
 }
 
 /// Whom a pause holds back: all below a priority, or with `"urgent"` all that are not.

@@ -105,7 +105,8 @@ impl Stream {
 
     /// Queues what the other end does not know yet.
     fn tell(&mut self, entries: &[Entry]) {
-        let news: Vec<(u64, String)> = entries.iter().filter_map(|entry| self.news(entry)).collect();
+        let news: Vec<(u64, String)> =
+            entries.iter().filter_map(|entry| self.news(entry)).collect();
         for list in news.chunks(LIST_MAX) {
             let lines: Vec<&str> = list.iter().map(|(_, line)| line.as_str()).collect();
             let newest = list.iter().map(|(seq, _)| *seq).max().unwrap_or(0);

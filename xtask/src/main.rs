@@ -26,7 +26,10 @@ const TASKS: [(&str, &str); 9] = [
         "chaos [MINUTES] [--seed N]",
         "clients and servers killed, stopped and cut off at random, judged from their logs",
     ),
-    ("pictures", "practises and makes the pictures of its timeline in docs/images"),
+    (
+        "pictures [practice|page]",
+        "plays, and makes the pictures of the timeline and of the page in docs/images",
+    ),
     (
         "practice-seeds [N] [SECONDS]",
         "practice over N seeds (20 of 30 s) and a table of what went wrong",
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         ["mutants", rule @ ..] => command::run(&mut mutants(rule)).map(|()| true),
         ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
         ["chaos", options @ ..] => watch_chaos(options),
-        ["pictures"] => pictures::make().map(|()| true),
+        ["pictures", of @ ..] => pictures::make(of).map(|()| true),
         ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
         ["practice-processes", numbers @ ..] => processes::task(numbers),
         _ => Err(usage()),

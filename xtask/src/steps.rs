@@ -19,7 +19,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "mutants of the rules", run: mutants },
         Step { name: "loom models", run: loom },
         Step { name: "Python package", run: python },
-        Step { name: "timeline in a browser", run: browser },
+        Step { name: "timeline and page in a browser", run: browser },
         Step { name: "dependencies", run: dependencies },
         Step { name: "practice", run: practice_run },
         Step { name: "six processes", run: six_processes },
@@ -131,7 +131,8 @@ fn browser() -> Result<Done, Failed> {
         return Ok(Done::skipped(why));
     };
     let mut command =
-        cargo(&["test", "--package", "timeline", "--test", "browser", "--", "--ignored"]);
+        cargo(&["test", "--package", "timeline", "--package", "page", "--test", "browser"]);
+    command.args(["--", "--ignored"]);
     tests(command.env("CHROMIUM", chromium))
 }
 

@@ -1,9 +1,10 @@
-//! Stands for the reader's own bot, so that the examples of `docs/GUIDE.md` and `README.md` compile as they are.
+//! Stands for the reader's own bot, so that the examples of `docs/GUIDE.md`, `README.md` and others compile as they are.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/GUIDE.md")]
+#[doc = include_str!("../../../docs/PAGE.md")]
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../CONTRIBUTING.md")]
 mod documents {}

@@ -3,7 +3,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -403,4 +403,38 @@ fn a_trace_is_rendered_in_three_ways() {
     let events = perfetto["traceEvents"].as_array().unwrap();
     assert_eq!(events.iter().filter(|event| event["name"] == "holds").count(), 3);
     assert_eq!(served.run(&["report", "/no/such/trace"]).status.code(), Some(2));
+}
+
+#[test]
+fn serve_shows_a_page() {
+    let place = std::env::temp_dir().join(format!("pm-cli-page-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&place);
+    let url = format!("unix:{}/run/socket", place.display());
+    let mut command = Command::new(TOOL);
+    command.args(["serve", &url, "--http", "127.0.0.1:0", "--state"]).arg(place.join("state"));
+    command.env_remove("PACKET_MUTEX_SECRET").stderr(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let told = lines.take(2).last().unwrap();
+    let at =
+        told.strip_prefix("the page is at http://").and_then(|at| at.strip_suffix("/ (read only)"));
+    let mut page = std::net::TcpStream::connect(at.unwrap()).unwrap();
+    page.write_all(b"GET /status.json HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.0 200 OK") && answer.contains(r#"{"mutex":"main""#),
+        "{answer}"
+    );
+    signal(&server, Signal::TERM);
+    assert!(server.wait().unwrap().success());
+
+    // Beyond the loopback only with a secret.
+    let mut command = Command::new(TOOL);
+    command.args(["serve", &url, "--http", "0.0.0.0:0", "--state"]).arg(place.join("state"));
+    let beyond = command.env_remove("PACKET_MUTEX_SECRET").output().unwrap();
+    let why = String::from_utf8_lossy(&beyond.stderr);
+    assert_eq!(beyond.status.code(), Some(69), "{why}");
+    assert!(why.contains("PACKET_MUTEX_SECRET"), "{why}");
+    let _ = std::fs::remove_dir_all(&place);
 }

@@ -1,4 +1,4 @@
-//! Six modules that keep a mutex busy for a minute, to look at.
+//! Six modules that keep a mutex busy for a while, to look at.
 //!
 //! `cargo run -p page --example demo` has a mutex and a page of its own; `cargo run -p page --example demo -- URL` plays on
 //! a running `packet-mutex serve`.
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A module's name, how long it rests, and how long its turns take; in milliseconds.
 const MODULES: [(&str, u64, u64); 6] = [
-    ("runemaker", 9_000, 1_400),
-    ("trainer", 12_000, 700),
-    ("fisher", 3_000, 900),
-    ("auto_loot", 4_500, 500),
-    ("stacker", 5_000, 350),
-    ("eater", 8_000, 250),
+    ("runemaker", 12_000, 1_600),
+    ("trainer", 14_000, 900),
+    ("fisher", 5_000, 1_200),
+    ("auto_loot", 6_000, 700),
+    ("stacker", 8_000, 500),
+    ("eater", 9_000, 400),
 ];
-const LASTS: Duration = Duration::from_secs(60);
+const LASTS: Duration = Duration::from_secs(90);
 
 fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1);
@@ -51,7 +51,7 @@ fn play(mutex: &PacketMutex, (name, rests, works): (&str, u64, u64), seed: u64, 
     };
     std::thread::sleep(about(rests) / 4);
     while Instant::now() < end {
-        match mutex.request(name).timeout(Duration::from_secs(8)).acquire() {
+        match mutex.request(name).timeout(Duration::from_secs(12)).acquire() {
             Ok(turn) => {
                 std::thread::sleep(about(works));
                 drop(turn);

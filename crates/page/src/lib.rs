@@ -148,11 +148,11 @@ struct Shown {
     newest: Mutex<Option<Snapshot>>,
 }
 
-/// A snapshot as the page hears it.
+/// A snapshot, also as JSON.
 #[derive(Clone)]
 struct Snapshot {
     status: Arc<Status>,
-    message: Arc<str>,
+    json: Arc<str>,
     /// The number of the newest event when it was made, as far as its maker knew.
     seq: u64,
     made: Instant,
@@ -209,8 +209,8 @@ impl Shown {
         let mut json = String::new();
         // Writing to a string cannot fail.
         let _ = status.write_json(self.mutex.name(), &mut json);
-        let message = format!(r#"{{"t":{},"status":{json}}}"#, status.now).into();
-        let snapshot = Snapshot { status: Arc::new(status), message, seq, made: Instant::now() };
+        let made = Instant::now();
+        let snapshot = Snapshot { status: status.into(), json: json.into(), seq, made };
         *newest = Some(snapshot.clone());
         snapshot
     }

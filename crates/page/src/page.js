@@ -67,7 +67,7 @@
       set($("holder-name"), holder.module);
       parts.push(`token ${holder.token}`);
       if (holder.depth > 1) parts.push(`${holder.depth} turns deep`);
-      if (turns > 2 && hold) parts.push(`usually ${short(hold.p50)}, at most ${short(hold.max)} so far`);
+      if (turns > 2 && hold) parts.push(`usually ${short(hold.p50)}, longest ${short(hold.max)}`);
     } else if (state === "handover") {
       set($("holder-over"), last ? `handover from ${last.module} to` : "the first turn begins soon:");
       set($("holder-name"), next.module);
@@ -293,13 +293,13 @@
     row.choose.addEventListener("change", () => steer({ op: "mode", module: name, mode: row.choose.value }, `${name} is ${row.choose.value}`));
     return row;
   }
-  // A bar a wait, the newest at the right; its root, so that short waits can be seen beside long ones.
+  // A bar a wait, the newest last; its root, so that short waits can be seen beside long ones.
   function spark(row, list, tallest) {
     const key = `${list.length} ${list.at(-1)} ${list[0]} ${tallest}`;
     if (row.drawn === key) return;
     row.drawn = key;
     const bars = list.map((wait, n) => {
-      const height = Math.max(1, Math.sqrt(wait / tallest) * 21), x = (WAITS - list.length + n) * 3;
+      const height = Math.max(1, Math.sqrt(wait / tallest) * 21), x = n * 3;
       return `M${x} 22v${-height.toFixed(1)}h2v${height.toFixed(1)}z`;
     });
     row.path.setAttribute("d", bars.join(""));
@@ -407,7 +407,7 @@
     on("events", (list, event) => { lastId = event.lastEventId; list.forEach(take); });
     on("status", (told) => {
       hear(told.t);
-      ({ status } = told);
+      status = told;
       statusAt = here();
       retry = 0;
       link("live", "live");

@@ -140,7 +140,7 @@ impl Stream {
             || !status.waiters.is_empty()
             || status.paused.iter().any(|pause| pause.left.is_some());
         self.last_sign = Instant::now();
-        self.queued.push_back(Event::default().event("status").data(&*snapshot.message));
+        self.queued.push_back(Event::default().event("status").data(&*snapshot.json));
         Some(())
     }
 }

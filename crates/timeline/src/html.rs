@@ -48,10 +48,10 @@ pub fn render_live(report: &Report, around: &Around<'_>) -> String {
     page(report, Some(around))
 }
 
-fn page(report: &Report, live: Option<&Around<'_>>) -> String {
-    let is_live = live.is_some();
+fn page(report: &Report, around: Option<&Around<'_>>) -> String {
+    let is_live = around.is_some();
     let connect = if is_live { "connect-src 'self'" } else { "connect-src 'none'" };
-    let live = live.copied().unwrap_or_default();
+    let around = around.copied().unwrap_or_default();
     let log = log::read(report);
     let title = if report.title.is_empty() { "Timeline" } else { &report.title };
     let mut page = String::new();
@@ -78,9 +78,9 @@ fn page(report: &Report, live: Option<&Around<'_>>) -> String {
 </header>
 <main>
 {above}"##,
-        style = live.style,
-        corner = live.corner,
-        above = live.above,
+        style = around.style,
+        corner = around.corner,
+        above = around.above,
         title = escape(title),
         subtitle = paragraph("subtitle", &report.subtitle),
     );
@@ -95,7 +95,7 @@ fn page(report: &Report, live: Option<&Around<'_>>) -> String {
     for run in &log.runs {
         page.push_str(&table(run, &log));
     }
-    let script = match live.script {
+    let script = match around.script {
         "" => String::new(),
         script => format!("<script>\n{script}\n</script>\n"),
     };
@@ -110,7 +110,7 @@ fn page(report: &Report, live: Option<&Around<'_>>) -> String {
 {script}</body>
 </html>
 "#,
-        below = live.below,
+        below = around.below,
         data = embed(&data(&log, is_live)),
     );
     page

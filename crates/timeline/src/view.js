@@ -323,8 +323,8 @@ const timeline = (() => {
     const { from, to } = chart.view, by = (to - from) * share;
     setView(chart, from + by, to + by);
   }
-  // Ten pixels a second: turns of a second can be told apart, and the last minute fits on a screen.
-  const usualSpan = (chart) => clamp((chart.canvas.clientWidth - 2 * PAD) / 10, 20, 120);
+  // The last minute; on a phone less of it, so that turns of a second can be told apart.
+  const usualSpan = (chart) => clamp((chart.canvas.clientWidth - 2 * PAD) / 14, 20, 60);
   function keepUp(chart) {
     const span = chart.view.to - chart.view.from;
     chart.view = { from: chart.whole ? origin : total - span, to: total };

@@ -21,6 +21,10 @@ const { values: options, positionals } = parseArgs({
   },
 });
 const [name] = positionals;
+if (!name || !options.server || !options.log) {
+  console.error("usage: node module.mjs auto_loot|stacker --server HOST:PORT --log FILE [--seconds N] [--seed N] [--without]");
+  process.exit(2);
+}
 const module = await import(`./modules/${name}.mjs`);
 
 writeFileSync(options.log, "");

@@ -25,6 +25,8 @@ pub const MAX_CONNECTIONS: usize = 64;
 pub const MAX_FRAMES: u32 = 200_000;
 /// Of so many characters the frames are kept, the latest ones.
 pub const MAX_CHARACTERS: usize = 64;
+/// So one that is played is never thrown out for another.
+const _: () = assert!(MAX_CHARACTERS >= MAX_CONNECTIONS);
 /// How long a client may take to enter, and to read what it is sent.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the state is sent unasked.
@@ -320,7 +322,8 @@ struct Player {
 impl Player {
     fn enter(shared: &Shared, seed: u64, name: String, now: Duration) -> Self {
         let character = Character::new(seed, name, false, now);
-        keep(&mut lock(&shared.characters), &character);
+        let mut characters = lock(&shared.characters);
+        keep(&mut characters, &character);
         Player::new(character, now)
     }
 
@@ -343,10 +346,10 @@ impl Player {
                 character
             }
         };
-        // Under the lock of all, so that nobody takes it for left in between.
         Ok(Player::new(character, now))
     }
 
+    /// To be called while all characters are locked, so that nobody takes this one for left.
     fn new(character: Arc<Character>, now: Duration) -> Self {
         let mut play = lock(&character.play);
         let connection = character.joined.then_some(play.connections);
@@ -406,12 +409,40 @@ struct Line<'a> {
     seen: &'a Frame,
 }
 
-/// Keeps a character, in place of the oldest one that nobody plays any more: there are more places than connections that
-/// could play.
+/// Keeps a character, if need be in place of the oldest one that nobody plays any more. There is one: of as many connections as
+/// there are places, the one that asks does not play yet.
 fn keep(characters: &mut VecDeque<Arc<Character>>, character: &Arc<Character>) {
     if characters.len() >= MAX_CHARACTERS {
         let left = characters.iter().position(|known| !known.is_played()).unwrap_or(0);
         characters.remove(left);
     }
     characters.push_back(Arc::clone(character));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_actions_of_a_character_are_limited_over_all_its_connections() {
+        let shared = Shared {
+            stop: AtomicBool::new(false),
+            connections: Mutex::default(),
+            characters: Mutex::default(),
+            log: None,
+        };
+        let join = || Player::join(&shared, 1, "alice".to_owned(), Duration::ZERO).ok().unwrap();
+        let (mut first, mut second) = (join(), join());
+        let say = Action::Say("x".to_owned());
+        let (judged, _) = first.act(&shared, &say, say.encode()).ok().unwrap();
+        let seen = Frame::new(&judged, first.connection, 0);
+        lock(&first.character.play).seen.resize(MAX_FRAMES as usize - 1, seen);
+        assert!(second.act(&shared, &say, say.encode()).is_ok());
+        for player in [&mut first, &mut second] {
+            match player.act(&shared, &say, say.encode()) {
+                Err(Ended::Because(reason)) => assert_eq!(reason, "more than 200000 actions"),
+                _ => panic!("one action too many"),
+            }
+        }
+    }
 }

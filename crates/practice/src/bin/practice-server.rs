@@ -9,24 +9,24 @@ use practice::server::Server;
 const USAGE: &str = "usage: practice-server [--listen ADDR] [--log FILE]   (default 127.0.0.1:7172)
 FILE gets each frame as the server saw it, one line of JSON each.";
 
-const DEFAULT: &str = "127.0.0.1:7172";
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (address, log) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => (DEFAULT, None),
-        ["--listen", address] => (address, None),
-        ["--log", log] => (DEFAULT, Some(log)),
-        ["--listen", address, "--log", log] => (address, Some(log)),
-        ["--help" | "-h"] => {
-            let _ = writeln!(std::io::stdout(), "{USAGE}");
-            return ExitCode::SUCCESS;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (mut address, mut log) = ("127.0.0.1:7172", None);
+    for option in arguments.chunks(2) {
+        match option {
+            ["--listen", value] => address = value,
+            ["--log", value] => log = Some(value),
+            ["--help" | "-h"] => {
+                let _ = writeln!(std::io::stdout(), "{USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            _ => {
+                let _ = writeln!(std::io::stderr(), "{USAGE}");
+                return ExitCode::from(2);
+            }
         }
-        _ => {
-            let _ = writeln!(std::io::stderr(), "{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    }
     let log = match log.map(File::create).transpose() {
         Ok(log) => log,
         Err(error) => {

@@ -247,3 +247,15 @@ fn the_logs_of_server_and_clients_fit_together() {
     assert!(first.starts_with(r#"{"character":"alice","t":"#), "{first}");
     fs::remove_dir_all(&place).unwrap();
 }
+
+#[test]
+fn without_its_log_the_server_plays_no_further() {
+    let file = std::env::temp_dir().join(format!("practice-unwritable-{}", std::process::id()));
+    fs::write(&file, "").unwrap();
+    let server = Server::start_logging("127.0.0.1:0", Some(File::open(&file).unwrap())).unwrap();
+    let mut line = Line::joined(&server, "alice", 0);
+    line.send(&ClientMessage::Act(say("one")));
+    let reason = line.error();
+    assert!(reason.starts_with("the log cannot be written: "), "{reason}");
+    fs::remove_file(&file).unwrap();
+}

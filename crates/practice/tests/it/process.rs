@@ -59,6 +59,29 @@ fn bad_arguments_are_a_usage_error() {
         Command::new(env!("CARGO_BIN_EXE_practice-server")).args(args).output().unwrap()
     };
     assert_eq!(run(&["--port"]).status.code(), Some(2));
+    assert_eq!(run(&["--log"]).status.code(), Some(2));
+    assert_eq!(run(&["--log", "no/such/directory/log"]).status.code(), Some(2));
     assert_eq!(run(&["--listen", "nowhere"]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_other_programs_tell_their_usage_and_what_is_wrong() {
+    let run = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command.args(args).env_remove("PACKET_MUTEX_URL").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let module = env!("CARGO_BIN_EXE_practice-module");
+    let judge = env!("CARGO_BIN_EXE_practice-judge");
+    for args in [&[][..], &["fisher"], &["nobody", "--server", "127.0.0.1:1", "--log", "x"]] {
+        let (code, errors) = run(module, args);
+        assert!(code == Some(2) && errors.starts_with("usage: practice-module"), "{errors}");
+    }
+    let (code, errors) = run(module, &["fisher", "--server", "127.0.0.1:1", "--log", "x"]);
+    assert!(code == Some(1) && errors.starts_with("fisher: PACKET_MUTEX_URL: "), "{errors}");
+    let (code, errors) = run(judge, &[]);
+    assert!(code == Some(2) && errors.starts_with("usage: practice-judge"), "{errors}");
+    let (code, errors) = run(judge, &["no/such/directory"]);
+    assert!(code == Some(2) && errors.starts_with("practice-judge: no/such/directory"), "{errors}");
 }

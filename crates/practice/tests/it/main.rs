@@ -8,6 +8,7 @@ mod joining;
 mod judge;
 mod logs;
 mod process;
+mod processes;
 mod real_tcp;
 mod server;
 mod slots;

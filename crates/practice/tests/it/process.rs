@@ -10,7 +10,7 @@ use practice::clock;
 use practice::modules::Mode;
 use practice::run::{Config, Watch, run};
 
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -154,7 +154,8 @@ fn show(without: &Played, with: &Played) {
         let [without, with] = [without, with].map(|run| run.findings[kind].to_string());
         println!("{:<20}  {without:>7}  {with:>4}", said(kind));
     }
-    println!("{:<20}  {:>7}  {} s\n", "least handover", "", with.findings["min_handover_s"]);
+    let least = with.findings["min_handover_s"].as_f64().unwrap_or_default();
+    println!("{:<20}  {:>7}  {least:.6} s\n", "least handover", "");
 }
 
 /// What is run.
@@ -225,7 +226,7 @@ impl Programs {
             command.args(["--seed", &seed.to_string(), "--log"]);
             command.arg(logs.join(format!("sends-{module}.jsonl")));
             match &mutex {
-                Some((_, url)) => command.env("PACKET_MUTEX_URL", url),
+                Some((_, url, _)) => command.env("PACKET_MUTEX_URL", url),
                 None => command.arg("--without").env_remove("PACKET_MUTEX_URL"),
             };
             modules.push(Process::start(&mut command).map_err(|why| format!("{module}: {why}"))?);
@@ -233,20 +234,22 @@ impl Programs {
         let pids = modules.iter().map(|module| module.0.id()).collect();
         wait_for(&mut modules, Duration::from_secs(seconds) + GRACE)
             .map_err(|why| format!("{form}: {why}"))?;
-        if let Some((mutex, _)) = mutex {
-            mutex.end()?; // in order, so that its events are written to the last
+        if let Some((process, ..)) = mutex {
+            process.end()?; // in order, so that its events are written to the last
         }
         Ok(Played { pids, findings: self.judge(&logs)? })
     }
 
-    /// The mutex behind a socket, and its URL.
-    fn serve(&self, logs: &Path) -> Result<(Process, String), String> {
+    /// The mutex behind a socket, its URL, and where the socket is.
+    fn serve(&self, logs: &Path) -> Result<(Process, String, Place), String> {
         // A path to a socket must be short, which the target directory's may not be.
-        let socket = format!("packet-mutex-processes-{}/socket", std::process::id());
+        let name = format!("packet-mutex-processes-{}", std::process::id());
+        let place = Place(std::env::temp_dir().join(name));
         let mut serve = self.built("packet-mutex");
-        serve.arg("serve").arg(format!("unix:{}", std::env::temp_dir().join(socket).display()));
+        serve.arg("serve").arg(format!("unix:{}/socket", place.0.display()));
         serve.arg("--state").arg(logs.join("state")).arg("--trace").arg(logs.join("events.jsonl"));
-        Process::serving(&mut serve, Stream::Err, "serving main at ")
+        let (process, url) = Process::serving(&mut serve, Stream::Err, "serving main at ")?;
+        Ok((process, url, place))
     }
 
     fn judge(&self, logs: &Path) -> Result<Value, String> {
@@ -279,6 +282,16 @@ fn wait_for(modules: &mut [Process], limit: Duration) -> Result<(), String> {
             }
             _ => thread::sleep(LOOK),
         }
+    }
+}
+
+/// A directory that does not outlive this.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // One that cannot be removed is in nobody's way.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -10,11 +10,11 @@ mod elsewhere;
 #[cfg(unix)]
 mod exec;
 mod exit;
+mod platform;
 mod practice;
 mod printer;
 mod reference;
 mod report;
-#[cfg(unix)]
 mod serve;
 mod simulate;
 mod status;
@@ -47,7 +47,6 @@ where
         Command::Practice(args) => practice::practice(args, &mut printer),
         Command::Check(args) => check::check(args, &mut printer),
         Command::Simulate(args) => simulate::simulate(args, &mut printer),
-        #[cfg(unix)]
         Command::Serve(args) => serve::serve(args, &mut printer),
         #[cfg(unix)]
         Command::Exec(args) => exec::exec(args, &mut printer),
@@ -74,7 +73,6 @@ enum Command {
     Practice(practice::Args),
     Check(check::Args),
     Simulate(simulate::Args),
-    #[cfg(unix)]
     Serve(serve::Args),
     #[cfg(unix)]
     Exec(exec::Args),

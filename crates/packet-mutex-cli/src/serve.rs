@@ -2,20 +2,18 @@
 
 use crate::ExitStatus;
 use crate::elsewhere::{end_trace, ended, start_trace, status_of, url};
+use crate::platform::{End, allow_many_connections, state_directory};
 use crate::printer::Printer;
 use packet_mutex::net::{Options, Server, Url};
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{Error, PacketMutex, Roster};
 use page::Page;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Put the mutex behind a socket, for other processes and languages
 ///
-/// It runs until it is told to end (SIGINT, SIGTERM). Over TCP beyond the loopback, PACKET_MUTEX_SECRET must be set,
+/// It runs until it is told to end (Ctrl-C, SIGTERM). Over TCP beyond the loopback, PACKET_MUTEX_SECRET must be set,
 /// for it and for its clients. Tokens go on where they were over restarts. Exit code: 69 if it cannot listen.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -72,8 +70,7 @@ fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
     };
     let mutexes = args.mutexes.iter().map(make).collect::<Result<Vec<_>, _>>()?;
     allow_many_connections();
-    // From here on a signal is an orderly end.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| bad(e.to_string()))?;
+    let end = End::prepare().map_err(|e| bad(e.to_string()))?;
     let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
     let options = Options { secret: secret.clone(), lease };
     let server = Server::start(&url, mutexes.clone(), options).map_err(told)?;
@@ -85,26 +82,9 @@ fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
     if let Some(page) = &page {
         printer.note(format_args!("the page is at {} ({can})", page.url()));
     }
-    let _ = signals.forever().next();
+    end.wait();
     // The clients' turns end before the trace does.
     drop((page, server));
     end_trace(trace, printer);
     Ok(())
-}
-
-/// Each connection is an open file, of which few are usually allowed and many may be.
-fn allow_many_connections() {
-    let files = getrlimit(Resource::Nofile);
-    let most = Rlimit { current: files.maximum, ..files };
-    // With fewer it works too.
-    let _ = setrlimit(Resource::Nofile, most);
-}
-
-fn state_directory() -> Result<PathBuf, String> {
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    let state = state.ok_or("there is no HOME to store tokens in; say where with --state")?;
-    Ok(state.join("packet-mutex"))
 }

@@ -1,0 +1,41 @@
+//! Windows and others. It was tried on Linux in place of what is there, and has not run elsewhere.
+
+use super::directory;
+use std::io;
+use std::path::PathBuf;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::ctrl_c;
+
+/// Being told to end.
+pub(crate) struct End(Runtime);
+
+impl End {
+    /// From here on Ctrl-C is an orderly end.
+    pub(crate) fn prepare() -> io::Result<End> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // The first poll is what takes Ctrl-C over.
+        runtime.block_on(async {
+            let mut end = std::pin::pin!(ctrl_c());
+            let _ =
+                std::future::poll_fn(|context| std::task::Poll::Ready(end.as_mut().poll(context)))
+                    .await;
+        });
+        Ok(End(runtime))
+    }
+
+    /// Waits for it.
+    pub(crate) fn wait(self) {
+        let _ = self.0.block_on(ctrl_c());
+    }
+}
+
+/// There is no limit that could be raised.
+pub(crate) fn allow_many_connections() {}
+
+/// Where programs of this user keep what must not get lost.
+pub(crate) fn state_directory() -> Result<PathBuf, String> {
+    let state = directory("LOCALAPPDATA");
+    let state =
+        state.ok_or("there is no LOCALAPPDATA to store tokens in; say where with --state")?;
+    Ok(state.join("packet-mutex"))
+}

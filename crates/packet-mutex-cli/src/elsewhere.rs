@@ -22,8 +22,12 @@ pub(crate) fn url(given: Option<&str>) -> String {
 }
 
 impl At {
+    pub(crate) fn url(&self) -> String {
+        url(self.url.as_deref())
+    }
+
     pub(crate) fn connect(&self) -> Result<PacketMutex, (ExitStatus, String)> {
-        let url = url(self.url.as_deref());
+        let url = self.url();
         match url.parse::<Url>() {
             Err(why) => return Err((ExitStatus::BadInput, format!("{url}: {why}"))),
             Ok(Url { address: Address::Local, .. }) => {

@@ -20,6 +20,8 @@ mod simulate;
 mod status;
 mod steer;
 mod table;
+mod terminal;
+mod watch;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use printer::Printer;
@@ -42,7 +44,10 @@ where
         Err(error) => return usage(&error),
     };
     let mut printer = Printer::new(cli.color.into());
-    log_to_stderr(&printer);
+    // A log would be written across the view.
+    if !matches!(cli.command, Command::Watch(_)) {
+        log_to_stderr(&printer);
+    }
     match &cli.command {
         Command::Practice(args) => practice::practice(args, &mut printer),
         Command::Check(args) => check::check(args, &mut printer),
@@ -51,6 +56,7 @@ where
         #[cfg(unix)]
         Command::Exec(args) => exec::exec(args, &mut printer),
         Command::Status(args) => status::status(args, &mut printer),
+        Command::Watch(args) => watch::watch(args, &mut printer),
         Command::Steer(steer) => steer::steer(steer, &mut printer),
         Command::Report(args) => report::report(args, &mut printer),
     }
@@ -77,6 +83,7 @@ enum Command {
     #[cfg(unix)]
     Exec(exec::Args),
     Status(status::Args),
+    Watch(watch::Args),
     #[command(flatten)]
     Steer(steer::Steer),
     Report(report::Args),

@@ -49,6 +49,11 @@ impl Printer {
         self.note(format_args!("{ERROR}error{ERROR:#}: {text}"));
     }
 
+    /// Are there colours on stdout?
+    pub(crate) fn colours_stdout(&self) -> bool {
+        self.out.current_choice() != ColorChoice::Never
+    }
+
     /// Are there colours on stderr?
     pub(crate) fn colours_stderr(&self) -> bool {
         self.err.current_choice() != ColorChoice::Never

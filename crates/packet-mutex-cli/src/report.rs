@@ -4,6 +4,7 @@ use crate::ExitStatus;
 use crate::elsewhere::ended;
 use crate::printer::Printer;
 use packet_mutex::roster_toml::RosterFile;
+use packet_mutex::{ModuleSpec, Roster};
 use std::path::{Path, PathBuf};
 use timeline::{Lane, Report, Run};
 
@@ -81,14 +82,16 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The modules, the highest priority first.
 fn lanes(path: &Path) -> Result<Vec<Lane>, String> {
     let file = RosterFile::open(path).map_err(|errors| errors.to_string())?;
-    let mut modules = file.roster.spec().modules.clone();
+    Ok(lanes_of(&file.roster))
+}
+
+/// The modules of a roster, the highest priority first.
+pub(crate) fn lanes_of(roster: &Roster) -> Vec<Lane> {
+    let mut modules: Vec<&ModuleSpec> = roster.spec().modules.iter().collect();
     modules.sort_by_key(|module| std::cmp::Reverse(module.priority));
-    let lane = |module: packet_mutex::ModuleSpec| {
-        let group = module.group.clone().unwrap_or_else(|| module.name.clone());
-        Lane::new(module.name, group, module.priority)
-    };
-    Ok(modules.into_iter().map(lane).collect())
+    let lane =
+        |m: &ModuleSpec| Lane::new(&m.name, m.group.as_deref().unwrap_or(&m.name), m.priority);
+    modules.into_iter().map(lane).collect()
 }

@@ -4,7 +4,7 @@ use crate::ExitStatus;
 use crate::elsewhere::{At, ended, status_of};
 use crate::printer::{BAD, GOOD, HEADING, Printer};
 use crate::table::{Align, Table};
-use packet_mutex::{Below, Status};
+use packet_mutex::{Below, PauseStatus, Status};
 use std::time::Duration;
 
 /// Show who holds a running mutex, who waits, and why
@@ -53,23 +53,12 @@ fn text_of(name: &str, status: &Status) -> String {
     if let Some((module, ended)) = &status.last {
         lines.push(format!("last: {module}, ended {} ago", seconds(*ended)));
     }
-    if let Some((module, within)) = &status.next {
-        let when = match (within.is_zero(), &status.holder) {
-            (true, Some(_)) => "as soon as the turn ends".to_owned(),
-            (true, None) => "now".to_owned(),
-            (false, Some(_)) => format!("{} after the turn, if it ended now", seconds(*within)),
-            (false, None) => format!("in {}, for the handover", seconds(*within)),
-        };
+    if let Some((module, when)) = next(status, seconds) {
         lines.push(format!("next: {module}, {when}"));
     }
-    for pause in &status.paused {
-        let below = match pause.below {
-            Below::Priority(level) => format!("all below {level}"),
-            Below::Urgent => "all but urgent".to_owned(),
-        };
-        let left = pause.left.map(|left| format!(", {} more", seconds(left)));
-        let reason = &pause.reason;
-        lines.push(format!("{BAD}paused{BAD:#}: {reason} ({below}{})", left.unwrap_or_default()));
+    for paused in &status.paused {
+        let (reason, whom) = (&paused.reason, pause(paused, seconds));
+        lines.push(format!("{BAD}paused{BAD:#}: {reason} ({whom})"));
     }
     if status.abandoned {
         lines.push(format!("{BAD}a turn was abandoned{BAD:#} and nobody has acknowledged it"));
@@ -83,6 +72,31 @@ fn text_of(name: &str, status: &Status) -> String {
     }
     parts.push(modules(status).to_string());
     parts.join("\n\n")
+}
+
+/// Who is next, and when.
+pub(crate) fn next(
+    status: &Status,
+    seconds: impl Fn(Duration) -> String,
+) -> Option<(&str, String)> {
+    let (module, within) = status.next.as_ref()?;
+    let when = match (within.is_zero(), &status.holder) {
+        (true, Some(_)) => "as soon as the turn ends".to_owned(),
+        (true, None) => "now".to_owned(),
+        (false, Some(_)) => format!("{} after the turn, if it ended now", seconds(*within)),
+        (false, None) => format!("in {}, for the handover", seconds(*within)),
+    };
+    Some((module, when))
+}
+
+/// Whom a pause holds back, and how much longer.
+pub(crate) fn pause(pause: &PauseStatus, seconds: impl Fn(Duration) -> String) -> String {
+    let below = match pause.below {
+        Below::Priority(level) => format!("all below {level}"),
+        Below::Urgent => "all but urgent".to_owned(),
+    };
+    let left = pause.left.map(|left| format!(", {} more", seconds(left)));
+    below + &left.unwrap_or_default()
 }
 
 fn waiters(status: &Status) -> Table {

@@ -40,7 +40,7 @@ use serde_json::Value;
 pub use cells::Cell;
 pub use html::{Around, render, render_live};
 pub use live::Live;
-pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES};
+pub use log::{MAX_ACTIONS, MAX_EVENTS, MAX_LANES, is_trouble};
 pub use perfetto::perfetto;
 pub use text::text;
 

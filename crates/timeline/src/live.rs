@@ -37,13 +37,19 @@ impl Live {
         known.into_iter().for_each(|lane| self.add(lane));
     }
 
-    /// Takes an event, in the order of the log. `None`: it could not be read; otherwise its time.
+    /// The lanes, in their order.
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// Takes an event, in the order of the log, and returns its time; `None` if it could not be read.
     pub fn push(&mut self, event: &Value) -> Option<f64> {
         let event = Event::read(event)?;
         if let Some(module) = event.text("module") {
             self.add(Lane { module: module.into(), group: module.into(), priority: None });
         }
         self.turns.push(&event, 0.0, &self.lanes);
+        self.turns.last_until(f64::INFINITY);
         self.newest = event.t;
         if self.turns.spans.len().max(self.turns.troubles.len()) > MAX_SPANS {
             self.turns.forget_half();
@@ -57,8 +63,7 @@ impl Live {
     }
 
     /// The lanes from one time to another in so many cells, each with its module. What is open lasts to the end.
-    pub fn rows(&mut self, from: f64, to: f64, columns: usize) -> Vec<(&str, Vec<Cell>)> {
-        self.turns.last_until(to);
+    pub fn rows(&self, from: f64, to: f64, columns: usize) -> Vec<(&str, Vec<Cell>)> {
         let count = columns.max(1);
         let rows = grid(&self.turns, &self.lanes, &Columns { from, to, count });
         self.lanes.iter().map(|lane| lane.module.as_str()).zip(rows).collect()
@@ -78,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    fn letters(live: &mut Live, from: f64, to: f64) -> Vec<String> {
+    fn letters(live: &Live, from: f64, to: f64) -> Vec<String> {
         let rows = live.rows(from, to, 10);
         rows.into_iter().map(|(_, row)| row.into_iter().map(Cell::letter).collect()).collect()
     }
@@ -96,13 +101,13 @@ mod tests {
         push(&mut live, 0.0, "granted", "a", 1);
         push(&mut live, 3.0, "requested", "b", 2);
         push(&mut live, 4.0, "released", "a", 1);
-        assert_eq!(letters(&mut live, 0.0, 10.0), ["████      ", "   ░░░░░░░"]);
+        assert_eq!(letters(&live, 0.0, 10.0), ["████      ", "   ░░░░░░░"]);
         push(&mut live, 6.0, "granted", "b", 2);
-        assert_eq!(letters(&mut live, 0.0, 10.0), ["████      ", "   ░░░████"]);
-        assert_eq!(letters(&mut live, 4.0, 14.0), ["          ", "░░████████"]);
+        assert_eq!(letters(&live, 0.0, 10.0), ["████      ", "   ░░░████"]);
+        assert_eq!(letters(&live, 4.0, 14.0), ["          ", "░░████████"]);
         push(&mut live, 7.0, "abandoned", "b", 2);
-        assert_eq!(letters(&mut live, 5.0, 15.0), ["          ", "░█!       "]);
-        assert_eq!(letters(&mut live, -20.0, -10.0), [" ".repeat(10), " ".repeat(10)]);
+        assert_eq!(letters(&live, 5.0, 15.0), ["          ", "░█!       "]);
+        assert_eq!(letters(&live, -20.0, -10.0), [" ".repeat(10), " ".repeat(10)]);
     }
 
     #[test]
@@ -111,7 +116,7 @@ mod tests {
         push(&mut live, 0.0, "granted", "a", 1);
         push(&mut live, 2.0, "requested", "b", 2);
         live.gap();
-        assert_eq!(letters(&mut live, 0.0, 10.0), ["██        ", " ".repeat(10).as_str()]);
+        assert_eq!(letters(&live, 0.0, 10.0), ["██        ", " ".repeat(10).as_str()]);
     }
 
     #[test]
@@ -124,8 +129,8 @@ mod tests {
         }
         assert!(live.turns.spans.len() <= MAX_SPANS && live.turns.troubles.len() <= MAX_SPANS);
         let end = 2.0 * MAX_SPANS as f64;
-        assert_eq!(letters(&mut live, end - 10.0, end), ["░".repeat(10), "!".repeat(10)]);
+        assert_eq!(letters(&live, end - 10.0, end), ["░".repeat(10), "!".repeat(10)]);
         push(&mut live, end - 5.0, "timed_out", "patient", 0);
-        assert_eq!(letters(&mut live, end - 10.0, end)[0], "░░░░░!    ");
+        assert_eq!(letters(&live, end - 10.0, end)[0], "░░░░░!    ");
     }
 }

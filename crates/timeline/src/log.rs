@@ -94,7 +94,7 @@ impl Event {
 }
 
 /// Whether an event of this kind is something one looks for in a long log.
-pub(crate) fn is_trouble(kind: &str) -> bool {
+pub fn is_trouble(kind: &str) -> bool {
     matches!(
         kind,
         "timed_out"

@@ -2,11 +2,11 @@
 
 use super::Table;
 use crate::printer::Printer;
+use crate::terminal::{RawMode, leaves};
 use packet_mutex::{Entry, EventKind, Events, Status};
 use practice::modules::{Mode, Module};
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::event::{self, Event};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
@@ -81,6 +81,7 @@ fn plain_line(entry: &Entry) -> Option<String> {
 struct View {
     terminal: Terminal<CrosstermBackend<Stderr>>,
     colours: bool,
+    _raw: RawMode,
 }
 
 impl View {
@@ -90,15 +91,10 @@ impl View {
         if !io::stderr().is_terminal() || !io::stdin().is_terminal() || width < LEAST_WIDTH {
             return None;
         }
-        enable_raw_mode().ok()?;
+        let raw = RawMode::new().ok()?;
         let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
-        match Terminal::with_options(CrosstermBackend::new(io::stderr()), options) {
-            Ok(terminal) => Some(View { terminal, colours }),
-            Err(_) => {
-                let _ = disable_raw_mode();
-                None
-            }
-        }
+        let terminal = Terminal::with_options(CrosstermBackend::new(io::stderr()), options).ok()?;
+        Some(View { terminal, colours, _raw: raw })
     }
 
     fn draw(&mut self, tables: &[Table; 3], gone: Duration, length: Duration, stop: &AtomicBool) {
@@ -116,18 +112,14 @@ impl Drop for View {
     fn drop(&mut self) {
         let _ = self.terminal.clear();
         let _ = self.terminal.show_cursor();
-        let _ = disable_raw_mode();
     }
 }
 
-/// In raw mode Ctrl-C is a key like any other.
 fn asked_to_stop() -> bool {
     let mut asked = false;
     while event::poll(Duration::ZERO).unwrap_or(false) {
         if let Ok(Event::Key(key)) = event::read() {
-            let control_c =
-                key.code == KeyCode::Char('c') && key.modifiers == KeyModifiers::CONTROL;
-            asked |= control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
+            asked |= leaves(key);
         }
     }
     asked

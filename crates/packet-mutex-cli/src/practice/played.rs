@@ -1,9 +1,10 @@
 //! What the three runs gave, as a table, as JSON, as logs and as a timeline.
 
 use crate::printer::{BAD, GOOD};
+use crate::report::lanes_of;
 use crate::table::{Align, Table};
 use packet_mutex::roster_toml::format_duration;
-use packet_mutex::{Entry, ModuleSpec, Roster};
+use packet_mutex::{Entry, Roster};
 use practice::judge::Counts;
 use practice::modules::{Mode, Module};
 use practice::run::Outcome;
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
-use timeline::{Action, Count, Lane, Report};
+use timeline::{Action, Count, Report};
 
 /// The three runs: `without`, `action_only` and `with`, in this order.
 pub(super) struct Played {
@@ -134,11 +135,6 @@ impl Played {
     }
 
     pub(super) fn report(&self) -> Report {
-        let spec = self.roster.spec();
-        let mut modules: Vec<&ModuleSpec> = spec.modules.iter().collect();
-        modules.sort_by_key(|module| std::cmp::Reverse(module.priority));
-        let lane =
-            |m: &&ModuleSpec| Lane::new(&m.name, m.group.as_deref().unwrap_or(&m.name), m.priority);
         Report {
             title: "Six modules, one character".into(),
             subtitle: format!(
@@ -146,7 +142,7 @@ impl Played {
                  around each single action, and with a turn around each whole cycle.",
                 self.seed, self.seconds
             ),
-            lanes: modules.iter().map(lane).collect(),
+            lanes: lanes_of(&self.roster),
             runs: self.runs.iter().map(Run::timeline).collect(),
         }
     }

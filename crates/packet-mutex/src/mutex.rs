@@ -183,6 +183,26 @@ impl PacketMutex {
         crate::net::connect(url, None)
     }
 
+    /// The async twin of [`connect`](Self::connect), for any executor: a thread does the waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves no connection behind.
+    #[cfg(feature = "net")]
+    pub async fn connect_async(url: &str) -> Result<Self, Error> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let url = url.to_owned();
+        let thread = std::thread::Builder::new().name("packet-mutex-connect".into());
+        let thread = thread.spawn(move || tell.send(Self::connect(&url)).map_err(drop));
+        thread.map_err(|error| Error::Unavailable(error.to_string()))?;
+        told.await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the thread that connects died".into())))
+    }
+
     /// The mutex's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {

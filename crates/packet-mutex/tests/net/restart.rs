@@ -103,6 +103,24 @@ fn a_reader_of_events_misses_none_and_repeats_none_when_it_was_cut_off() {
     assert_eq!(seen, ["requested", "granted", "released", "closing"]);
 }
 
+/// The server runs on the one thread that also waits for it.
+#[test]
+fn a_task_can_connect_to_a_server_of_its_own_thread() {
+    let place = Place::new();
+    let url = place.url();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let token = runtime.block_on(async {
+        let unreachable = PacketMutex::connect_async(&url).await;
+        assert_eq!(unreachable.unwrap_err().kind(), "unavailable");
+        let mutex = PacketMutex::new(Roster::default());
+        let server = Server::bind(&url, [mutex], Options::default()).await.unwrap();
+        tokio::spawn(server.serve());
+        let client = PacketMutex::connect_async(&url).await.unwrap();
+        client.acquire_async("fisher").await.unwrap().token()
+    });
+    assert!(token.is_some());
+}
+
 #[test]
 fn a_task_that_waits_survives_too() {
     let place = Place::new();

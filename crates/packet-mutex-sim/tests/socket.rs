@@ -2,8 +2,11 @@
 //! `docs/PROTOCOL.md` says, and the log must be the same as that of the bare arbiter.
 #![cfg(unix)]
 
+mod common;
+
+use common::StepClock;
 use packet_mutex::net::{Options, Running, Server};
-use packet_mutex::{Alarm, Clock, PacketMutex, Time, roster_toml::to_toml};
+use packet_mutex::{PacketMutex, roster_toml::to_toml};
 use packet_mutex_arbiter::{Answer, Failure, Grant, Refusal, TimedOut, Token};
 use packet_mutex_sim::{
     Action, Entry, Front, How, Level, Name, Nanos, Query, Scenario, Value, read_all, run, words,
@@ -14,60 +17,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// A clock that goes where it is set, and rings only when it is told to.
-#[derive(Clone, Debug, Default)]
-struct StepClock(Arc<Mutex<Steps>>);
-
-#[derive(Debug, Default)]
-struct Steps {
-    now: Time,
-    next: u64,
-    alarms: BTreeMap<Alarm, Waker>,
-}
-
-impl StepClock {
-    fn set(&self, at: Nanos) {
-        self.0.lock().unwrap().now = Time::from_nanos(at);
-    }
-
-    /// Rings all alarms before `to`, each at its time.
-    fn ring_until(&self, to: Nanos) {
-        loop {
-            let mut steps = self.0.lock().unwrap();
-            let Some(first) = steps.alarms.first_entry() else { return };
-            if first.key().at.as_nanos() >= to {
-                return;
-            }
-            let (alarm, waker) = first.remove_entry();
-            steps.now = steps.now.max(alarm.at);
-            drop(steps);
-            waker.wake();
-        }
-    }
-}
-
-impl Clock for StepClock {
-    fn now(&self) -> Time {
-        self.0.lock().unwrap().now
-    }
-
-    fn wake_at(&self, at: Time, waker: Waker) -> Alarm {
-        let mut steps = self.0.lock().unwrap();
-        steps.next += 1;
-        let alarm = Alarm { at, number: steps.next };
-        steps.alarms.insert(alarm, waker);
-        alarm
-    }
-
-    fn cancel(&self, alarm: Alarm) {
-        let waker = self.0.lock().unwrap().alarms.remove(&alarm);
-        drop(waker);
-    }
-}
 
 /// One client.
 struct Connection {
@@ -271,7 +222,7 @@ impl Front for SocketFront {
     }
 
     fn advance(&mut self, to: Nanos) {
-        self.clock.ring_until(to);
+        while self.clock.ring_before(to) {}
     }
 
     fn act(&mut self, at: Nanos, action: &Action) -> Result<(), String> {

@@ -198,10 +198,20 @@ impl TaskFront {
         Ok(())
     }
 
-    fn give_away(&mut self, hold: &Name, owner: Option<&Name>, name: &Name) -> Result<(), String> {
+    fn give_away(
+        &mut self,
+        hold: &Name,
+        owner: Option<&Name>,
+        name: &Name,
+        timeout: Option<Nanos>,
+    ) -> Result<(), String> {
         let mut turn = self.take(hold)?;
         let work = Box::pin(async move {
-            match turn.yield_now().await {
+            let yielded = match timeout {
+                Some(timeout) => turn.yield_within(Duration::from_nanos(timeout)).await,
+                None => turn.yield_now().await,
+            };
+            match yielded {
                 Ok(()) => Outcome::Turn(turn),
                 Err(error) if turn.is_held() => Outcome::GoesOn(turn, error),
                 Err(error) => Outcome::Failed(error),
@@ -282,8 +292,8 @@ impl Front for TaskFront {
                 }
             }
             Action::End { hold, how, .. } => self.end(hold, *how),
-            Action::Yield { hold, owner, request, .. } => {
-                self.give_away(hold, owner.as_ref(), request)
+            Action::Yield { hold, owner, request, timeout } => {
+                self.give_away(hold, owner.as_ref(), request, *timeout)
             }
             Action::Withdraw(name) => {
                 if self.tasks.remove(name).is_some() && self.log.granted(name).is_none() {
@@ -380,9 +390,6 @@ fn why_not(scenario: &Scenario) -> Option<&'static str> {
             }
             Action::End { hold, owner, .. } if !shadow.has_own(hold, owner.as_ref()) => {
                 Some("who has no turn object cannot end or yield it")
-            }
-            Action::Yield { timeout: Some(_), .. } => {
-                Some("a task yields without a timeout of its own")
             }
             Action::Yield { hold, owner, .. } if !shadow.has_own(hold, owner.as_ref()) => {
                 Some("who has no turn object cannot end or yield it")

@@ -127,15 +127,21 @@ impl Run<'_> {
         self.cell.fault == Fault::Stop && turn.who == SUBJECT && turn.asked < self.continues
     }
 
+    /// Its holder may have read late that it was granted.
+    fn was_read_late(&self, turn: &Turn<'_>) -> bool {
+        // A client that is nothing but a socket may read what a server said that is gone.
+        let from_the_dead = self.cell.fault == Fault::ServerKill
+            && self.cell.kind == Kind::Raw
+            && turn.who == SUBJECT
+            && turn.asked < self.restarts;
+        self.was_stopped(turn) || from_the_dead
+    }
+
     /// Its holder may act on without knowing that it is over: S8's limit.
     fn may_be_late(&self, turn: &Turn<'_>) -> bool {
         match self.cell.fault {
             Fault::Stop => self.cell.transport == Transport::Tcp && self.was_stopped(turn),
-            // A client that is nothing but a socket may read an old grant late.
-            Fault::ServerKill if self.cell.kind == Kind::Raw && turn.who == SUBJECT => {
-                turn.asked < self.restarts
-            }
-            Fault::ServerKill => turn.granted < self.restarts,
+            Fault::ServerKill => turn.granted < self.restarts || self.was_read_late(turn),
             _ => false,
         }
     }
@@ -148,8 +154,8 @@ impl Run<'_> {
                 if later.token == token {
                     wrong.push(format!("{who} and {} both had token {token}", later.who));
                 }
-                let read_late = |turn| self.was_stopped(turn) || self.may_be_late(turn);
-                if later.granted < turn.granted && !read_late(turn) && !read_late(later) {
+                let is_read_late = self.was_read_late(turn) || self.was_read_late(later);
+                if later.granted < turn.granted && !is_read_late {
                     let older = format!("{token} of {who} came after {}", later.token);
                     wrong.push(format!("tokens do not grow: {older} of {}", later.who));
                 }
@@ -536,6 +542,8 @@ mod tests {
         assert_eq!(wrong(cell, log, ""), "");
         let early = wrong(cell, log, "- 85 fisher marked 100\n79 fisher marked 100");
         assert!(early.contains("granted 1ms early"), "{early}");
+        let older = wrong(cell, &log.replace("granted 1\n", "granted 200\n"), "");
+        assert!(older.contains("tokens do not grow"), "{older}");
         let anew = wrong(cell, log, "12 fisher asks\n- 2 fisher asks");
         assert!(anew.contains("did not survive the server"), "{anew}");
     }

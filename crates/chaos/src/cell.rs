@@ -14,12 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// The subject. Its group is `fisher` and `stacker`.
+/// The subject. In its group is one of the others too: see [`Cell::kin`].
 pub(crate) const SUBJECT: &str = "fisher";
-/// Stands by, comes first and is of another group.
+/// Stands by and comes first.
 pub(crate) const FIRST: &str = "runemaker";
-/// Stands by, comes last and is of the subject's group.
-pub(crate) const LAST: &str = "stacker";
+/// Stands by and comes last.
+pub(crate) const LAST: &str = "eater";
+/// The subject's nested turns.
+pub(crate) const NESTED: &str = "stacker";
 /// How long the subject stays stopped after all has happened that can.
 const STOPPED: Duration = Duration::from_millis(250);
 /// With processes held up for longer than this, leases run out by themselves.
@@ -126,8 +128,7 @@ impl Standby {
 impl<'a> Run<'a> {
     fn start(program: &'a Path, cell: Cell, place: PathBuf) -> Result<Run<'a>, String> {
         let told = |error: std::io::Error| error.to_string();
-        let roster = format!("handover_delay = '{}ms'\ntimeout = '20s'\n", DELAY.as_millis());
-        std::fs::write(place.join("roster.toml"), roster + ROSTER).map_err(told)?;
+        std::fs::write(place.join("roster.toml"), roster(cell)).map_err(told)?;
         let log = Log::open(&place.join("director"), "director").map_err(told)?;
         let channel = Channel::open().map_err(told)?;
         let server = Server::start(program, &place, cell.transport, None)?;
@@ -145,7 +146,8 @@ impl<'a> Run<'a> {
     }
 
     fn play(mut self) -> Result<(), String> {
-        let Cell { step, fault, .. } = self.cell;
+        let Cell { step, fault, transport, .. } = self.cell;
+        let over_tcp = transport == Transport::Tcp;
         let mut subject = self.subject()?;
         if step.is_behind_a_holder() {
             self.first.client.does("reach holding")?;
@@ -171,7 +173,7 @@ impl<'a> Run<'a> {
                 let stopped = Instant::now();
                 subject.stop()?;
                 self.others_while_stopped()?;
-                let least = if self.cell.transport == Transport::Tcp {
+                let least = if over_tcp {
                     LEASE.mul_f64(1.3).saturating_sub(stopped.elapsed())
                 } else {
                     STOPPED
@@ -198,12 +200,24 @@ impl<'a> Run<'a> {
                 self.pause((0, 300));
                 self.log.write(What::Restarts);
                 let url = self.server.url.clone();
-                let transport = self.cell.transport;
                 self.server = Server::start(self.program, &self.place, transport, Some(&url))?;
                 let knows = self.dice.is_none()
                     && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
                 // Who waits through the library finds out nothing: it is asked for anew.
                 subject.tell(if knows { "notice-loss" } else { "finish" })?;
+                self.others_end()?;
+                self.settle(&mut subject)?;
+            }
+            Fault::ServerStop => {
+                self.server.stop()?;
+                let holds = step.has() == Has::Holds && self.dice.is_none();
+                if holds && over_tcp && self.cell.kind == Kind::Library {
+                    subject.tell("notice-loss")?;
+                }
+                sleep(if over_tcp { LEASE.mul_f64(1.3) } else { STOPPED });
+                self.log.write(What::Continues);
+                self.server.go_on()?;
+                subject.tell("finish")?;
                 self.others_end()?;
                 self.settle(&mut subject)?;
             }
@@ -228,10 +242,13 @@ impl<'a> Run<'a> {
     /// The others come to wait, unless one of them holds.
     fn others_ask(&mut self) -> Result<(), String> {
         let is_free = !self.cell.step.is_behind_a_holder();
-        if is_free {
-            self.first.turn()?;
-            self.pause((0, 40));
+        match self.cell.step {
+            // It keeps the turn that is given to it, so that the subject waits until the fault has come.
+            Step::YieldSent => self.first.client.tell("reach holding")?,
+            _ if is_free => self.first.turn()?,
+            _ => {}
         }
+        self.pause((0, 40));
         self.last.turn()?;
         if self.dice.is_some() {
             return Ok(());
@@ -266,10 +283,14 @@ impl<'a> Run<'a> {
         self.last.client.settle()
     }
 
-    /// Waits for the subject's answers. With jitter the step may have been out of its reach.
+    /// Waits for the subject's answers.
     fn settle(&self, subject: &mut Client) -> Result<(), String> {
+        let Cell { step, fault, transport, .. } = self.cell;
+        // Its ask may have been granted and the turn lost while it was stopped; with jitter the step may have been out of reach.
+        let may_be_lost = fault == Fault::Stop && transport == Transport::Tcp;
+        let may_fail = may_be_lost && step.has() == Has::Waits || self.dice.is_some();
         match subject.settle() {
-            Err(why) if self.dice.is_none() || why.contains("hangs") => Err(why),
+            Err(why) if !may_fail || why.contains("hangs") => Err(why),
             _ => Ok(()),
         }
     }
@@ -299,17 +320,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The default roster's modules of the run.
-const ROSTER: &str = "
-[modules.runemaker]
-priority = 100
-[modules.fisher]
-priority = 60
-group = 'fishing'
-[modules.stacker]
-priority = 30
-group = 'fishing'
-";
+fn roster(cell: Cell) -> String {
+    let mut text = format!("handover_delay = '{}ms'\ntimeout = '20s'\n", DELAY.as_millis());
+    for (module, priority) in [(FIRST, 100), (SUBJECT, 60), (NESTED, 40), (LAST, 30)] {
+        text += &format!("[modules.{module}]\npriority = {priority}\n");
+        if [SUBJECT, NESTED, cell.kin()].contains(&module) {
+            text += "group = 'fishing'\n";
+        }
+    }
+    text
+}
 
 fn client(
     program: &Path,

@@ -103,7 +103,7 @@ struct Run<'a> {
     cell: Cell,
     lines: &'a [Line],
     fault: u64,
-    /// When the stopped subject went on; never, if it was not stopped.
+    /// When whoever was stopped went on; never, if nobody was.
     continues: u64,
     /// When the server was started again; never, if it was not killed.
     restarts: u64,
@@ -142,6 +142,9 @@ impl Run<'_> {
         match self.cell.fault {
             Fault::Stop => self.cell.transport == Transport::Tcp && self.was_stopped(turn),
             Fault::ServerKill => turn.granted < self.restarts || self.was_read_late(turn),
+            Fault::ServerStop => {
+                self.cell.transport == Transport::Tcp && turn.granted < self.continues
+            }
             _ => false,
         }
     }
@@ -186,10 +189,13 @@ impl Run<'_> {
         }
         match (self.cell.fault, self.cell.transport) {
             (Fault::ServerKill, _) if turn.granted < self.restarts => Some((self.restarts, true)),
+            (Fault::ServerStop, Transport::Tcp) if turn.granted < self.continues => {
+                Some((turn.asked.max(turn.renewed) + nanos(LEASE), true))
+            }
             _ if turn.who != SUBJECT => None,
             (Fault::ServerKill, _) => Some((self.restarts, true)),
             (_, Transport::Tcp) => Some((turn.asked.max(turn.renewed) + nanos(LEASE), true)),
-            (Fault::Stop, Transport::Unix) => None,
+            (Fault::Stop | Fault::ServerStop, Transport::Unix) => None,
             (_, Transport::Unix) => Some((self.fault, true)),
         }
     }
@@ -204,7 +210,8 @@ impl Run<'_> {
             };
             let is_restarted = turn.granted < self.restarts && self.restarts < next.granted;
             let end = if is_restarted && !self.may_be_late(next) { self.restarts } else { end };
-            let is_other = (turn.who == FIRST) != (next.who == FIRST);
+            let is_kin = |who| who == SUBJECT || who == self.cell.kin();
+            let is_other = is_kin(turn.who) != is_kin(next.who);
             if (is_other || is_lost || is_restarted) && next.granted < end + nanos(DELAY) {
                 let early = Duration::from_nanos(end + nanos(DELAY) - next.granted);
                 wrong.push(format!("{} {} was granted {early:?} early", next.who, next.token));
@@ -239,10 +246,8 @@ impl Run<'_> {
         let in_the_end = own.is_some_and(|turn| turn.released && turn.refused == 0);
         let while_stopped =
             |who: &str| self.others().any(|turn| turn.who == who && turn.granted < self.continues);
-        let is_told = self
-            .lines
-            .iter()
-            .any(|line| line.who == SUBJECT && line.what == What::Lost && line.t > self.fault);
+        let is_loss =
+            |line: &Line| line.who == SUBJECT && line.what == What::Lost && line.t > self.fault;
         match (step.has(), fault, transport) {
             (Has::Nothing, ..) => {}
             (has, Fault::Stop, Transport::Unix) => {
@@ -254,9 +259,22 @@ impl Run<'_> {
                     wrong.push("the stopped subject could not use its turn in the end".into());
                 }
             }
+            (_, Fault::ServerStop, Transport::Unix) => {
+                if !in_the_end {
+                    wrong.push("the stopped server forgot what the subject had".into());
+                }
+            }
+            (Has::Holds, Fault::ServerStop, _) if kind == Kind::Library => {
+                self.recovery(wrong);
+                let told = self.lines.iter().find(|line| is_loss(line));
+                if told.is_none_or(|line| line.t > self.continues) {
+                    wrong.push("the holder did not stop itself within its lease".into());
+                }
+            }
             (Has::Holds, ..) => {
                 self.recovery(wrong);
-                if matches!(fault, Fault::Stop | Fault::ServerKill) && !is_told {
+                let has_to_know = !matches!(fault, Fault::Kill | Fault::HalfClose | Fault::Reset);
+                if has_to_know && !self.lines.iter().any(is_loss) {
                     wrong.push("the subject did not find out that its turn is lost".into());
                 }
                 if fault == Fault::Stop && own.is_none_or(|turn| turn.refused == 0) {
@@ -289,6 +307,10 @@ impl Run<'_> {
         let asked = asked.map(|line| line.t).max().unwrap_or_default();
         let (earliest, latest) = match (self.cell.fault, self.cell.transport) {
             (Fault::ServerKill, _) => (self.restarts, self.restarts + nanos(RECONNECT)),
+            // Who waited has perhaps asked over a connection that is gone, and that turn has a lease too.
+            (Fault::ServerStop, _) => {
+                (asked + nanos(LEASE), self.continues + nanos(LEASE + RECONNECT))
+            }
             (_, Transport::Unix) => (self.fault, self.fault),
             (_, Transport::Tcp) => (asked + nanos(LEASE), self.fault + nanos(LEASE)),
         };
@@ -313,7 +335,9 @@ impl Run<'_> {
             // S17: a server that was started again knows of no turn's end.
             Fault::ServerKill => true,
             Fault::Stop if transport == Transport::Unix => false,
-            // It may have been granted a turn while it was stopped.
+            Fault::ServerStop if transport == Transport::Unix => false,
+            // Who waited may have been granted a turn of which it never knew.
+            Fault::ServerStop => return,
             Fault::Stop if step.has() == Has::Waits => return,
             _ => step.has() == Has::Holds,
         };
@@ -397,17 +421,17 @@ mod tests {
         1 fisher granted 1
         2 fisher acts 1
         3 runemaker asks
-        3 stacker asks
+        3 eater asks
         10 director fault
         75 runemaker marked 2
         76 runemaker acknowledged
         77 runemaker acts 2
         78 runemaker releases 2
         79 runemaker released 2
-        140 stacker granted 3
-        141 stacker acts 3
-        142 stacker releases 3
-        143 stacker released 3
+        140 eater granted 3
+        141 eater acts 3
+        142 eater releases 3
+        143 eater released 3
         150 fisher asks
         151 fisher granted 4
         152 fisher releases 4
@@ -415,28 +439,32 @@ mod tests {
 
     #[test]
     fn a_killed_holder() {
-        let cell = cell(Step::Acting, Fault::Kill, Transport::Unix);
+        let cell = cell(Step::Holding, Fault::Kill, Transport::Unix);
         assert_eq!(wrong(cell, KILLED, ""), "");
         let judged = [
             ("- 10 director fault", "did not come to the fault"),
             ("- 75 runemaker marked 2\n69 runemaker marked 2", "given away 1ms early"),
             ("- 75 runemaker marked 2\n75 runemaker granted 2", "not told of a lost turn"),
-            ("- 140 stacker granted 3\n140 stacker marked 3", "is told of a lost turn"),
-            ("- 140 stacker granted 3\n137 stacker granted 3", "granted 1ms early"),
+            ("- 140 eater granted 3\n140 eater marked 3", "is told of a lost turn"),
+            ("- 140 eater granted 3\n137 eater granted 3", "granted 1ms early"),
             ("80 fisher acts 1", "fisher acted under 1 in a turn of runemaker"),
             ("142 runemaker acts 2", "interleave"),
             ("77 runemaker refused 2", "refused under 2 though nobody was late"),
             ("- 151 fisher granted 4\n151 fisher granted 3", "both had token 3"),
             ("- 153 fisher released 4", "fisher got no turn in the end"),
-            ("- 143 stacker released 3", "stacker got no turn in the end"),
+            ("- 143 eater released 3", "eater got no turn in the end"),
             ("- 78 runemaker releases 2", "runemaker lost token 2 for no reason"),
         ];
         for (changes, what) in judged {
             let wrong = wrong(cell, KILLED, changes);
             assert!(wrong.contains(what), "{changes}: {wrong}");
         }
+        // The one that comes first is of the subject's group.
+        let kin = super::Cell { step: Step::Acting, ..cell };
+        let early = wrong(kin, KILLED, "- 75 runemaker marked 2\n69 runemaker marked 2");
+        assert!(early.contains("runemaker 2 was granted 1ms early"), "{early}");
         let late =
-            KILLED.replace("75 runemaker", "900 runemaker").replace("140 stacker", "940 stacker");
+            KILLED.replace("75 runemaker", "900 runemaker").replace("140 eater", "940 eater");
         assert!(wrong(cell, &late, "").contains("recovered 830ms late"));
         let older = KILLED.replace("granted 4", "granted 0");
         assert!(wrong(cell, &older, "").contains("tokens do not grow"));
@@ -451,17 +479,17 @@ mod tests {
         2 fisher acts 1
         3 fisher renews
         4 runemaker asks
-        4 stacker asks
+        4 eater asks
         10 director fault
         965 runemaker marked 2
         966 runemaker acknowledged
         967 runemaker acts 2
         968 runemaker releases 2
         969 runemaker released 2
-        1030 stacker granted 3
-        1031 stacker acts 3
-        1032 stacker releases 3
-        1033 stacker released 3
+        1030 eater granted 3
+        1031 eater acts 3
+        1032 eater releases 3
+        1033 eater released 3
         1200 director continues
         1201 fisher refused 1
         1202 fisher lost
@@ -472,7 +500,7 @@ mod tests {
 
     #[test]
     fn a_stopped_holder_over_tcp() {
-        let cell = cell(Step::Acting, Fault::Stop, Transport::Tcp);
+        let cell = cell(Step::Holding, Fault::Stop, Transport::Tcp);
         assert_eq!(wrong(cell, STOPPED, ""), "");
         let judged = [
             ("- 965 runemaker marked 2\n962 runemaker marked 2", "given away 1ms early"),
@@ -488,21 +516,21 @@ mod tests {
 
     #[test]
     fn a_stopped_holder_over_a_unix_socket() {
-        let cell = cell(Step::Acting, Fault::Stop, Transport::Unix);
+        let cell = cell(Step::Holding, Fault::Stop, Transport::Unix);
         let log = "
             0 fisher asks
             1 fisher granted 1
             2 fisher acts 1
             3 runemaker asks
-            3 stacker asks
+            3 eater asks
             10 director fault
             300 director continues
             301 fisher acts 1
             302 fisher releases 1
             303 fisher released 1
-            303 stacker granted 2
-            304 stacker releases 2
-            305 stacker released 2
+            303 eater granted 2
+            304 eater releases 2
+            305 eater released 2
             366 runemaker granted 3
             367 runemaker releases 3
             368 runemaker released 3
@@ -511,7 +539,7 @@ mod tests {
             429 fisher releases 4
             430 fisher released 4";
         assert_eq!(wrong(cell, log, ""), "");
-        let let_in = wrong(cell, log, "- 303 stacker granted 2\n200 stacker granted 2");
+        let let_in = wrong(cell, log, "- 303 eater granted 2\n200 eater granted 2");
         assert!(let_in.contains("another was let in"), "{let_in}");
         let unused = wrong(cell, log, "- 303 fisher released 1");
         assert!(unused.contains("could not use its turn"), "{unused}");
@@ -525,16 +553,16 @@ mod tests {
             0 runemaker asks
             1 runemaker granted 1
             2 fisher asks
-            3 stacker asks
+            3 eater asks
             10 director fault
             20 director restarts
             85 fisher marked 100
             86 fisher acknowledged
             87 fisher releases 100
             88 fisher released 100
-            88 stacker granted 101
-            89 stacker releases 101
-            90 stacker released 101
+            88 eater granted 101
+            89 eater releases 101
+            90 eater released 101
             91 runemaker asks
             150 runemaker granted 102
             151 runemaker releases 102
@@ -555,19 +583,49 @@ mod tests {
             0 runemaker asks
             1 runemaker granted 1
             2 fisher asks
-            3 stacker asks
+            3 eater asks
             10 director fault
             11 runemaker releases 1
             12 runemaker released 1
-            72 stacker granted 2
-            73 stacker releases 2
-            74 stacker released 2
+            72 eater granted 2
+            73 eater releases 2
+            74 eater released 2
             80 fisher asks
             81 fisher granted 3
             82 fisher releases 3
             83 fisher released 3";
         assert_eq!(wrong(cell, log, ""), "");
-        let late = log.replace("72 stacker", "872 stacker");
+        let late = log.replace("72 eater", "872 eater");
         assert!(wrong(cell, &late, "").contains("held the next one up"));
+    }
+
+    #[test]
+    fn a_stopped_server_over_tcp() {
+        let mut cell = cell(Step::Holding, Fault::ServerStop, Transport::Tcp);
+        cell.kind = Kind::Library;
+        let log = "
+            0 fisher asks
+            1 fisher granted 1
+            2 runemaker asks
+            3 eater asks
+            10 director fault
+            880 fisher lost
+            1200 director continues
+            1210 runemaker marked 2
+            1211 runemaker acknowledged
+            1212 runemaker releases 2
+            1213 runemaker released 2
+            1280 eater granted 3
+            1281 eater releases 3
+            1282 eater released 3
+            1290 fisher asks
+            1345 fisher granted 4
+            1346 fisher releases 4
+            1347 fisher released 4";
+        assert_eq!(wrong(cell, log, ""), "");
+        for changes in ["- 880 fisher lost", "- 880 fisher lost\n1205 fisher lost"] {
+            let wrong = wrong(cell, log, changes);
+            assert!(wrong.contains("did not stop itself"), "{changes}: {wrong}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A client as a program has it: `PacketMutex::connect`.
 
+use crate::cell::NESTED;
 use crate::client::{ACTIONS, Own, Subject, Trouble, persist};
 use crate::log::What;
 use crate::step::Step;
@@ -136,9 +137,6 @@ impl Subject for Library {
         self.half_close()
     }
 }
-
-/// The module of nested turns, of the subject's group.
-pub(crate) const NESTED: &str = "stacker";
 
 fn token(turn: &Turn) -> Result<u64, Trouble> {
     Ok(turn.token().ok_or_else(|| Trouble("no token".into()))?.0)

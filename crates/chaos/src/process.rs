@@ -55,7 +55,14 @@ impl Server {
         }
     }
 
-    /// Kills it.
+    pub(crate) fn stop(&self) -> Result<(), String> {
+        stop(&self.child)
+    }
+
+    pub(crate) fn go_on(&self) -> Result<(), String> {
+        go_on(&self.child)
+    }
+
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -140,22 +147,12 @@ impl Client {
         self.end();
     }
 
-    /// Stops it, and waits until it stands.
     pub(crate) fn stop(&self) -> Result<(), String> {
-        let told = |error| format!("{}: {error}", self.name);
-        let pid = self.pid()?;
-        kill_process(pid, Signal::STOP).map_err(told)?;
-        waitpid(Some(pid), WaitOptions::UNTRACED).map_err(told)?;
-        Ok(())
+        stop(&self.child)
     }
 
     pub(crate) fn go_on(&self) -> Result<(), String> {
-        kill_process(self.pid()?, Signal::CONT).map_err(|error| error.to_string())
-    }
-
-    fn pid(&self) -> Result<Pid, String> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        pid.ok_or_else(|| "a process without a number".into())
+        go_on(&self.child)
     }
 
     fn end(&mut self) {
@@ -168,4 +165,22 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Stops a process, and waits until it stands.
+fn stop(child: &Child) -> Result<(), String> {
+    let told = |error| format!("a process cannot be stopped: {error}");
+    kill_process(pid(child)?, Signal::STOP).map_err(told)?;
+    waitpid(Some(pid(child)?), WaitOptions::UNTRACED).map_err(told)?;
+    Ok(())
+}
+
+fn go_on(child: &Child) -> Result<(), String> {
+    let told = |error| format!("a process cannot go on: {error}");
+    kill_process(pid(child)?, Signal::CONT).map_err(told)
+}
+
+fn pid(child: &Child) -> Result<Pid, String> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| "a process without a number".into())
 }

@@ -1,7 +1,7 @@
 //! A client that is nothing but a socket and JSON, and so can be stopped at any frame and in the middle of one.
 
+use crate::cell::NESTED;
 use crate::client::{ACTIONS, Own, Subject, Trouble, persist};
-use crate::library::NESTED;
 use crate::log::What;
 use crate::step::Step;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,5 +1,6 @@
 //! What can go wrong, where, and to whom.
 
+use crate::cell::{FIRST, LAST};
 use std::fmt;
 use std::time::Duration;
 
@@ -136,11 +137,19 @@ pub enum Fault {
     Reset,
     /// The server is killed and started again at once.
     ServerKill,
+    /// The server is stopped, for longer than a lease over TCP, and goes on later.
+    ServerStop,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 5] =
-        [Fault::Kill, Fault::Stop, Fault::HalfClose, Fault::Reset, Fault::ServerKill];
+    pub(crate) const ALL: [Fault; 6] = [
+        Fault::Kill,
+        Fault::Stop,
+        Fault::HalfClose,
+        Fault::Reset,
+        Fault::ServerKill,
+        Fault::ServerStop,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -149,6 +158,7 @@ impl Fault {
             Fault::HalfClose => "half-close",
             Fault::Reset => "reset",
             Fault::ServerKill => "server-kill",
+            Fault::ServerStop => "server-stop",
         }
     }
 }
@@ -188,6 +198,12 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// Who is of the subject's group: at every other step the one that comes first, so that after a lost turn the delay is
+    /// seen to hold for its own group and for others.
+    pub(crate) fn kin(&self) -> &'static str {
+        if self.step as usize % 2 == 0 { FIRST } else { LAST }
+    }
+
     fn exists(&self) -> bool {
         let by_library = matches!(
             self.step,

@@ -166,6 +166,7 @@ impl<'a> Run<'a> {
         match fault {
             Fault::Kill => {
                 subject.kill();
+                self.until_forgotten()?;
                 self.others_end()?;
                 subject = self.subject()?;
             }
@@ -187,13 +188,15 @@ impl<'a> Run<'a> {
             }
             Fault::HalfClose => {
                 subject.tell("half-close")?;
-                self.others_end()?;
                 self.settle(&mut subject)?;
+                self.until_forgotten()?;
+                self.others_end()?;
             }
             Fault::Reset => {
                 subject.tell("reset")?;
-                self.others_end()?;
                 self.settle(&mut subject)?;
+                self.until_forgotten()?;
+                self.others_end()?;
             }
             Fault::ServerKill => {
                 self.server.kill();
@@ -295,6 +298,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Waits until the subject's ask is lost, if it had one; before that it could be granted.
+    fn until_forgotten(&self) -> Result<(), String> {
+        if self.dice.is_some() || self.cell.step.has() != Has::Waits {
+            return Ok(());
+        }
+        self.until_waiting(|waiters| !waiters.contains(&SUBJECT))
+    }
+
     fn until_waiting(&self, enough: impl Fn(&[&str]) -> bool) -> Result<(), String> {
         let told = |error: packet_mutex::Error| error.to_string();
         let mutex = PacketMutex::connect(&self.server.url).map_err(told)?;
@@ -306,7 +317,7 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             if end <= Instant::now() {
-                return Err(format!("only {names:?} wait"));
+                return Err(format!("{names:?} wait"));
             }
             sleep(Duration::from_millis(1));
         }

@@ -201,7 +201,7 @@ impl Cell {
     /// Who is of the subject's group: at every other step the one that comes first, so that after a lost turn the delay is
     /// seen to hold for its own group and for others.
     pub(crate) fn kin(&self) -> &'static str {
-        if self.step as usize % 2 == 0 { FIRST } else { LAST }
+        if (self.step as usize).is_multiple_of(2) { FIRST } else { LAST }
     }
 
     fn exists(&self) -> bool {

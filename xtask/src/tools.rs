@@ -28,16 +28,24 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
 
 /// Chromium, installed if that can be done without asking. `None`: there is none.
 pub(crate) fn chromium() -> Option<String> {
-    find_chromium().or_else(|| {
-        let is_root = answer(command("id", &["-u"]).stdin(Stdio::null()))?.trim() == "0";
-        if !is_root || !Path::new("/etc/debian_version").exists() {
-            return None;
-        }
-        let install = ["install", "--yes", "--no-install-recommends", "chromium"];
-        run(&mut command("apt-get", &["update"])).ok()?;
-        run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive")).ok()?;
-        find_chromium()
-    })
+    find_chromium().or_else(|| install("chromium").and_then(|()| find_chromium()))
+}
+
+/// Is tmux there, or could it be installed without asking?
+pub(crate) fn has_tmux() -> bool {
+    let is_there = || answer(Command::new("tmux").arg("-V")).is_some();
+    is_there() || (install("tmux").is_some() && is_there())
+}
+
+/// Installs a package of Debian's, as root. `None`: that cannot be done here.
+fn install(package: &str) -> Option<()> {
+    let is_root = answer(command("id", &["-u"]).stdin(Stdio::null()))?.trim() == "0";
+    if !is_root || !Path::new("/etc/debian_version").exists() {
+        return None;
+    }
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    run(&mut command("apt-get", &["update"])).ok()?;
+    run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive")).ok()
 }
 
 fn find_chromium() -> Option<String> {

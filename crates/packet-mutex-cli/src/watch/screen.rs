@@ -74,7 +74,9 @@ impl Screen {
         self.state.leave();
         work();
         self.state.enter()?;
-        self.terminal.clear()
+        // `Terminal::clear` would ask where the cursor is, and the answer would come among the keys.
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the view shows, as text, and what its keys ask for.
 
 use super::draw::draw;
+use super::screen::Screen;
 use super::view::{Deed, Steering, View};
 use packet_mutex::{
     Below, Entry, HolderStatus, Mode, ModuleStatus, PauseStatus, Percentiles, Roster, Status, Time,
@@ -552,4 +553,40 @@ fn control_characters_do_not_reach_the_terminal() {
     let shown = screen(&view, 100, 40);
     assert!(shown.contains("refused") && shown.contains("[2J"), "{shown}");
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+}
+
+#[cfg(unix)]
+#[path = "../../tests/tmux/mod.rs"]
+mod tmux;
+
+/// A panic is told on the screen that was there before.
+#[cfg(unix)]
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    for (test, code) in [("panics_in_its_view", "101"), ("panics_beside_its_view", "0")] {
+        let Some(tmux) = tmux::Tmux::new(80, 24) else { return };
+        let tests = std::env::current_exe().unwrap();
+        let tests = tests.display();
+        tmux.line(&format!(
+            "{tests} --ignored --exact watch::tests::{test} --nocapture; echo code $?"
+        ));
+        let screen = tmux.is_as_before(code);
+        assert!(screen.contains("provoked"), "{screen}");
+    }
+}
+
+#[test]
+#[ignore = "another test runs it, in a terminal"]
+fn panics_in_its_view() {
+    let mut screen = Screen::new().unwrap();
+    screen.terminal().unwrap().draw(|_| panic!("provoked")).unwrap();
+}
+
+#[test]
+#[ignore = "another test runs it, in a terminal"]
+fn panics_beside_its_view() {
+    let mut screen = Screen::new().unwrap();
+    screen.terminal().unwrap().draw(|_| {}).unwrap();
+    std::thread::spawn(|| panic!("provoked")).join().unwrap_err();
+    assert!(screen.terminal().is_err());
 }

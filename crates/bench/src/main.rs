@@ -7,6 +7,8 @@
 mod between;
 mod contenders;
 mod instructions;
+#[cfg(target_os = "linux")]
+mod service;
 
 use contenders::{Contender, contenders};
 use std::time::{Duration, Instant};
@@ -34,7 +36,19 @@ fn main() {
                 (contender.alone)(count);
             }
         }
-        _ => println!("usage: bench [--instructions]"),
+        ["--service", options @ ..] => in_service(|| service::report(options)),
+        // What `--service` starts.
+        ["--child", role, core, url, rest @ ..] => {
+            in_service(|| service::child(role, core.parse()?, url, rest));
+        }
+        _ => println!("usage: bench [--instructions | --service]"),
+    }
+}
+
+fn in_service(work: impl FnOnce() -> service::Done) {
+    if let Err(error) = work() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
     }
 }
 

@@ -1,0 +1,47 @@
+//! The mutex behind a socket: what a turn costs beside bare ping-pongs, and beside clients that misuse the server.
+//!
+//! Server, client and abuser are processes of their own, each pinned to one core, so that the scheduler's choice of cores
+//! decides no figure.
+
+mod abused;
+mod cost;
+mod processes;
+#[path = "../../../packet-mutex/tests/net/abuse.rs"]
+mod ways;
+
+use packet_mutex::net::{Options, Server};
+use packet_mutex::{PacketMutex, Roster};
+use processes::pin;
+use std::error::Error;
+use std::io::Read as _;
+
+pub(crate) type Done<T = ()> = Result<T, Box<dyn Error>>;
+
+pub(crate) fn report(options: &[&str]) -> Done {
+    match options {
+        [] => {
+            cost::report()?;
+            abused::report(&[])
+        }
+        ["cost"] => cost::report(),
+        ["abuse", names @ ..] => abused::report(names),
+        _ => Err("usage: bench --service [cost|abuse [NAME…]]".into()),
+    }
+}
+
+/// What the processes that this one starts do.
+pub(crate) fn child(role: &str, core: usize, url: &str, rest: &[&str]) -> Done {
+    pin(core)?;
+    match (role, rest) {
+        ("serve", []) => {
+            let server = Server::start(url, [PacketMutex::new(Roster::default())], Options::default())?;
+            println!("{}", server.address());
+            // Until the parent ends it.
+            std::io::stdin().read_to_end(&mut Vec::new())?;
+            Ok(())
+        }
+        ("pong", []) => cost::pong(url),
+        ("abuse", [name]) => abused::abuse(url, name),
+        _ => Err("no such role".into()),
+    }
+}

@@ -16,9 +16,10 @@ mod tools;
 use std::process::ExitCode;
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 9] = [
+const TASKS: [(&str, &str); 10] = [
     ("test [WORD…]", "all checks and all tests, with a summary; or the steps with such a name"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
+    ("bench --service", "what it costs over a socket, and beside clients that misuse the server"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
     ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
     ("sim [--hours N] …", "random crews in virtual time while things go wrong, judged as they run"),

@@ -11,6 +11,7 @@ mod instructions;
 mod service;
 
 use contenders::{Contender, contenders};
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 /// Rounds of each measurement; odd, so that there is a median.
@@ -22,7 +23,7 @@ const WARM_UP: u64 = 20_000;
 /// Handovers in a round.
 const HANDOVERS: usize = 100;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
@@ -36,20 +37,14 @@ fn main() {
                 (contender.alone)(count);
             }
         }
-        ["--service", options @ ..] => in_service(|| service::report(options)),
+        #[cfg(target_os = "linux")]
+        ["--service", options @ ..] => service::report(options)?,
         // What `--service` starts.
-        ["--child", role, core, url, rest @ ..] => {
-            in_service(|| service::child(role, core.parse()?, url, rest));
-        }
-        _ => println!("usage: bench [--instructions | --service]"),
+        #[cfg(target_os = "linux")]
+        ["--child", role, core, url, rest @ ..] => service::child(role, core.parse()?, url, rest)?,
+        _ => println!("usage: bench [--instructions | --service [cost | abuse [NAME…]]]"),
     }
-}
-
-fn in_service(work: impl FnOnce() -> service::Done) {
-    if let Err(error) = work() {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
+    Ok(())
 }
 
 fn report(count_instructions: bool) {

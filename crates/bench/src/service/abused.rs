@@ -22,7 +22,9 @@ const COMPUTES: &str = "a program that only computes";
 
 pub(super) fn report(names: &[&str]) -> Done {
     println!("\nGrants of one client while another misuses the server:\n");
-    println!("| beside | Unix: median µs | × alone | p99 µs | × alone | TCP: median µs | × alone | p99 µs | × alone |");
+    println!(
+        "| beside | Unix: median µs | × alone | p99 µs | × alone | TCP: median µs | × alone | p99 µs | × alone |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     pin(SERVER)?;
     let known = std::iter::once(COMPUTES).chain(ABUSES.iter().map(|abuse| abuse.name));

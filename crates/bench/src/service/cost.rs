@@ -23,7 +23,8 @@ const DONE: &str = "{\"id\":1001,\"ok\":true}\n";
 type Turn = Box<dyn FnMut() -> Done>;
 
 pub(super) fn report() -> Done {
-    for (kind, place) in [("a Unix socket", "unix:"), ("TCP on the loopback", "tcp://127.0.0.1:0")] {
+    for (kind, place) in [("a Unix socket", "unix:"), ("TCP on the loopback", "tcp://127.0.0.1:0")]
+    {
         for (cores, (server, client)) in [("on one core", (1, 1)), ("on two cores", (0, 1))] {
             println!("\nAcquire and release over {kind}, server and client {cores}:\n");
             measure(place, server, client)?;

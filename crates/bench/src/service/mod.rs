@@ -34,7 +34,8 @@ pub(crate) fn child(role: &str, core: usize, url: &str, rest: &[&str]) -> Done {
     pin(core)?;
     match (role, rest) {
         ("serve", []) => {
-            let server = Server::start(url, [PacketMutex::new(Roster::default())], Options::default())?;
+            let server =
+                Server::start(url, [PacketMutex::new(Roster::default())], Options::default())?;
             println!("{}", server.address());
             // Until the parent ends it.
             std::io::stdin().read_to_end(&mut Vec::new())?;

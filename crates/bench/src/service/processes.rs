@@ -37,7 +37,11 @@ impl Process {
         }
         let url = line.trim_end().to_owned();
         let process = Process { child, url };
-        if process.url.is_empty() { Err(format!("{role} did not start").into()) } else { Ok(process) }
+        if process.url.is_empty() {
+            Err(format!("{role} did not start").into())
+        } else {
+            Ok(process)
+        }
     }
 
     /// Kilobytes of memory that it has.

@@ -4,7 +4,12 @@ use crate::Error;
 use packet_mutex_arbiter::{
     Below, Grant, InvalidName, Mode, ModuleId, NameError, Refusal, RequestId, TimedOut, Token,
 };
+use serde_core::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_core::ser::Serialize;
+use serde_json::error::Category;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +38,18 @@ impl Lines {
 
     /// Appends what came; to be done only after [`next`](Self::next) gave `None`, so that the bytes stay few.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let (room, needed) = (self.bytes.capacity(), self.bytes.len() + bytes.len());
+        if room < needed {
+            // It doubles, as a vector does by itself, but a frame that fits has no more room than the longest.
+            let more = (2 * room).clamp(needed, needed.max(self.limit));
+            self.bytes.reserve_exact(more - self.bytes.len());
+        }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Is there another whole line already?
+    pub(crate) fn has_line(&self) -> bool {
+        self.bytes[self.scanned..].contains(&b'\n')
     }
 
     /// The next whole line, without its end; `None`: it has not come yet.
@@ -62,7 +78,7 @@ impl Lines {
     }
 }
 
-/// A frame's object. Whatever else a line is, it is none.
+/// A frame's object with all that is in it, as a client reads it. Whatever else a line is, it is none.
 pub(crate) fn parse(line: &[u8]) -> Result<Object, String> {
     match serde_json::from_slice(line) {
         Ok(Value::Object(object)) => Ok(object),
@@ -77,12 +93,29 @@ pub(crate) fn bad_field(key: &str, must: &str) -> String {
     format!("`{key}` must be {must}")
 }
 
+/// What a field can be. Of lists and objects it is only known that they are some.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Field<T> {
+    Null,
+    Flag(bool),
+    /// A whole number from 0.
+    Whole(u64),
+    Number(f64),
+    Text(T),
+    Other,
+}
+
 /// The fields of a frame, each checked; what nobody asks for is ignored.
 pub(crate) trait Fields {
-    fn get_field(&self, key: &str) -> Option<&Value>;
+    /// The field; one that is null counts as absent.
+    fn get_field(&self, key: &str) -> Option<Field<&str>>;
 
     fn text(&self, key: &str) -> Result<Option<&str>, String> {
-        self.get_field(key).map(|v| v.as_str().ok_or_else(|| bad_field(key, "a text"))).transpose()
+        match self.get_field(key) {
+            None => Ok(None),
+            Some(Field::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(bad_field(key, "a text")),
+        }
     }
 
     fn needed_text(&self, key: &str) -> Result<&str, String> {
@@ -90,8 +123,11 @@ pub(crate) trait Fields {
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>, String> {
-        let must = || bad_field(key, "a whole number from 0");
-        self.get_field(key).map(|v| v.as_u64().ok_or_else(must)).transpose()
+        match self.get_field(key) {
+            None => Ok(None),
+            Some(Field::Whole(number)) => Ok(Some(number)),
+            Some(_) => Err(bad_field(key, "a whole number from 0")),
+        }
     }
 
     fn needed_number(&self, key: &str) -> Result<u64, String> {
@@ -99,14 +135,22 @@ pub(crate) trait Fields {
     }
 
     fn flag(&self, key: &str) -> Result<bool, String> {
-        let must = || bad_field(key, "true or false");
-        self.get_field(key).map_or(Ok(false), |v| v.as_bool().ok_or_else(must))
+        match self.get_field(key) {
+            None => Ok(false),
+            Some(Field::Flag(flag)) => Ok(flag),
+            Some(_) => Err(bad_field(key, "true or false")),
+        }
     }
 
     fn seconds(&self, key: &str) -> Result<Option<Duration>, String> {
-        let must = || bad_field(key, "a number of seconds from 0");
-        let duration = |v: &Value| v.as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
-        self.get_field(key).map(|v| duration(v).ok_or_else(must)).transpose()
+        let seconds = match self.get_field(key) {
+            None => return Ok(None),
+            Some(Field::Whole(number)) => Some(number as f64),
+            Some(Field::Number(number)) => Some(number),
+            Some(_) => None,
+        };
+        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        duration.map(Some).ok_or_else(|| bad_field(key, "a number of seconds from 0"))
     }
 
     fn request(&self, key: &str) -> Result<RequestId, String> {
@@ -114,22 +158,166 @@ pub(crate) trait Fields {
     }
 }
 
-/// A field that is null counts as absent.
 impl Fields for Object {
-    fn get_field(&self, key: &str) -> Option<&Value> {
-        self.get(key).filter(|value| !value.is_null())
+    fn get_field(&self, key: &str) -> Option<Field<&str>> {
+        Some(match self.get(key)? {
+            Value::Null => return None,
+            Value::Bool(flag) => Field::Flag(*flag),
+            Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+                (Some(number), _) => Field::Whole(number),
+                (None, number) => Field::Number(number.unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => Field::Text(text),
+            Value::Array(_) | Value::Object(_) => Field::Other,
+        })
     }
 }
 
-pub(crate) fn below_of(frame: &Object) -> Result<Below, String> {
-    let must = || bad_field("below", "a priority from 0 to 255 or \"urgent\"");
-    match frame.get("below") {
-        Some(Value::String(text)) if text == "urgent" => Ok(Below::Urgent),
-        Some(value) => {
-            let level = value.as_u64().and_then(|level| u8::try_from(level).ok());
-            level.map(Below::Priority).ok_or_else(must)
+/// A frame as a server reads it: of a line that may be long, only the fields that it knows, and no more than it must of those.
+#[derive(Debug, Default)]
+pub(crate) struct Frame<'a>(Vec<(&'static str, Field<Cow<'a, str>>)>);
+
+/// All fields of all frames that a client may send.
+const KNOWN: [&str; 23] = [
+    "after", "ask", "below", "claim", "how", "id", "lasts", "lease", "mode", "module", "mutex",
+    "op", "owner", "reason", "request", "requeued", "roster", "secret", "so_far", "timeout",
+    "urgent", "version", "within",
+];
+
+impl<'a> Frame<'a> {
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, String> {
+        // Neither says the text itself, only where and what.
+        let text = str::from_utf8(line).map_err(|error| format!("no UTF-8: {error}"))?;
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Data => "a frame is a JSON object".into(),
+            _ => format!("no JSON: {error}"),
+        })
+    }
+}
+
+impl Fields for Frame<'_> {
+    fn get_field(&self, key: &str) -> Option<Field<&str>> {
+        let (_, field) = self.0.iter().find(|(known, _)| *known == key)?;
+        Some(match field {
+            Field::Null => return None,
+            Field::Flag(flag) => Field::Flag(*flag),
+            Field::Whole(number) => Field::Whole(*number),
+            Field::Number(number) => Field::Number(*number),
+            Field::Text(text) => Field::Text(text),
+            Field::Other => Field::Other,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Frame<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(FrameVisitor)
+    }
+}
+
+struct FrameVisitor;
+
+impl<'de> Visitor<'de> for FrameVisitor {
+    type Value = Frame<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Frame<'de>, A::Error> {
+        let mut frame = Frame(Vec::with_capacity(8));
+        while let Some((Key(key), field)) = map.next_entry::<Key, Field<Cow<'de, str>>>()? {
+            let Some(key) = key else { continue };
+            match frame.0.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, earlier)) => *earlier = field,
+                None => frame.0.push((key, field)),
+            }
         }
-        None => Err(must()),
+        Ok(frame)
+    }
+}
+
+/// The name of a field, if it is one that is known.
+struct Key(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(KNOWN.into_iter().find(|known| *known == text)))
+            }
+        }
+        from.deserialize_str(KeyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field<Cow<'de, str>> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = Field<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Field::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Field::Flag(flag))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Field::Whole(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Field::Number(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Field::Number(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    }
+
+    // What is inside is read, so that it is JSON and not too deep, and forgotten.
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<Self::Value>()?.is_some() {}
+        Ok(Field::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<Key, Self::Value>()?.is_some() {}
+        Ok(Field::Other)
+    }
+}
+
+pub(crate) fn below_of(frame: &impl Fields) -> Result<Below, String> {
+    let must = || bad_field("below", "a priority from 0 to 255 or \"urgent\"");
+    match frame.get_field("below") {
+        Some(Field::Text("urgent")) => Ok(Below::Urgent),
+        Some(Field::Whole(level)) => u8::try_from(level).map(Below::Priority).map_err(|_| must()),
+        _ => Err(must()),
     }
 }
 
@@ -140,23 +328,47 @@ pub(crate) fn below(below: Below) -> Value {
     }
 }
 
-pub(crate) fn mode_of(frame: &Object) -> Result<Mode, String> {
+pub(crate) fn mode_of(frame: &impl Fields) -> Result<Mode, String> {
     let must = || bad_field("mode", "\"enforced\", \"observed\" or \"off\"");
     Mode::from_name(frame.needed_text("mode")?).ok_or_else(must)
+}
+
+/// A frame that is being written at the end of a text.
+#[must_use = "a frame has an end"]
+pub(crate) struct Writing<'a>(&'a mut Vec<u8>);
+
+impl<'a> Writing<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Writing(out)
+    }
+
+    pub(crate) fn put(&mut self, key: &str, value: impl Serialize) -> &mut Self {
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        // A vector takes everything, and nothing is put that is no JSON.
+        let _ = serde_json::to_writer(&mut *self.0, &value);
+        self
+    }
+
+    pub(crate) fn end(self) {
+        self.0.extend_from_slice(b"}\n");
+    }
 }
 
 // What an ask is answered with.
 
 /// Writes a grant into a frame.
-pub(crate) fn put_grant(frame: &mut Object, request: RequestId, module: &str, grant: &Grant) {
-    frame.insert("request".into(), request.0.into());
-    frame.insert("module".into(), module.into());
+pub(crate) fn put_grant(frame: &mut Writing<'_>, request: RequestId, module: &str, grant: &Grant) {
+    frame.put("request", request.0).put("module", module);
     // Tokens are texts: a 64-bit number is more than JSON's numbers hold everywhere.
-    frame.insert("token".into(), grant.token.map_or(Value::Null, |t| t.to_string().into()));
-    frame.insert("waited".into(), seconds(grant.waited));
-    frame.insert("others".into(), grant.others_since_request.into());
-    frame.insert("predecessor_abandoned".into(), grant.predecessor_abandoned.into());
-    frame.insert("depth".into(), grant.depth.into());
+    frame.put("token", grant.token.map(|token| token.to_string()));
+    frame.put("waited", grant.waited.as_secs_f64()).put("others", grant.others_since_request);
+    frame.put("predecessor_abandoned", grant.predecessor_abandoned).put("depth", grant.depth);
 }
 
 /// The grant that a frame tells of; its module has this number here.
@@ -309,12 +521,47 @@ mod tests {
 
     #[test]
     fn only_objects_are_frames() {
-        assert!(parse(br#"{"op":"ping"}"#).is_ok());
-        let deep = "[".repeat(60_000);
-        for bad in ["", "null", "[]", "{", r#"{"op":}"#, "\u{0}\u{1}", &deep] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad:.20}");
+        let good = [r#"{"op":"ping"}"#, r#"{"x":[{"y":[1,-2,0.5,null,true,"z\n"]}]}"#, "{}"];
+        for good in good {
+            assert!(parse(good.as_bytes()).is_ok() && Frame::parse(good.as_bytes()).is_ok());
         }
-        assert!(parse(&[0xff, 0xfe, b'{', b'}']).is_err());
+        let (open, deep) = ("[".repeat(60_000), "[".repeat(200) + &"]".repeat(200));
+        let inside = format!("{{\"x\":{deep}}}");
+        let bad =
+            ["", "null", "[]", "{", r#"{"op":}"#, "\u{0}\u{1}", "{}{}", &open, &deep, &inside];
+        for bad in bad {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad:.20}");
+            assert!(Frame::parse(bad.as_bytes()).is_err(), "{bad:.20}");
+        }
+        for bad in [&[0xff, 0xfe, b'{', b'}'][..], b"{\"x\":\"\xff\"}"] {
+            assert!(parse(bad).is_err() && Frame::parse(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_server_reads_the_fields_that_it_knows() {
+        let line = br#"{"id":7,"x":1,"module":"a\u0062","id":8,"urgent":true,"owner":null,"ask":[2],"timeout":2}"#;
+        let frame = Frame::parse(line).unwrap();
+        assert_eq!(frame.number("id"), Ok(Some(8)));
+        assert_eq!(frame.text("module"), Ok(Some("ab")));
+        assert_eq!((frame.flag("urgent"), frame.number("owner")), (Ok(true), Ok(None)));
+        assert_eq!(frame.seconds("timeout"), Ok(Some(Duration::from_secs(2))));
+        assert!(frame.number("ask").is_err());
+        assert_eq!(frame.0.len(), 6, "{frame:?}");
+    }
+
+    #[test]
+    fn a_frame_that_fits_has_no_more_room_than_the_longest() {
+        let limit = 64 * 1024;
+        for step in [1, 7, 1000, 3000, 4096, 8192, 50_000] {
+            let mut lines = Lines::new(limit);
+            while lines.bytes.len() + step < limit {
+                lines.push(&vec![b' '; step]);
+                assert_eq!(lines.next(), Ok(None));
+                let (room, bytes) = (lines.bytes.capacity(), lines.bytes.len());
+                assert!(room <= limit && room < 2 * bytes.max(8), "{room} for {bytes}");
+            }
+        }
     }
 
     #[test]

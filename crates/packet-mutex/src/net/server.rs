@@ -159,6 +159,8 @@ impl Server {
             let Ok(place) = room.clone().acquire_owned().await else { return };
             while connections.try_join_next().is_some() {}
             let house = self.house.clone();
+            // Among many who come, those who are there have their turn too.
+            tokio::task::yield_now().await;
             match self.listener.accept().await {
                 Ok(Some(Accepted::Tcp(stream))) => {
                     connections.spawn(async move {

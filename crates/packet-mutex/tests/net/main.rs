@@ -1,6 +1,7 @@
 //! The mutex behind a socket, spoken to as `docs/PROTOCOL.md` says, one file per behaviour.
 #![cfg(all(unix, not(pm_loom)))]
 
+mod abuse;
 mod bad_input;
 mod client;
 mod doors;

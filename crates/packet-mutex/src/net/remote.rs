@@ -2,6 +2,10 @@
 //!
 //! One thread reads what the server says, keeps the lease alive, and connects anew when the connection is lost. What it
 //! finds out is left in the state, where threads and tasks wait for it as they do for a mutex in the process.
+//!
+//! A thread that waits reads itself if nobody does, for to be woken by another one takes longer than the server's answer.
+//! So the reading thread leaves the reader to those that ask often: it takes it up when nobody asked for a while, or when
+//! somebody waits who does not read.
 
 use super::events::RemoteEvents;
 use super::frame::{Fields, Object, below, error_of, grant_of, seconds};
@@ -41,6 +45,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How often the reading thread looks at the clock.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the reading thread leaves the reader to threads that ask. Notices come so much later at most.
+const NAP: Duration = Duration::from_millis(1);
 
 /// A mutex behind a socket.
 pub(crate) struct Remote {
@@ -60,6 +66,11 @@ pub(crate) struct Remote {
 struct State {
     /// `None` while the server cannot be reached.
     stream: Option<Stream>,
+    reader: Slot,
+    /// How many connections there were.
+    connection: u64,
+    /// How often a thread waited for the server.
+    waits: u64,
     lease: Option<Lease>,
     next: u64,
     asks: BTreeMap<RequestId, Ask>,
@@ -94,6 +105,16 @@ impl Lease {
     fn over(&self) -> Duration {
         self.heard + self.length.mul_f64(0.95)
     }
+}
+
+/// Where the connection's reader is.
+enum Slot {
+    /// Nobody reads.
+    Here(Reader),
+    /// Somebody does; whether the reading thread is to be woken when it is back.
+    Away { thread_waits: bool },
+    /// There is no connection, or it is over and the reading thread has to see to that.
+    Gone,
 }
 
 #[derive(Clone, Copy)]
@@ -150,6 +171,7 @@ struct Hold {
 
 struct Call {
     reply: Option<Result<Object, Error>>,
+    end: Time,
     waker: Option<Waker>,
 }
 
@@ -163,6 +185,9 @@ impl Remote {
         let welcome = greet(&url, secret.as_deref(), brought.as_ref())?;
         let state = State {
             stream: None,
+            reader: Slot::Gone,
+            connection: 0,
+            waits: 0,
             lease: None,
             next: 1,
             asks: BTreeMap::new(),
@@ -187,10 +212,10 @@ impl Remote {
             thread: OnceLock::new(),
             hands_out_channel: AtomicBool::new(false),
         });
-        let reader = remote.connected(welcome, heard)?;
+        remote.connected(welcome, heard)?;
         let weak = Arc::downgrade(&remote);
         let thread = std::thread::Builder::new().name("packet-mutex-client".into());
-        let thread = thread.spawn(move || keep_connected(&weak, reader));
+        let thread = thread.spawn(move || keep_connected(&weak));
         let thread = thread.map_err(|error| Error::Unavailable(error.to_string()))?;
         let _ = remote.thread.set(thread.thread().clone());
         // Known from here on, even while the server is away.
@@ -199,8 +224,8 @@ impl Remote {
     }
 
     /// Takes up a new connection: asks for all that waits once more (S4: with the time that is left to it).
-    fn connected(&self, welcome: Welcome, heard: Duration) -> Result<Reader, Error> {
-        let Welcome { reader, reply } = welcome;
+    fn connected(&self, welcome: Welcome, heard: Duration) -> Result<(), Error> {
+        let Welcome { mut reader, reply } = welcome;
         let bad = |why: String| Error::Unavailable(format!("{}: {why}", self.url));
         let length = reply.seconds("lease").map_err(bad)?;
         let timeout = reply.seconds("timeout").map_err(bad)?;
@@ -208,6 +233,9 @@ impl Remote {
         let now = self.clock.now();
         self.with(|state| {
             state.stream = Some(stream);
+            state.connection += 1;
+            reader.connection = state.connection;
+            state.reader = Slot::Here(reader);
             state.lease = length.map(|length| Lease { length, heard, sent: None });
             state.timeout = timeout.unwrap_or(Duration::from_secs(30));
             let ids: Vec<RequestId> = state.asks.keys().copied().collect();
@@ -222,7 +250,7 @@ impl Remote {
                 state.send_ask(id, now);
             }
         });
-        Ok(reader)
+        Ok(())
     }
 
     /// The connection is lost, and with it every turn that was had through it; what waits is asked for again.
@@ -232,6 +260,7 @@ impl Remote {
             if let Some(stream) = state.stream.take() {
                 stream.close();
             }
+            state.reader = Slot::Gone;
             state.lease = None;
             state.frames.clear();
             state.holds.values_mut().for_each(|hold| hold.lost = true);
@@ -274,6 +303,12 @@ impl Remote {
                     state.to_wake.extend(ask.waker.take());
                 }
             }
+            for call in state.calls.values_mut() {
+                if call.reply.is_none() && call.end <= now {
+                    call.reply = Some(Err(gone.clone()));
+                    state.to_wake.extend(call.waker.take());
+                }
+            }
             let Some(lease) = &state.lease else { return Some(LOOK) };
             let at = boot::now();
             let (over, due) = (lease.over(), lease.heard + lease.length / 4);
@@ -293,50 +328,161 @@ impl Remote {
 }
 
 /// Reads from the connection and connects anew, until the mutex has no more handles.
-fn keep_connected(remote: &Weak<Remote>, first: Reader) {
-    let mut reader = Some(first);
+fn keep_connected(remote: &Weak<Remote>) {
     let mut pause = BACK_OFF.0;
     loop {
-        if let Some(reader) = reader.take() {
-            read_from(remote, reader);
-            let Some(remote) = remote.upgrade() else { return };
-            remote.disconnected();
-            pause = BACK_OFF.0;
-        }
+        read_from(remote);
         let Some(strong) = remote.upgrade() else { return };
-        let heard = boot::now();
-        let welcome = greet(&strong.url, strong.secret.as_deref(), strong.brought.as_ref());
-        reader = welcome.and_then(|welcome| strong.connected(welcome, heard)).ok();
-        if reader.is_some() {
-            continue;
+        strong.disconnected();
+        loop {
+            let Some(strong) = remote.upgrade() else { return };
+            let heard = boot::now();
+            let welcome = greet(&strong.url, strong.secret.as_deref(), strong.brought.as_ref());
+            if welcome.and_then(|welcome| strong.connected(welcome, heard)).is_ok() {
+                pause = BACK_OFF.0;
+                break;
+            }
+            let _ = strong.look();
+            drop(strong);
+            // Woken early when the mutex is dropped or somebody asks.
+            std::thread::park_timeout(pause);
+            pause = BACK_OFF.1.min(pause * 2);
         }
-        let _ = strong.look();
-        drop(strong);
-        // Woken early when the mutex is dropped or somebody asks.
-        std::thread::park_timeout(pause);
-        pause = BACK_OFF.1.min(pause * 2);
     }
 }
 
-fn read_from(remote: &Weak<Remote>, mut reader: Reader) {
-    let mut next_look = Instant::now();
+/// What the reading thread does next.
+enum Next {
+    Read(Reader),
+    Park(Duration),
+}
+
+/// Reads while nobody else does, until the connection is over.
+fn read_from(remote: &Weak<Remote>) {
+    let (mut next_look, mut pause) = (Instant::now(), LOOK);
+    let mut waits = 0;
     loop {
         let now = Instant::now();
+        let Some(strong) = remote.upgrade() else { return };
         if next_look <= now {
-            let Some(remote) = remote.upgrade() else { return };
-            let Some(pause) = remote.look() else { return };
-            next_look = now + pause;
-            if reader.stream.read_within(Some(pause)).is_err() {
-                return;
+            let Some(longest) = strong.look() else { return };
+            (next_look, pause) = (now + longest, longest);
+        }
+        let next = strong.with(|state| state.next(&mut waits, next_look - now));
+        // Not kept while it waits: the mutex's last handle may be dropped meanwhile.
+        drop(strong);
+        match next {
+            None => return,
+            Some(Next::Park(time)) => std::thread::park_timeout(time),
+            Some(Next::Read(mut reader)) => {
+                let read = reader.read_within(pause).and_then(|()| reader.next());
+                let Some(remote) = remote.upgrade() else { return };
+                match read {
+                    Ok(Some(frame)) => remote.take(&frame),
+                    Ok(None) => {}
+                    Err(_) => return,
+                }
+                let _ = remote.with(|state| state.give_back(reader));
             }
         }
-        match reader.next() {
-            Ok(None) => {}
-            Ok(Some(frame)) => {
-                let Some(remote) = remote.upgrade() else { return };
-                remote.take(&frame);
+    }
+}
+
+impl State {
+    /// What the reading thread does; `waits` is how often threads had waited when it last napped. `None`: the connection is
+    /// over.
+    fn next(&mut self, waits: &mut u64, longest: Duration) -> Option<Next> {
+        let somebody_waits = self.somebody_waits();
+        match &mut self.reader {
+            Slot::Gone => None,
+            Slot::Away { thread_waits } => {
+                *thread_waits = true;
+                Some(Next::Park(longest))
             }
-            Err(_) => return,
+            Slot::Here(_) if *waits != self.waits && !somebody_waits => {
+                *waits = self.waits;
+                Some(Next::Park(longest.min(NAP)))
+            }
+            Slot::Here(_) => self.take_reader().map(Next::Read),
+        }
+    }
+
+    fn take_reader(&mut self) -> Option<Reader> {
+        if !matches!(self.reader, Slot::Here(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.reader, Slot::Away { thread_waits: false }) {
+            Slot::Here(reader) => Some(reader),
+            Slot::Away { .. } | Slot::Gone => None,
+        }
+    }
+
+    /// Whether the reading thread is to be woken.
+    fn give_back(&mut self, reader: Reader) -> bool {
+        // It may be that of a connection that was lost meanwhile.
+        if reader.connection != self.connection {
+            return false;
+        }
+        let Slot::Away { thread_waits } = self.reader else { return false };
+        self.reader = Slot::Here(reader);
+        thread_waits || self.somebody_waits()
+    }
+
+    /// Does anybody wait for the server to say something?
+    fn somebody_waits(&self) -> bool {
+        let open = |ask: &Ask| !matches!(ask.phase, Phase::Done(..) | Phase::Refused(_));
+        self.asks.values().any(open) || self.calls.values().any(|call| call.reply.is_none())
+    }
+}
+
+impl Remote {
+    /// Waits as a thread, until `look`, which gets a waker to leave, finds what it waits for.
+    fn wait<R>(&self, mut look: impl FnMut(&mut State, &Waker) -> Option<R>) -> R {
+        let parker = Parker::new();
+        let waker = parker.waker();
+        let mut reader: Option<Reader> = None;
+        loop {
+            let mut wake_thread = false;
+            let found = self.with(|state| {
+                let found = look(state, &waker);
+                if found.is_some() {
+                    wake_thread = reader.take().is_some_and(|reader| state.give_back(reader));
+                } else if reader.is_none() {
+                    state.waits += 1;
+                    reader = state.take_reader();
+                }
+                found
+            });
+            if wake_thread {
+                self.wake_thread();
+            }
+            if let Some(found) = found {
+                return found;
+            }
+            let Some(reading) = &mut reader else {
+                parker.park();
+                continue;
+            };
+            // It looks now and then, as the reading thread may have found that its time is up.
+            match reading.read_within(LOOK).and_then(|()| reading.next()) {
+                Ok(Some(frame)) => self.take(&frame),
+                Ok(None) => {}
+                Err(_) => {
+                    self.with(|state| {
+                        if reader.take().is_some_and(|reader| reader.connection == state.connection)
+                        {
+                            state.reader = Slot::Gone;
+                        }
+                    });
+                    self.wake_thread();
+                }
+            }
+        }
+    }
+
+    fn wake_thread(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
         }
     }
 }
@@ -480,6 +626,46 @@ impl State {
         }
     }
 
+    /// The answer of a request, if it is there; else leaves the waker. The one that was there before comes back.
+    fn poll(&mut self, id: RequestId, waker: Waker) -> Result<Granted, Option<Waker>> {
+        let Some(ask) = self.asks.get_mut(&id) else { return Ok(Err(Error::Lost)) };
+        if let Phase::Granted(grant, number) = ask.phase {
+            if ask.asking.claim {
+                ask.phase = Phase::Claiming(grant, number);
+                let mut frame = Object::new();
+                frame.insert("request".into(), number.into());
+                let frame = self.send("claim", frame);
+                self.frames.insert(frame, About::Claim(id));
+            } else {
+                ask.phase = Phase::Done(Ok(grant), number);
+            }
+        }
+        let Some(ask) = self.asks.get_mut(&id) else { return Ok(Err(Error::Lost)) };
+        if !matches!(ask.phase, Phase::Done(..) | Phase::Refused(_)) {
+            return Err(ask.waker.replace(waker));
+        }
+        let Some(ask) = self.asks.remove(&id) else { return Ok(Err(Error::Lost)) };
+        let Phase::Done(granted, request) = ask.phase else { return Ok(Err(Error::Lost)) };
+        if let Ok(grant) = &granted {
+            let Asking { owner, claim, .. } = ask.asking;
+            let hold = Hold {
+                request,
+                module: grant.module,
+                owner,
+                claims: claim,
+                is_pass: grant.token.is_none(),
+                should_yield: ask.should_yield,
+                // The connection may have been lost since.
+                lost: self.stream.is_none(),
+            };
+            if !self.is_open(&hold) {
+                return Ok(Err(Error::Lost));
+            }
+            self.holds.insert(id, hold);
+        }
+        Ok(granted)
+    }
+
     fn is_lease_over(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.over() <= boot::now())
     }
@@ -554,64 +740,26 @@ impl Remote {
             Ok((id, None, state.stream.is_some()))
         });
         let (id, answer, connected) = connected?;
-        if !connected && let Some(thread) = self.thread.get() {
-            thread.unpark();
+        if !connected {
+            self.wake_thread();
         }
         Ok((id, answer))
     }
 
     pub(crate) fn poll(&self, id: RequestId, waker: &Waker) -> Option<Granted> {
-        let mut _old = None;
         let waker = waker.clone();
-        self.with(|state| {
-            let Some(ask) = state.asks.get_mut(&id) else { return Some(Err(Error::Lost)) };
-            if let Phase::Granted(grant, number) = ask.phase {
-                if ask.asking.claim {
-                    ask.phase = Phase::Claiming(grant, number);
-                    let mut frame = Object::new();
-                    frame.insert("request".into(), number.into());
-                    let frame = state.send("claim", frame);
-                    state.frames.insert(frame, About::Claim(id));
-                } else {
-                    ask.phase = Phase::Done(Ok(grant), number);
-                }
-            }
-            let ask = state.asks.get_mut(&id)?;
-            if !matches!(ask.phase, Phase::Done(..) | Phase::Refused(_)) {
-                _old = ask.waker.replace(waker);
-                return None;
-            }
-            let ask = state.asks.remove(&id)?;
-            let Phase::Done(granted, request) = ask.phase else { return Some(Err(Error::Lost)) };
-            if let Ok(grant) = &granted {
-                let Asking { owner, claim, .. } = ask.asking;
-                let hold = Hold {
-                    request,
-                    module: grant.module,
-                    owner,
-                    claims: claim,
-                    is_pass: grant.token.is_none(),
-                    should_yield: ask.should_yield,
-                    // The connection may have been lost since.
-                    lost: state.stream.is_none(),
-                };
-                if !state.is_open(&hold) {
-                    return Some(Err(Error::Lost));
-                }
-                state.holds.insert(id, hold);
-            }
-            Some(granted)
-        })
+        let (polled, is_unread) = self.with(|state| {
+            let polled = state.poll(id, waker);
+            (polled, matches!(state.reader, Slot::Here(_)))
+        });
+        if polled.is_err() && is_unread {
+            self.wake_thread();
+        }
+        polled.ok()
     }
 
     pub(crate) fn wait_for(&self, id: RequestId) -> Granted {
-        let parker = Parker::new();
-        loop {
-            if let Some(granted) = self.poll(id, &parker.waker()) {
-                return granted;
-            }
-            parker.park();
-        }
+        self.wait(|state, waker| state.poll(id, waker.clone()).ok())
     }
 
     pub(crate) fn forget(&self, id: RequestId) {
@@ -718,31 +866,24 @@ impl Remote {
             state.asks.insert(id, Ask::new(module, asking, frame, deadline));
             Ok::<_, Error>(id)
         })?;
-        let parker = Parker::new();
-        loop {
-            let begun = self.with(|state| {
-                let Some(ask) = state.asks.get_mut(&id) else { return Some(Err(Error::Lost)) };
-                match &ask.phase {
-                    Phase::Unheard if state.stream.is_some() => {
-                        ask.waker = Some(parker.waker());
-                        None
-                    }
-                    Phase::Refused(why) => {
-                        let why = why.clone();
-                        state.asks.remove(&id);
-                        Some(Err(why))
-                    }
-                    _ => {
-                        state.holds.remove(&hold);
-                        Some(Ok((id, None)))
-                    }
+        self.wait(|state, waker| {
+            let Some(ask) = state.asks.get_mut(&id) else { return Some(Err(Error::Lost)) };
+            match &ask.phase {
+                Phase::Unheard if state.stream.is_some() => {
+                    ask.waker = Some(waker.clone());
+                    None
                 }
-            });
-            if let Some(begun) = begun {
-                return begun;
+                Phase::Refused(why) => {
+                    let why = why.clone();
+                    state.asks.remove(&id);
+                    Some(Err(why))
+                }
+                _ => {
+                    state.holds.remove(&hold);
+                    Some(Ok((id, None)))
+                }
             }
-            parker.park();
-        }
+        })
     }
 
     pub(crate) fn holds(&self, hold: RequestId) -> bool {
@@ -858,35 +999,23 @@ fn release(request: u64, owner: Option<Owner>, how: Leave) -> Object {
 impl Remote {
     /// Asks the server for something and waits for its reply, as a thread.
     fn call(&self, op: &str, frame: Object) -> Result<Object, Error> {
-        let parker = Parker::new();
         let end = self.clock.now() + CALL_WITHIN;
         let id = self.with(|state| {
             if state.stream.is_none() {
                 return Err(self.gone());
             }
             let id = state.send(op, frame);
-            state.calls.insert(id, Call { reply: None, waker: Some(parker.waker()) });
+            state.calls.insert(id, Call { reply: None, end, waker: None });
             Ok(id)
         })?;
-        let alarm = self.clock.wake_at(end, parker.waker());
-        let reply = loop {
-            let now = self.clock.now();
-            let reply = self.with(|state| {
-                let call = state.calls.get_mut(&id)?;
-                if call.reply.is_none() && now < end {
-                    call.waker = Some(parker.waker());
-                    return None;
-                }
-                let call = state.calls.remove(&id)?;
-                Some(call.reply.unwrap_or_else(|| Err(self.gone())))
-            });
-            if let Some(reply) = reply {
-                break reply;
+        self.wait(|state, waker| {
+            let Some(call) = state.calls.get_mut(&id) else { return Some(Err(self.gone())) };
+            if call.reply.is_none() {
+                call.waker = Some(waker.clone());
+                return None;
             }
-            parker.park();
-        };
-        self.clock.cancel(alarm);
-        reply
+            state.calls.remove(&id).and_then(|call| call.reply)
+        })
     }
 
     fn steer(&self, op: &str, frame: Value) -> Result<(), Error> {
@@ -994,9 +1123,7 @@ impl Drop for Remote {
         if let Some(stream) = state.stream.take() {
             stream.close();
         }
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.wake_thread();
     }
 }
 

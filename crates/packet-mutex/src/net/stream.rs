@@ -110,9 +110,21 @@ fn connect_tcp(host: &str) -> io::Result<TcpStream> {
 pub(super) struct Reader {
     pub(super) stream: Stream,
     lines: Lines,
+    /// Which connection of its client it is.
+    pub(super) connection: u64,
+    /// How long a read waits at most.
+    within: Duration,
 }
 
 impl Reader {
+    /// How long a read waits at most from now on.
+    pub(super) fn read_within(&mut self, time: Duration) -> io::Result<()> {
+        if std::mem::replace(&mut self.within, time) != time {
+            self.stream.read_within(Some(time))?;
+        }
+        Ok(())
+    }
+
     /// The next frame; `None`: none came in time.
     pub(super) fn next(&mut self) -> io::Result<Option<Object>> {
         loop {
@@ -167,7 +179,8 @@ pub(super) fn greet(
     hello.insert("secret".into(), json!(secret));
     hello.insert("roster".into(), roster.map_or(Value::Null, |roster| to_toml(roster).into()));
     stream.write(&hello).map_err(unavailable)?;
-    let mut reader = Reader { stream, lines: Lines::new(REPLY_MAX) };
+    let mut reader =
+        Reader { stream, lines: Lines::new(REPLY_MAX), connection: 0, within: CONNECT_WITHIN };
     let reply = reader.next().map_err(unavailable)?;
     let reply = reply.ok_or_else(|| unavailable(io::ErrorKind::TimedOut.into()))?;
     if reply.contains_key("error") {

@@ -186,17 +186,11 @@ impl<'a> Run<'a> {
                 self.settle(&mut subject)?;
                 self.others_end()?;
             }
-            Fault::HalfClose => {
-                subject.tell("half-close")?;
-                self.settle(&mut subject)?;
+            Fault::HalfClose | Fault::Reset => {
+                subject.tell(fault.name())?;
                 self.until_forgotten()?;
                 self.others_end()?;
-            }
-            Fault::Reset => {
-                subject.tell("reset")?;
                 self.settle(&mut subject)?;
-                self.until_forgotten()?;
-                self.others_end()?;
             }
             Fault::ServerKill => {
                 self.server.kill();
@@ -264,17 +258,20 @@ impl<'a> Run<'a> {
     /// The others play on as far as a stopped subject lets them.
     fn others_while_stopped(&mut self) -> Result<(), String> {
         let has = self.cell.step.has();
-        if self.cell.transport == Transport::Tcp || has == Has::Nothing {
-            return self.others_end();
-        }
-        // With jitter nobody knows who holds.
-        if has == Has::Waits {
+        if self.cell.transport == Transport::Unix && self.dice.is_some() {
+            // Nobody knows who holds: it may be the subject.
             self.first.turn()?;
-            if self.dice.is_none() {
-                self.first.client.settle()?;
-            }
+            return self.last.turn();
         }
-        Ok(())
+        match has {
+            _ if self.cell.transport == Transport::Tcp => self.others_end(),
+            Has::Nothing => self.others_end(),
+            Has::Waits => {
+                self.first.turn()?;
+                self.first.client.settle()
+            }
+            Has::Holds => Ok(()),
+        }
     }
 
     /// The others come to the end of a turn.

@@ -129,12 +129,15 @@ impl Run<'_> {
 
     /// Its holder may have read late that it was granted.
     fn was_read_late(&self, turn: &Turn<'_>) -> bool {
-        // A client that is nothing but a socket may read what a server said that is gone.
-        let from_the_dead = self.cell.fault == Fault::ServerKill
-            && self.cell.kind == Kind::Raw
-            && turn.who == SUBJECT
-            && turn.asked < self.restarts;
-        self.was_stopped(turn) || from_the_dead
+        let Cell { fault, transport, kind, .. } = self.cell;
+        // A client that is nothing but a socket counts no lease, and may read what a server said that is gone.
+        let counts_nothing = kind == Kind::Raw && turn.who == SUBJECT;
+        let since = match (fault, transport) {
+            (Fault::ServerKill, _) => self.restarts,
+            (Fault::ServerStop, Transport::Tcp) => self.continues,
+            _ => 0,
+        };
+        self.was_stopped(turn) || counts_nothing && turn.asked < since
     }
 
     /// Its holder may act on without knowing that it is over: S8's limit.
@@ -143,7 +146,8 @@ impl Run<'_> {
             Fault::Stop => self.cell.transport == Transport::Tcp && self.was_stopped(turn),
             Fault::ServerKill => turn.granted < self.restarts || self.was_read_late(turn),
             Fault::ServerStop => {
-                self.cell.transport == Transport::Tcp && turn.granted < self.continues
+                let over_tcp = self.cell.transport == Transport::Tcp;
+                over_tcp && (turn.granted < self.continues || self.was_read_late(turn))
             }
             _ => false,
         }
@@ -189,7 +193,7 @@ impl Run<'_> {
         }
         match (self.cell.fault, self.cell.transport) {
             (Fault::ServerKill, _) if turn.granted < self.restarts => Some((self.restarts, true)),
-            (Fault::ServerStop, Transport::Tcp) if turn.granted < self.continues => {
+            (Fault::ServerStop, Transport::Tcp) if self.may_be_late(turn) => {
                 Some((turn.asked.max(turn.renewed) + nanos(LEASE), true))
             }
             _ if turn.who != SUBJECT => None,

@@ -20,7 +20,7 @@ const ONLY_TWO_RUNS: &str = "<style>
 /// The lanes are full by then, for they show a minute.
 const FULL: Duration = Duration::from_secs(58);
 /// A moment that is worth a picture comes within.
-const WORTHY: Duration = Duration::from_secs(20);
+const WORTHY: Duration = Duration::from_secs(30);
 
 /// Those of `practice`, of `page`, or of both.
 pub(crate) fn make(of: &[&str]) -> Result<(), String> {

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A module's name, how long it rests, and how long its turns take; in milliseconds.
 const MODULES: [(&str, u64, u64); 6] = [
-    ("runemaker", 12_000, 1_600),
-    ("trainer", 14_000, 900),
-    ("fisher", 5_000, 1_200),
-    ("auto_loot", 6_000, 700),
-    ("stacker", 8_000, 500),
-    ("eater", 9_000, 400),
+    ("runemaker", 10_000, 1_600),
+    ("trainer", 12_000, 900),
+    ("fisher", 4_000, 1_200),
+    ("auto_loot", 5_000, 700),
+    ("stacker", 6_000, 600),
+    ("eater", 8_000, 500),
 ];
-const LASTS: Duration = Duration::from_secs(90);
+const LASTS: Duration = Duration::from_secs(120);
 
 fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1);
@@ -51,7 +51,7 @@ fn play(mutex: &PacketMutex, (name, rests, works): (&str, u64, u64), seed: u64, 
     };
     std::thread::sleep(about(rests) / 4);
     while Instant::now() < end {
-        match mutex.request(name).timeout(Duration::from_secs(12)).acquire() {
+        match mutex.request(name).timeout(Duration::from_secs(15)).acquire() {
             Ok(turn) => {
                 std::thread::sleep(about(works));
                 drop(turn);

@@ -26,11 +26,13 @@
 
 mod front_page;
 mod metrics;
+mod pulse;
 mod routes;
 mod serve;
 mod steer;
 mod stream;
 
+use crate::pulse::Pulse;
 use packet_mutex::{Error, PacketMutex, Status};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -134,7 +136,7 @@ impl Drop for Page {
 
 /// What all connections share.
 struct House {
-    shown: Vec<Shown>,
+    shown: Vec<Arc<Shown>>,
     secret: Option<String>,
     loopback: bool,
     /// Sets this run of the server apart from those before it, so that nobody goes on with numbers of another.
@@ -146,6 +148,7 @@ struct House {
 struct Shown {
     mutex: PacketMutex,
     newest: Mutex<Option<Snapshot>>,
+    pulse: Pulse,
 }
 
 /// A snapshot, also as JSON.
@@ -164,8 +167,9 @@ impl House {
         secret: Option<String>,
         loopback: bool,
     ) -> Result<House, String> {
-        let shown = |mutex| Shown { mutex, newest: Mutex::new(None) };
-        let shown: Vec<Shown> = mutexes.into_iter().map(shown).collect();
+        let shown =
+            |mutex| Arc::new(Shown { mutex, newest: Mutex::default(), pulse: Pulse::new() });
+        let shown: Vec<Arc<Shown>> = mutexes.into_iter().map(shown).collect();
         if shown.is_empty() {
             return Err("there is no mutex to show".into());
         }
@@ -187,7 +191,7 @@ impl House {
     }
 
     /// The mutex of this name, or the first.
-    fn shown(&self, name: Option<&str>) -> Option<&Shown> {
+    fn shown(&self, name: Option<&str>) -> Option<&Arc<Shown>> {
         match name {
             None => self.shown.first(),
             Some(name) => self.shown.iter().find(|shown| &**shown.mutex.name() == name),

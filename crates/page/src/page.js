@@ -8,7 +8,7 @@
   const LAG = 0.15;
   // The server gives a sign of life every four seconds.
   const SILENCE = 10;
-  const WAITS = 40, MINUTE = 60;
+  const WAITS = 40, MINUTE = 60, MOST_ROWS = 40;
 
   const chosen = new URLSearchParams(location.search).get("mutex");
   function path(name, more = {}) {
@@ -123,11 +123,11 @@
 
   const rows = new Map();   // by request
   function showQueue() {
-    const list = $("queue"), here = new Set(status.waiters.map((w) => w.request));
+    const list = $("queue"), shown = status.waiters.slice(0, MOST_ROWS), here = new Set(shown.map((w) => w.request));
     for (const [request, row] of rows) {
       if (!here.has(request)) { row.item.remove(); rows.delete(request); }
     }
-    status.waiters.forEach((waiter, n) => {
+    shown.forEach((waiter, n) => {
       let row = rows.get(waiter.request);
       if (!row) rows.set(waiter.request, row = queueRow(waiter));
       if (list.children[n] !== row.item) list.insertBefore(row.item, list.children[n] ?? null);
@@ -140,7 +140,8 @@
       set(row.why, why);
       row.why.title = why;
     });
-    set($("queue-count"), status.waiters.length ? String(status.waiters.length) : "");
+    const all = status.waiters.length;
+    set($("queue-count"), all > MOST_ROWS ? `${whole(all)}, the first ${MOST_ROWS} of them:` : all ? String(all) : "");
     $("queue-empty").hidden = status.waiters.length > 0;
     list.tabIndex = status.waiters.length ? 0 : -1;
   }
@@ -182,6 +183,16 @@
 
   // ---- figures ----
 
+  // How many turns there were by when: the lanes do not know those of events that were missed.
+  let counted = [];
+  function rateBesidesLanes(turns) {
+    const t = here(), newest = counted.at(-1);
+    if (newest && turns < newest.turns) counted = [];
+    if (!newest || t - newest.t >= 1) counted.push({ t, turns });
+    while (counted.length && t - counted[0].t > MINUTE) counted.shift();
+    const first = counted[0];
+    return first && t - first.t > 5 ? ((turns - first.turns) * MINUTE) / (t - first.t) : NaN;
+  }
   function showFigures() {
     const modules = Object.values(status.modules), sum = (of) => modules.reduce((all, module) => all + of(module), 0);
     const run = timeline.runs[0], from = Math.max(run.from, run.end - MINUTE), span = run.end - from;
@@ -192,10 +203,11 @@
       held += to - Math.max(from, thing.from);
       if (thing.from >= from) turns += 1;
     }
-    const timeouts = sum((module) => module.timeouts);
-    set($("figure-turns"), whole(sum((module) => module.turns)));
-    set($("figure-rate"), span > 5 ? whole(Math.round((turns * MINUTE) / span)) : "–");
-    set($("figure-held"), span > 5 ? `${Math.round(Math.min(1, held / span) * 100)} %` : "–");
+    const timeouts = sum((module) => module.timeouts), all = sum((module) => module.turns);
+    const besides = rateBesidesLanes(all), rate = missed > 0 || !(span > 5) ? besides : (turns * MINUTE) / span;
+    set($("figure-turns"), whole(all));
+    set($("figure-rate"), Number.isFinite(rate) ? whole(Math.round(rate)) : "–");
+    set($("figure-held"), span > 5 && missed === 0 ? `${Math.round(Math.min(1, held / span) * 100)} %` : "–");
     set($("figure-longest"), short(Math.max(0, ...modules.map((module) => module.wait.max))));
     set($("figure-timeouts"), whole(timeouts));
     $("figure-timeouts").classList.toggle("ill", timeouts > 0);
@@ -460,9 +472,9 @@
   function show() {
     showHolder();
     showQueue();
-    showFigures();
-    showModules();
     tick();
+    // What one reads at leisure need not change more often than one can read.
+    show.timer ??= setTimeout(() => { show.timer = null; showFigures(); showModules(); }, 200);
   }
   setInterval(() => { if (source && here() - heard > SILENCE) lost(); }, 2000);
   // A tab that nobody sees need not listen; a browser has few connections for one server.

@@ -111,7 +111,7 @@ async fn figures(State(house): Shared) -> Response {
 }
 
 #[allow(clippy::result_large_err, reason = "it is at once the answer")]
-pub(crate) fn find<'h>(house: &'h House, name: Option<&str>) -> Result<&'h Shown, Response> {
+pub(crate) fn find<'h>(house: &'h House, name: Option<&str>) -> Result<&'h Arc<Shown>, Response> {
     house.shown(name).ok_or_else(|| {
         let names: Vec<&str> = house.shown.iter().map(|shown| &**shown.mutex.name()).collect();
         let why = format!("there is no such mutex here; there is: {}", names.join(", "));

@@ -4,6 +4,7 @@
 //! the number of the last event in it: whoever comes again with it goes on after that event, or starts afresh if the
 //! server did.
 
+use crate::pulse::{PACE, Pulse};
 use crate::routes::find;
 use crate::{House, front_page};
 use axum::response::sse::{Event, Sse};
@@ -14,27 +15,32 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-/// Events are sent at most so often, those of a busy moment together.
-const PACE: Duration = Duration::from_millis(50);
 /// How often a snapshot is sent while somebody holds or waits.
 const LOOK: Duration = Duration::from_millis(250);
 /// Something is sent at least so often, so that both ends know of each other.
 const SIGN: Duration = Duration::from_secs(4);
 /// The most events in one message.
 const LIST_MAX: usize = 256;
+/// How many events, and how many bytes of snapshots, a page is sent in a second at most: it has to draw them, too. What a
+/// very busy mutex does beyond that is counted as missed.
+const EVENTS_A_SECOND: f64 = 5_000.0;
+const BYTES_A_SECOND: f64 = 500_000.0;
 
 struct Stream {
     house: Arc<House>,
     name: Option<String>,
     events: Events,
+    /// Changes when there are new ones.
+    pulse: watch::Receiver<()>,
     /// Events up to this number are known at the other end.
     seen: u64,
     /// To be sent before anything else.
     queued: VecDeque<Event>,
-    not_before: Instant,
+    events_not_before: Instant,
+    snapshot_not_before: Instant,
     look: Interval,
     last_sign: Instant,
     /// Has the last snapshot shown a mutex in which time alone changes something?
@@ -58,11 +64,16 @@ pub(crate) fn open(
     let hello = front_page::facts(&house, shown, seen.is_some()).to_string();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = Pulse::listen(shown);
+    // For what is there already.
+    pulse.mark_changed();
     let stream = Stream {
+        pulse,
         events: shown.mutex.events_so_far(),
         seen: seen.unwrap_or(0),
         queued: VecDeque::from([Event::default().event("hello").data(hello)]),
-        not_before: Instant::now(),
+        events_not_before: Instant::now(),
+        snapshot_not_before: Instant::now(),
         look,
         last_sign: Instant::now(),
         moving: true,
@@ -83,15 +94,19 @@ impl Stream {
             if let Some(message) = self.queued.pop_front() {
                 return Some(message);
             }
-            let (events, not_before) = (&mut self.events, self.not_before);
+            let (pulse, not_before) = (&mut self.pulse, self.events_not_before);
             let come = async {
                 sleep_until(not_before).await;
-                events.wait_async().await
+                pulse.changed().await
             };
             tokio::select! {
-                entries = come => {
-                    self.not_before = Instant::now() + PACE;
+                changed = come => {
+                    changed.ok()?;
+                    let entries = self.events.take();
+                    let rest = Duration::from_secs_f64(entries.len() as f64 / EVENTS_A_SECOND);
+                    self.events_not_before = Instant::now() + rest.max(PACE);
                     self.tell(&entries);
+                    self.moving = true;
                     self.snapshot(LOOK)?;
                 }
                 _ = self.look.tick() => {
@@ -132,7 +147,11 @@ impl Stream {
         }
     }
 
+    /// Queues a snapshot, unless it is too soon after the last. `None`: the mutex is gone.
     fn snapshot(&mut self, longest: Duration) -> Option<()> {
+        if Instant::now() < self.snapshot_not_before {
+            return Some(());
+        }
         let snapshot = self.house.shown(self.name.as_deref())?.snapshot(self.seen, longest);
         let status = &snapshot.status;
         // A delay that nobody waits for is not told: the page cannot know when it ends, and need not.
@@ -140,6 +159,8 @@ impl Stream {
             || !status.waiters.is_empty()
             || status.paused.iter().any(|pause| pause.left.is_some());
         self.last_sign = Instant::now();
+        let rest = Duration::from_secs_f64(snapshot.json.len() as f64 / BYTES_A_SECOND);
+        self.snapshot_not_before = self.last_sign + rest;
         self.queued.push_back(Event::default().event("status").data(&*snapshot.json));
         Some(())
     }

@@ -16,6 +16,7 @@ const GLYPHS = {
   conflict: ["M2-7-5 1H-.5L-2 7 5-1.5H.5z", "conflict"],
   short_gap: ["M-7-4.5-.8 0-7 4.5zM7-4.5.8 0 7 4.5z", "gap too short"],
   yielded: ["M-6 0 0-5V-2H5V2H0V5z", "yielded"],
+  dropped: ["M-5.5 5.5-1.5-5.5H.5L-3.5 5.5zM-.5 5.5 3.5-5.5H5.5L1.5 5.5z", "events missed"],
   steering: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "steering (pause, mode, …)"],
 };
 const GLYPH_OF = { refused: "gave_up", cancelled: "gave_up", withdrawn: "gave_up", closed: "gave_up",

@@ -128,6 +128,40 @@ fn a_live_page_takes_more_events() {
 
 #[test]
 #[ignore = "needs Chromium"]
+fn a_live_page_forgets_and_starts_again() {
+    let report = Report { runs: vec![Run::new("live")], ..Report::default() };
+    let got = open(
+        "forgets",
+        &report,
+        "const turn = (n, t) => {
+           timeline.push({ t, event: 'granted', module: 'a', request: n, token: String(n), waited: 0 });
+           timeline.push({ t: t + 0.5, event: 'released', module: 'a', request: n, token: String(n), held: 0.5, depth: 0 });
+         };
+         timeline.push({ t: 0, event: 'requested', module: 'b', request: 1e6 });
+         for (let n = 0; n < 40000; n += 1) turn(n, n);
+         const run = timeline.runs[0];
+         out.bounded = run.things.length <= 30000 && run.dropped > 10000;
+         out.from = run.from > 10000;
+         out.open = run.things.filter((thing) => thing.open).length;
+         out.following = timeline.following;
+         timeline.zoom(0, 1);
+         out.elsewhere = timeline.following;
+         timeline.forget();
+         turn(7e6, 50000);
+         out.forgotten = run.things.filter((thing) => thing.open).length;
+         timeline.restart([{ module: 'c', group: 'c', priority: 1 }]);
+         turn(1, 3);
+         out.again = [timeline.runs[0].things.length, timeline.runs[0].end, timeline.following];
+         timeline.wall(86400 * 365 + 3600);
+         out.lanes = [...document.querySelectorAll('.names span')].map((name) => name.textContent).join();",
+    );
+    let expect = json!({"bounded": true, "from": true, "open": 1, "following": true, "elsewhere": false, "forgotten": 0,
+        "again": [2, 0.5, true], "lanes": "c,a"});
+    assert_eq!(got, expect);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
 fn hostile_and_odd_input_draws() {
     let evil = "</script><img src=x onerror=\"document.body.remove()\">\u{2028}";
     let mut run = Run::new(evil);

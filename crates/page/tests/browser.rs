@@ -204,6 +204,8 @@ fn after_a_cut_nothing_is_missing_and_nothing_twice() {
     let mut browser = browser("cut");
     browser.open(&format!("http://{}/", wire.address)).unwrap();
     is(&mut browser, "document.getElementById('link')?.dataset.state === 'live'");
+    // It goes on with what it has.
+    browser.eval("window.before = timeline.runs[0]; 0").unwrap();
     let mut last = mutex.acquire("fisher").unwrap();
     for turns in 2..6 {
         wire.cut();
@@ -212,6 +214,7 @@ fn after_a_cut_nothing_is_missing_and_nothing_twice() {
         shows(&mut browser, "figure-turns", &turns.to_string());
         is(&mut browser, &format!("timeline.runs[0].count('hold') === {turns}"));
         is(&mut browser, "timeline.runs[0].things.filter((t) => t.open).length === 1");
+        is(&mut browser, "timeline.runs[0] === before");
     }
     assert!(only_lost_connections(&mut browser));
 }

@@ -4,7 +4,7 @@ use page::Page;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,7 +107,9 @@ impl Stream {
 
     /// The next message of this name.
     pub(crate) fn until(&mut self, name: &str) -> Message {
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "no `{name}` comes");
             let message = self.next().expect("the stream goes on");
             if message.name == name {
                 return message;

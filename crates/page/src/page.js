@@ -439,8 +439,9 @@
   }
   function hello(told) {
     facts = told;
-    if (boot !== null && !told.resumed) {
+    if (boot !== null && (told.boot !== boot || (lastId !== null && !told.resumed))) {
       // Another run of the server, with other numbers and another clock.
+      lastId = null;
       waits.clear();
       missed = 0;
       offset = null;

@@ -103,7 +103,8 @@ fn a_slow_reader_is_dropped() {
     std::thread::scope(|scope| {
         let turns = scope.spawn(|| {
             let mut turns = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
+            let end = Instant::now() + 2 * PATIENCE;
+            while !stop.load(Ordering::Relaxed) && Instant::now() < end {
                 turn(&mutex, "fisher");
                 turns += 1;
             }

@@ -28,8 +28,8 @@ const TASKS: [(&str, &str); 10] = [
         "clients and servers killed, stopped and cut off at random, judged from their logs",
     ),
     (
-        "pictures [practice|page]",
-        "plays, and makes the pictures of the timeline and of the page in docs/images",
+        "pictures [practice|page|watch]",
+        "plays, and makes the pictures of the timeline, the page and the terminal in docs/images",
     ),
     (
         "practice-seeds [N] [SECONDS]",

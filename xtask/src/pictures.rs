@@ -1,14 +1,17 @@
-//! The pictures of the documents, as Chromium shows what they are of: a practice's timeline, and the page of a running mutex.
+//! The pictures of the documents, as Chromium shows what they are of: a practice's timeline, and a running mutex on its page
+//! and in a terminal.
 
-use crate::command::{cargo, command, root, run};
+use crate::command::{cargo, command, output, root, run};
 use crate::practice::packet_mutex;
 use crate::tools;
+use anstyle_svg::{Term, VGA, WIN10_CONSOLE};
 use chromium::Browser;
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Leaves the legend, the run without the mutex, and the one with a turn around each cycle.
 const ONLY_TWO_RUNS: &str = "<style>
@@ -22,15 +25,16 @@ const FULL: Duration = Duration::from_secs(58);
 /// A moment that is worth a picture comes within.
 const WORTHY: Duration = Duration::from_secs(30);
 
-/// Those of `practice`, of `page`, or of both.
+/// Those of `practice`, of `page`, of `watch`, or of all.
 pub(crate) fn make(of: &[&str]) -> Result<(), String> {
     let chromium = tools::chromium().ok_or("Chromium is missing and cannot be installed here")?;
-    match of {
-        ["practice"] => practice(&chromium),
-        ["page"] => page(&chromium),
-        [] => practice(&chromium).and_then(|()| page(&chromium)),
-        _ => Err("pictures are of `practice` or `page`".into()),
+    type Make = fn(&str) -> Result<(), String>;
+    let all: [(&str, Make); 3] = [("practice", practice), ("page", page), ("watch", watch)];
+    if of.iter().any(|of| all.iter().all(|(name, _)| of != name)) {
+        return Err("pictures are of `practice`, `page` or `watch`".into());
     }
+    let mut wanted = all.iter().filter(|(name, _)| of.is_empty() || of.contains(name));
+    wanted.try_for_each(|(_, make)| make(&chromium))
 }
 
 fn practice(chromium: &str) -> Result<(), String> {
@@ -54,30 +58,10 @@ fn practice(chromium: &str) -> Result<(), String> {
 
 /// A server as one starts it, six modules that connect to it, and the page in a browser.
 fn page(chromium: &str) -> Result<(), String> {
-    let place = std::env::temp_dir().join(format!("packet-mutex-page-{}", std::process::id()));
-    let pictures = pictures_of_page(chromium, &place);
-    let _ = fs::remove_dir_all(&place);
-    pictures
-}
-
-fn pictures_of_page(chromium: &str, place: &Path) -> Result<(), String> {
-    run(&mut cargo(&["build", "--package", "page", "--example", "demo"]))?;
-    let url = format!("unix:{}/run/socket", place.display());
-    let mut serve = packet_mutex(&["serve", &url, "--http", "127.0.0.1:0", "--state"]);
-    serve.arg(place.join("state")).env_remove("PACKET_MUTEX_SECRET");
-    let mut server = Ended::spawn(serve.stderr(Stdio::piped()))?;
-    let told = server.0.stderr.take().map(|told| BufReader::new(told).lines());
-    let mut told = told.into_iter().flatten().map_while(Result::ok);
-    let at = told.find_map(|line| {
-        let at = line.strip_prefix("the page is at ")?;
-        at.split(' ').next().map(String::from)
-    });
-    let at = at.ok_or("the server does not tell where its page is")?;
-    let mut demo = cargo(&["run", "--package", "page", "--example", "demo", "--", &url]);
-    let _demo = Ended::spawn(&mut demo)?;
-
-    let mut browser = Browser::start(chromium, &place.join("profile"))?;
-    browser.open(&at)?;
+    let place = Place::new("page")?;
+    let (demo, _url) = Demo::start(&place)?;
+    let mut browser = Browser::start(chromium, &place.0.join("profile"))?;
+    browser.open(&demo.page)?;
     std::thread::sleep(FULL);
     for (name, width, height, phone, colours) in [
         ("light", 1240, 1120, false, "light"),
@@ -100,6 +84,117 @@ fn pictures_of_page(chromium: &str, place: &Path) -> Result<(), String> {
         fs::write(&picture, browser.picture(false)?).map_err(|why| why.to_string())?;
     }
     Ok(())
+}
+
+/// The same in a terminal, which tmux is, in two of the colours that terminals have.
+fn watch(chromium: &str) -> Result<(), String> {
+    if !tools::has_tmux() {
+        return Err("tmux is missing and cannot be installed here".into());
+    }
+    let place = Place::new("watch")?;
+    let (_demo, url) = Demo::start(&place)?;
+    let terminal = Terminal(place.0.join("tmux"));
+    let watch = packet_mutex(&["watch", "--url", &url]);
+    let words = std::iter::once(watch.get_program()).chain(watch.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let words = words.iter().map(|word| &**word);
+    let size = ["-f", "/dev/null", "-u", "new-session", "-d", "-x", "100", "-y", "30"];
+    let root = root().display().to_string();
+    let begin: Vec<&str> = size.into_iter().chain(["-c", &root]).chain(words).collect();
+    terminal.ask(&begin)?;
+    // The lanes show half a minute.
+    std::thread::sleep(FULL / 2);
+    let end = Instant::now() + WORTHY;
+    let shown = loop {
+        let shown = terminal.ask(&["capture-pane", "-p", "-e"])?;
+        let plain = terminal.ask(&["capture-pane", "-p"])?;
+        let waits = plain.lines().filter(|line| line.starts_with(" ○")).count();
+        if plain.contains(" holds for ") && waits >= 2 {
+            break shown;
+        }
+        if Instant::now() > end {
+            return Err(format!("no moment that is worth a picture:\n{plain}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let mut browser = Browser::start(chromium, &place.0.join("profile"))?;
+    let dark = (WIN10_CONSOLE, (222, 222, 222), (24, 26, 31));
+    let light = (VGA, (36, 41, 47), (255, 255, 255));
+    for (name, (palette, ink, paper)) in [("dark", dark), ("light", light)] {
+        let colour = |rgb| anstyle::RgbColor::from(rgb).into();
+        let term = Term::new().palette(palette).fg_color(colour(ink)).bg_color(colour(paper));
+        let drawing = place.0.join("watch.svg");
+        fs::write(&drawing, term.render_svg(shown.trim_end())).map_err(|why| why.to_string())?;
+        browser.open(&format!("file://{}", drawing.display()))?;
+        let side = |name| format!("document.documentElement.{name}.baseVal.value");
+        let [width, height] = [side("width"), side("height")].map(|side| browser.eval(&side));
+        let pixels = |side: Value| side.as_f64().map_or(0, |side| side.ceil() as u32);
+        browser.resize(pixels(width?), pixels(height?), false)?;
+        let picture = self::root().join(format!("docs/images/watch-{name}.png"));
+        fs::write(&picture, browser.picture(false)?).map_err(|why| why.to_string())?;
+    }
+    Ok(())
+}
+
+/// A directory for what a picture needs.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(of: &str) -> Result<Place, String> {
+        let name = format!("packet-mutex-{of}-{}", std::process::id());
+        let place = std::env::temp_dir().join(name);
+        fs::create_dir_all(&place).map_err(|why| why.to_string())?;
+        Ok(Place(place))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server with its page, and six modules at work.
+struct Demo {
+    page: String,
+    _modules: Ended,
+    _server: Ended,
+}
+
+impl Demo {
+    /// Starts them, and returns the mutex's URL too.
+    fn start(place: &Place) -> Result<(Demo, String), String> {
+        run(&mut cargo(&["build", "--package", "page", "--example", "demo"]))?;
+        let url = format!("unix:{}/run/socket", place.0.display());
+        let mut serve = packet_mutex(&["serve", &url, "--http", "127.0.0.1:0", "--state"]);
+        serve.arg(place.0.join("state")).env_remove("PACKET_MUTEX_SECRET");
+        let mut server = Ended::spawn(serve.stderr(Stdio::piped()))?;
+        let told = server.0.stderr.take().map(|told| BufReader::new(told).lines());
+        let mut told = told.into_iter().flatten().map_while(Result::ok);
+        let page = told.find_map(|line| {
+            let page = line.strip_prefix("the page is at ")?;
+            page.split(' ').next().map(String::from)
+        });
+        let page = page.ok_or("the server does not tell where its page is")?;
+        let mut modules = cargo(&["run", "--package", "page", "--example", "demo", "--", &url]);
+        let modules = Ended::spawn(&mut modules)?;
+        Ok((Demo { page, _modules: modules, _server: server }, url))
+    }
+}
+
+/// A tmux server that ends with its owner.
+struct Terminal(PathBuf);
+
+impl Terminal {
+    fn ask(&self, args: &[&str]) -> Result<String, String> {
+        output(command("tmux", &[]).arg("-S").arg(&self.0).args(args))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.ask(&["kill-server"]);
+    }
 }
 
 /// A process that is ended with its owner.

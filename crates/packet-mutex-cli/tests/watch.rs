@@ -7,6 +7,7 @@ use packet_mutex::net::{Options, Running, Server};
 use packet_mutex::{Mode, ModuleStatus, PacketMutex, Roster};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -205,6 +206,42 @@ fn a_server_that_goes_and_comes_back() {
     watched.tmux.until_shown("! not done: pause: ");
     watched.tmux.keys(&["q"]);
     watched.tmux.is_as_before("0");
+}
+
+/// More may happen than can be drawn, and keys work all the same.
+#[test]
+fn it_keeps_up_with_a_mutex_where_much_happens() {
+    let Some(watched) = Watched::new(100, 30) else { return };
+    let mut spec = watched.mutex.roster().into_spec();
+    spec.handover_delay = Duration::ZERO;
+    watched.mutex.reload(Roster::new(spec).unwrap()).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for module in ["fisher", "trainer", "eater"] {
+            let (mutex, stop) = (&watched.mutex, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(mutex.acquire(module));
+                    sleep(Duration::from_micros(100));
+                }
+            });
+        }
+        let _stop = Stop(&stop);
+        watched.watch();
+        let first = watched.tmux.until("lanes", |screen| is_in_row(screen, " fisher ", '█'));
+        watched.tmux.until("newer numbers", |screen| screen != first);
+        watched.tmux.keys(&["q"]);
+        watched.tmux.is_as_before("0");
+    });
+}
+
+/// Ends threads when it goes, also by a panic.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -7,8 +7,10 @@ use crate::cells::{Cell, Columns, grid};
 use crate::log::{Event, MAX_LANES};
 use crate::turns::Turns;
 
-/// Most spans that are kept; beyond, the older half is forgotten.
+/// Most spans that are kept; beyond, the older ones are joined or forgotten.
 const MAX_SPANS: usize = 16_384;
+/// Spans that are nearer, in seconds, are not told apart when they are old.
+const NEAR: f64 = 0.05;
 
 /// The lanes of a log that goes on, for a view that draws them again and again. What is old is forgotten.
 ///
@@ -27,6 +29,8 @@ pub struct Live {
     lanes: Vec<Lane>,
     turns: Turns,
     newest: f64,
+    /// How many spans there may be until the next attempt to make room.
+    room: usize,
 }
 
 impl Live {
@@ -51,8 +55,10 @@ impl Live {
         self.turns.push(&event, 0.0, &self.lanes);
         self.turns.last_until(f64::INFINITY);
         self.newest = event.t;
-        if self.turns.spans.len().max(self.turns.troubles.len()) > MAX_SPANS {
-            self.turns.forget_half();
+        if self.turns.spans.len().max(self.turns.troubles.len()) > self.room.max(MAX_SPANS) {
+            self.turns.thin(NEAR);
+            // What is open stays, however much it is.
+            self.room = self.turns.spans.len() + MAX_SPANS / 4;
         }
         Some(event.t)
     }
@@ -132,5 +138,17 @@ mod tests {
         assert_eq!(letters(&live, end - 10.0, end), ["░".repeat(10), "!".repeat(10)]);
         push(&mut live, end - 5.0, "timed_out", "patient", 0);
         assert_eq!(letters(&live, end - 10.0, end)[0], "░░░░░!    ");
+    }
+
+    #[test]
+    fn what_is_old_and_near_is_joined() {
+        let mut live = Live::default();
+        for turn in 0..5 * MAX_SPANS as u64 {
+            let t = turn as f64 / 1000.0;
+            push(&mut live, t, "granted", "a", turn);
+            push(&mut live, t + 0.0005, "released", "a", turn);
+        }
+        assert!(live.turns.spans.len() <= MAX_SPANS);
+        assert_eq!(letters(&live, 0.0, 80.0), ["█".repeat(10)]);
     }
 }

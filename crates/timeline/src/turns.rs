@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::Lane;
 use crate::log::{Event, LogRun, is_trouble};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Wait,
     Hold,
@@ -207,11 +207,30 @@ impl Turns {
         single.chain(self.nested.values_mut().flatten())
     }
 
-    /// Forgets the older half of what is over.
-    pub(crate) fn forget_half(&mut self) {
+    /// Makes room: of the older half of what is over, spans of one kind and module that are nearer than this become one.
+    /// If that is not enough, the older half is forgotten.
+    pub(crate) fn thin(&mut self, near: f64) {
         let half = self.spans.len() / 2;
         let mut keep: Vec<bool> = (0..self.spans.len()).map(|at| at >= half).collect();
         self.open().for_each(|at| keep[*at] = true);
+        let mut before = HashMap::<(Kind, String), usize>::new();
+        let mut joined = keep.clone();
+        for at in (0..half).filter(|at| !keep[*at]) {
+            let (start, end) = (self.spans[at].start, self.spans[at].end);
+            let of = (self.spans[at].kind, self.spans[at].module.clone());
+            match before.get(&of) {
+                Some(before) if start - self.spans[*before].end <= near => {
+                    self.spans[*before].end = end.max(self.spans[*before].end);
+                }
+                _ => {
+                    joined[at] = true;
+                    before.insert(of, at);
+                }
+            }
+        }
+        if joined.iter().filter(|keep| **keep).count() < half + half / 2 {
+            keep = joined;
+        }
         let mut kept = 0;
         let places: Vec<usize> = keep
             .iter()

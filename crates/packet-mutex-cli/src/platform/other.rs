@@ -1,6 +1,6 @@
 //! Windows and others. It was tried on Linux in place of what is there, and has not run elsewhere.
 
-use super::directory;
+use super::{Told, directory};
 use std::io;
 use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
@@ -28,6 +28,12 @@ impl End {
         let _ = self.0.block_on(ctrl_c());
     }
 }
+
+/// There is nothing that could be told; Ctrl-C is a key like any other.
+pub(crate) fn tell_signals(_: impl Fn(Told) -> bool + Send + 'static) {}
+
+/// There is nobody who could tell it to go on.
+pub(crate) fn suspend() {}
 
 /// There is no limit that could be raised.
 pub(crate) fn allow_many_connections() {}

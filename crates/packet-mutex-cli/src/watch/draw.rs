@@ -59,7 +59,7 @@ impl Rows {
         // The lanes have a heading and an axis.
         let room = height.saturating_sub(queue + 2 + 2 * gap + foot);
         let modules = u16::try_from(modules).unwrap_or(u16::MAX).max(1);
-        let (least, most) = (QUEUE.0.max(room / 3), QUEUE.1.max(room / 2));
+        let (least, most) = (QUEUE.0.max(room / 3), QUEUE.1.max(room / 3));
         let queue_rows = room.saturating_sub(modules).clamp(least, most).min(room);
         let lane_rows = modules.min(room - queue_rows);
         let lanes = queue + queue_rows + gap;

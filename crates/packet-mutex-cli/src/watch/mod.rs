@@ -11,6 +11,7 @@ mod view;
 
 use crate::ExitStatus;
 use crate::elsewhere::{At, ended, status_of};
+use crate::platform::{self, Told};
 use crate::printer::Printer;
 use packet_mutex::{Entry, PacketMutex, Roster, Status};
 use ratatui::crossterm::event::{self, Event, KeyEvent};
@@ -56,7 +57,8 @@ fn show(args: &Args, colours: bool) -> Result<ExitStatus, (ExitStatus, String)> 
     ratatui::crossterm::style::force_color_output(colours);
     let broken = |error: io::Error| (ExitStatus::BadInput, format!("the terminal: {error}"));
     let mut screen = Screen::new().map_err(broken)?;
-    let (sender, news) = sync_channel(64);
+    // Whoever has news waits until the last are drawn: a mutex where much happens is looked at less often.
+    let (sender, news) = sync_channel(1);
     let (asked, steerings) = channel();
     start(&mutex, &sender, steerings);
     run(&mut view, &mut screen, &news, &asked).map_err(broken)
@@ -69,7 +71,8 @@ enum News {
     Size,
     Look(Box<Look>),
     Done(Steering, Result<(), String>),
-    Signal(i32),
+    /// By the operating system.
+    Told(Told),
     /// There are no more keys.
     NoKeys(io::Error),
 }
@@ -93,41 +96,39 @@ fn run(
     loop {
         view.tick(began.elapsed());
         screen.terminal()?.draw(|frame| draw::draw(view, frame))?;
-        let first = match news.recv_timeout(TICK) {
-            Ok(first) => first,
+        let news = match news.recv_timeout(TICK) {
+            Ok(news) => news,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Ok(ExitStatus::Done),
         };
         view.tick(began.elapsed());
-        for news in std::iter::once(first).chain(news.try_iter()) {
-            let deed = match news {
-                News::Key(key) => view.key(key),
-                News::Size => None,
-                News::Look(look) => {
-                    if let Some(roster) = &look.roster {
-                        view.take_roster(roster);
-                    }
-                    view.looked(&look.entries, look.status);
-                    None
+        let deed = match news {
+            News::Key(key) => view.key(key),
+            News::Size => None,
+            News::Look(look) => {
+                if let Some(roster) = &look.roster {
+                    view.take_roster(roster);
                 }
-                News::Done(steering, result) => {
-                    view.done(&steering, result);
-                    None
-                }
-                News::NoKeys(error) => return Err(error),
-                News::Signal(signal) => match platform::meaning(signal) {
-                    Some(deed) => Some(deed),
-                    None => return Ok(ExitStatus::Command(128 + signal as u8)),
-                },
-            };
-            match deed {
-                None => {}
-                Some(Deed::Leave) => return Ok(ExitStatus::Done),
-                Some(Deed::Suspend) => screen.without(platform::suspend)?,
-                Some(Deed::Redraw) => screen.without(|| {})?,
-                // The thread that does it lives as long as this one.
-                Some(Deed::Steer(steering)) => drop(asked.send(steering)),
+                view.looked(&look.entries, look.status);
+                None
             }
+            News::Done(steering, result) => {
+                view.done(&steering, result);
+                None
+            }
+            News::NoKeys(error) => return Err(error),
+            News::Told(Told::End(code)) => return Ok(ExitStatus::Command(code)),
+            News::Told(Told::Suspend) => Some(Deed::Suspend),
+            // Somebody may have used the terminal meanwhile.
+            News::Told(Told::GoOn) => Some(Deed::Redraw),
+        };
+        match deed {
+            None => {}
+            Some(Deed::Leave) => return Ok(ExitStatus::Done),
+            Some(Deed::Suspend) => screen.without(platform::suspend)?,
+            Some(Deed::Redraw) => screen.without(|| {})?,
+            // The thread that does it lives as long as this one.
+            Some(Deed::Steer(steering)) => drop(asked.send(steering)),
         }
     }
 }
@@ -147,7 +148,8 @@ fn start(mutex: &PacketMutex, news: &SyncSender<News>, steerings: Receiver<Steer
             }
         }
     });
-    platform::tell_signals(news.clone());
+    let told = news.clone();
+    platform::tell_signals(move |signal| told.send(News::Told(signal)).is_ok());
 }
 
 fn look(mutex: &PacketMutex, news: &SyncSender<News>) {
@@ -187,53 +189,4 @@ fn keys(news: &SyncSender<News>) {
             return;
         }
     }
-}
-
-/// Signals, where there are any.
-#[cfg(unix)]
-mod platform {
-    use super::{Deed, News, SyncSender, thread};
-    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
-    use signal_hook::iterator::Signals;
-    use signal_hook::low_level::emulate_default_handler;
-
-    /// What a signal asks for; `None`: to end.
-    pub(super) fn meaning(signal: i32) -> Option<Deed> {
-        match signal {
-            SIGTSTP => Some(Deed::Suspend),
-            // Somebody may have used the terminal meanwhile.
-            SIGCONT => Some(Deed::Redraw),
-            _ => None,
-        }
-    }
-
-    /// Stops the process until it is told to go on.
-    pub(super) fn suspend() {
-        let _ = emulate_default_handler(SIGTSTP);
-    }
-
-    pub(super) fn tell_signals(news: SyncSender<News>) {
-        let signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT]);
-        let Ok(mut signals) = signals else { return };
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                if news.send(News::Signal(signal)).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use super::{Deed, News, SyncSender};
-
-    pub(super) fn meaning(_: i32) -> Option<Deed> {
-        None
-    }
-
-    pub(super) fn suspend() {}
-
-    pub(super) fn tell_signals(_: SyncSender<News>) {}
 }

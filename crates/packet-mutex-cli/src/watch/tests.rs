@@ -219,7 +219,6 @@ fn a_large_terminal() {
 
 
 
-
      module             last 30 s  █ holds  ░ waits  · handover                          turns timeouts wait p50      max hold p50      max
  ▸ ○ runemaker              █████████████                                            ░       3        ·    50 ms 2:10 min    50 ms 2:10 min
    ● fisher                                                                        ███      12        ·    50 ms 2:10 min    50 ms 2:10 min
@@ -228,6 +227,7 @@ fn a_large_terminal() {
                         -30 s                -20 s                -10 s            now
 
  lately
+        8.000  runemaker  released after 6.0 s
        10.000  bystander  passes
        12.000  bystander  released after 2.0 s
  !     12.000  eater      timed out after 10.0 s
@@ -336,7 +336,7 @@ fn a_server_that_is_gone() {
  ● fisher holds for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
 
- ! not connected; this is 12.0 s old: unavailable: unix:/run/x cannot be reach…
+ ! not connected; this is 13.0 s old: unavailable: unix:/run/x cannot be reach…
    2 wait     prio       for  why
  ○ runemaker   100     0.4 s  for fisher's turn to end, then 1.0 s for the han…
  ○ eater        20    12.0 s  behind runemaker

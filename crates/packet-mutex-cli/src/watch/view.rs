@@ -40,11 +40,12 @@ pub(super) struct View {
     chosen: Option<Arc<str>>,
     stretch: usize,
     told: Option<(Told, Duration)>,
-    /// Since when the mutex cannot be reached, and why.
-    gone: Option<(Duration, String)>,
-    /// The time of the front, and when the mutex was last looked at.
+    /// Why the mutex cannot be reached.
+    gone: Option<String>,
+    /// The time of the front, when the last look at the mutex ended, and when the last one that saw it did.
     now: Duration,
     looked: Duration,
+    seen: Duration,
     /// The newest event.
     seq: u64,
 }
@@ -77,7 +78,7 @@ pub(super) enum Link<'a> {
     Live,
     /// The mutex has not answered for so long.
     Silent(Duration),
-    /// It cannot be reached, for so long and for this reason.
+    /// It cannot be reached, for this reason; what is known of it is so old.
     Gone(Duration, &'a str),
 }
 
@@ -151,6 +152,7 @@ impl View {
             gone: None,
             now: Duration::ZERO,
             looked: Duration::ZERO,
+            seen: Duration::ZERO,
             seq: 0,
         };
         view.take_roster(roster);
@@ -182,16 +184,14 @@ impl View {
         match status {
             Ok(status) => {
                 self.gone = None;
+                self.seen = self.now;
                 // Events may be a little newer than the status before; a clock that goes back is another server's.
                 if status.now + Duration::from_secs(1) < self.status.now {
                     self.begin_anew();
                 }
                 self.status = status;
             }
-            Err(why) => {
-                let since = self.gone.take().map_or(self.now, |(since, _)| since);
-                self.gone = Some((since, why));
-            }
+            Err(why) => self.gone = Some(why),
         }
     }
 
@@ -298,7 +298,7 @@ impl View {
     pub(super) fn link(&self) -> Link<'_> {
         let silent = self.now.saturating_sub(self.looked);
         match &self.gone {
-            Some((since, why)) => Link::Gone(self.now.saturating_sub(*since), why),
+            Some(why) => Link::Gone(self.now.saturating_sub(self.seen), why),
             None if silent > SILENT_AFTER => Link::Silent(silent),
             None => Link::Live,
         }
@@ -428,7 +428,7 @@ impl View {
                     Steering::Resume(reasons) => format!("end {} pauses", reasons.len()),
                     Steering::Enable(_) | Steering::Mode(..) => String::new(),
                 };
-                (format!("{steering}: {harm}?"), "y yes  any other key: no")
+                (format!("{steering}: {harm}?"), "y yes  n no")
             }
         })
     }

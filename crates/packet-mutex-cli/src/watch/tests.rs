@@ -568,7 +568,7 @@ fn a_panic_gives_the_terminal_back() {
         let tests = std::env::current_exe().unwrap();
         let tests = tests.display();
         tmux.line(&format!(
-            "{tests} --ignored --exact watch::tests::{test} --nocapture; echo code $?"
+            "RUST_BACKTRACE=0 {tests} --ignored --exact watch::tests::{test} --nocapture; echo code $?"
         ));
         let screen = tmux.is_as_before(code);
         assert!(screen.contains("provoked"), "{screen}");

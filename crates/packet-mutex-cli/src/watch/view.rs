@@ -368,12 +368,12 @@ impl View {
         let steering = match (letter, chosen) {
             ('p', _) => Steering::Pause,
             ('r', _) if reasons.is_empty() => {
-                self.tell("nothing is paused".into(), false);
+                self.tell("nothing is paused".into(), true);
                 return None;
             }
             ('r', _) => Steering::Resume(reasons),
             ('c', Some((module, _))) if self.waiting(&module) == 0 => {
-                self.tell(format!("nothing of {module} waits"), false);
+                self.tell(format!("nothing of {module} waits"), true);
                 return None;
             }
             ('c', Some((module, _))) => Steering::Cancel(module),

@@ -69,7 +69,7 @@ struct State {
     reader: Slot,
     /// How many connections there were.
     connection: u64,
-    /// How often a thread waited for the server.
+    /// How often threads began or ceased to wait for the server.
     waits: u64,
     lease: Option<Lease>,
     next: u64,
@@ -389,21 +389,20 @@ fn read_from(remote: &Weak<Remote>) {
 }
 
 impl State {
-    /// What the reading thread does; `waits` is how often threads had waited when it last napped. `None`: the connection is
-    /// over.
+    /// What the reading thread does; `waits` is what it last was when this was asked. `None`: the connection is over.
     fn next(&mut self, waits: &mut u64, longest: Duration) -> Option<Next> {
+        let is_busy = std::mem::replace(waits, self.waits) != self.waits;
         let somebody_waits = self.somebody_waits();
         match &mut self.reader {
             Slot::Gone => None,
+            Slot::Here(_) if somebody_waits || !is_busy => self.take_reader().map(Next::Read),
+            // Threads come and go, and read themselves. To be woken by each that goes would cost more than a nap.
+            Slot::Here(_) => Some(Next::Park(longest.min(NAP))),
+            Slot::Away { .. } if is_busy => Some(Next::Park(longest.min(NAP))),
             Slot::Away { thread_waits } => {
                 *thread_waits = true;
                 Some(Next::Park(longest))
             }
-            Slot::Here(_) if *waits != self.waits && !somebody_waits => {
-                *waits = self.waits;
-                Some(Next::Park(longest.min(NAP)))
-            }
-            Slot::Here(_) => self.take_reader().map(Next::Read),
         }
     }
 
@@ -428,10 +427,10 @@ impl State {
         thread_waits || self.somebody_waits()
     }
 
-    /// Does anybody wait for the server to say something?
+    /// Has anybody left a waker who waits for the server to say something?
     fn somebody_waits(&self) -> bool {
-        let open = |ask: &Ask| !matches!(ask.phase, Phase::Done(..) | Phase::Refused(_));
-        self.asks.values().any(open) || self.calls.values().any(|call| call.reply.is_none())
+        let asks = self.asks.values().any(|ask| ask.waker.is_some());
+        asks || self.calls.values().any(|call| call.waker.is_some())
     }
 }
 
@@ -446,6 +445,7 @@ impl Remote {
             let found = self.with(|state| {
                 let found = look(state, &waker);
                 if found.is_some() {
+                    state.waits += 1;
                     wake_thread = reader.take().is_some_and(|reader| state.give_back(reader));
                 } else if reader.is_none() {
                     state.waits += 1;

@@ -132,6 +132,41 @@ fn a_holder_is_told_to_yield_and_gives_its_turn_away() {
     });
 }
 
+/// Whoever waits reads what the server says to all.
+#[test]
+fn all_that_wait_hear_from_the_server_whoever_reads() {
+    let (served, client) = connected();
+    for round in 0..50 {
+        // Many turns one after the other, so that their thread reads by itself.
+        (0..20).for_each(|_| drop(client.acquire("eater").unwrap()));
+        let held = served.mutex.acquire("fisher").unwrap();
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..3).map(|_| scope.spawn(|| drop(client.acquire("eater").unwrap()))).collect();
+            let task = scope.spawn(|| {
+                block_on(async { drop(client.acquire_async("stacker").await.unwrap()) });
+            });
+            until(|| served.mutex.status().waiters.len() == 4);
+            // A call, while one of them reads.
+            assert_eq!(client.status().waiters.len(), 4);
+            drop(held);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            task.join().unwrap();
+        });
+        // A task alone, right after threads.
+        block_on(async { drop(client.acquire_async("stacker").await.unwrap()) });
+        // A notice, for which nobody waits.
+        let turn = client.acquire("eater").unwrap();
+        let urgent = (round % 10 == 0).then(|| {
+            let mutex = served.mutex.clone();
+            thread::spawn(move || drop(mutex.request("runemaker").urgent().acquire().unwrap()))
+        });
+        until(|| urgent.is_none() || turn.should_yield());
+        drop(turn);
+        urgent.into_iter().for_each(|urgent| urgent.join().unwrap());
+    }
+}
+
 /// S12: a future that is dropped withdraws its ask, wherever it was.
 #[test]
 fn a_dropped_future_leaves_nothing_behind() {

@@ -360,6 +360,29 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// A frame that is being written, of its own.
+#[derive(Debug)]
+pub(crate) struct Draft(Vec<u8>);
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.push(b'{');
+        Draft(bytes)
+    }
+
+    pub(crate) fn put(&mut self, key: &str, value: impl Serialize) -> &mut Self {
+        Writing(&mut self.0).put(key, value);
+        self
+    }
+
+    /// The whole line.
+    pub(crate) fn end(mut self) -> Vec<u8> {
+        Writing(&mut self.0).end();
+        self.0
+    }
+}
+
 // What an ask is answered with.
 
 /// Writes a grant into a frame.

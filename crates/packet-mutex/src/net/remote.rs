@@ -8,7 +8,7 @@
 //! somebody waits who does not read.
 
 use super::events::RemoteEvents;
-use super::frame::{Fields, Object, below, error_of, grant_of, seconds};
+use super::frame::{Draft, Fields, Object, below, error_of, grant_of, seconds};
 use super::stream::{Reader, Stream, Welcome, greet, secret};
 use super::url::{Address, Url};
 use super::{boot, status};
@@ -316,7 +316,7 @@ impl Remote {
                 return None;
             }
             if due <= at && lease.sent.is_none() {
-                let frame = state.send("heartbeat", Object::new());
+                let frame = state.send("heartbeat", Draft::new());
                 if let Some(lease) = &mut state.lease {
                     lease.sent = Some((frame, at));
                 }
@@ -378,7 +378,7 @@ fn read_from(remote: &Weak<Remote>) {
                 let read = reader.read_within(pause).and_then(|()| reader.next());
                 let Some(remote) = remote.upgrade() else { return };
                 match read {
-                    Ok(Some(frame)) => remote.take(&frame),
+                    Ok(Some(frame)) => remote.take(frame),
                     Ok(None) => {}
                     Err(_) => return,
                 }
@@ -465,7 +465,7 @@ impl Remote {
             };
             // It looks now and then, as the reading thread may have found that its time is up.
             match reading.read_within(LOOK).and_then(|()| reading.next()) {
-                Ok(Some(frame)) => self.take(&frame),
+                Ok(Some(frame)) => self.take(frame),
                 Ok(None) => {}
                 Err(_) => {
                     self.with(|state| {
@@ -490,15 +490,12 @@ impl Remote {
 // What the server says.
 
 impl Remote {
-    fn take(&self, frame: &Object) {
+    fn take(&self, frame: Object) {
         let now = self.clock.now();
-        self.with(|state| match frame.text("notice") {
-            Ok(Some(notice)) => state.notice(notice, frame),
-            _ => {
-                if let Ok(Some(id)) = frame.number("id") {
-                    state.reply(id, frame, now);
-                }
-            }
+        self.with(|state| match (frame.text("notice"), frame.number("id")) {
+            (Ok(Some(notice)), _) => state.notice(notice, &frame),
+            (_, Ok(Some(id))) => state.reply(id, frame, now),
+            _ => {}
         });
     }
 
@@ -542,7 +539,7 @@ impl State {
         self.wake_sleepers();
     }
 
-    fn reply(&mut self, frame_id: u64, frame: &Object, now: Time) {
+    fn reply(&mut self, frame_id: u64, frame: Object, now: Time) {
         let is_error = frame.contains_key("error");
         if let Some(lease) = &mut self.lease
             && let Some((_, sent)) = lease.sent.take_if(|(id, _)| *id == frame_id)
@@ -551,8 +548,9 @@ impl State {
             lease.heard = sent;
         }
         if let Some(call) = self.calls.get_mut(&frame_id) {
-            call.reply = Some(if is_error { Err(error_of(frame)) } else { Ok(frame.clone()) });
+            call.reply = Some(if is_error { Err(error_of(&frame)) } else { Ok(frame) });
             self.to_wake.extend(call.waker.take());
+            return;
         }
         let waits = frame.flag("waiting").unwrap_or(false);
         let about =
@@ -570,9 +568,9 @@ impl State {
                 }
                 Phase::Waiting
             }
-            _ if frame.flag("still_held").unwrap_or(false) => Phase::Refused(error_of(frame)),
-            _ if is_error => Phase::Done(Err(error_of(frame)), 0),
-            _ => granted(&mut self.names, frame),
+            _ if frame.flag("still_held").unwrap_or(false) => Phase::Refused(error_of(&frame)),
+            _ if is_error => Phase::Done(Err(error_of(&frame)), 0),
+            _ => granted(&mut self.names, &frame),
         };
         self.to_wake.extend(ask.waker.take());
     }
@@ -582,13 +580,13 @@ impl State {
     }
 
     /// Sends a frame; its number. If that fails the connection is lost, which its reader finds out.
-    fn send(&mut self, op: &str, mut frame: Object) -> u64 {
+    fn send(&mut self, op: &str, mut frame: Draft) -> u64 {
         let id = self.next;
         self.next += 1;
-        frame.insert("id".into(), id.into());
-        frame.insert("op".into(), op.into());
+        frame.put("id", id);
+        frame.put("op", op);
         if let Some(stream) = &self.stream
-            && stream.write(&frame).is_err()
+            && stream.write_line(&frame.end()).is_err()
         {
             stream.close();
         }
@@ -599,25 +597,25 @@ impl State {
         let Some(ask) = self.asks.get(&id) else { return };
         let Asking { owner, timeout, urgent, within, claim } = ask.asking;
         let within = within.and_then(|hold| self.holds.get(&hold)).map(|hold| hold.request);
-        let mut frame = Object::new();
-        frame.insert("module".into(), (&*ask.module).into());
+        let mut frame = Draft::new();
+        frame.put("module", &*ask.module);
         // What is left of it; if the roster says how long, the server knows better until the first answer.
         let left = ask.deadline.since(now);
         if timeout.is_some() || ask.frame != 0 {
-            frame.insert("timeout".into(), seconds(left));
+            frame.put("timeout", left.as_secs_f64());
         }
         put_owner(&mut frame, owner);
         if urgent {
-            frame.insert("urgent".into(), true.into());
+            frame.put("urgent", true);
         }
         if claim {
-            frame.insert("claim".into(), true.into());
+            frame.put("claim", true);
         }
         if let Some(within) = within {
-            frame.insert("within".into(), within.into());
+            frame.put("within", within);
         }
         if ask.frame != 0 {
-            frame.insert("requeued".into(), true.into());
+            frame.put("requeued", true);
         }
         let frame = self.send("acquire", frame);
         self.frames.insert(frame, About::Ask(id));
@@ -632,8 +630,8 @@ impl State {
         if let Phase::Granted(grant, number) = ask.phase {
             if ask.asking.claim {
                 ask.phase = Phase::Claiming(grant, number);
-                let mut frame = Object::new();
-                frame.insert("request".into(), number.into());
+                let mut frame = Draft::new();
+                frame.put("request", number);
                 let frame = self.send("claim", frame);
                 self.frames.insert(frame, About::Claim(id));
             } else {
@@ -690,9 +688,9 @@ fn granted(names: &mut Arbiter, frame: &Object) -> Phase {
     }
 }
 
-fn put_owner(frame: &mut Object, owner: Option<Owner>) {
+fn put_owner(frame: &mut Draft, owner: Option<Owner>) {
     if let Some(owner) = owner {
-        frame.insert("owner".into(), owner.0.into());
+        frame.put("owner", owner.0);
     }
 }
 
@@ -767,8 +765,8 @@ impl Remote {
             let Some(ask) = state.asks.remove(&id) else { return };
             let is_over = matches!(ask.phase, Phase::Done(Err(_), _) | Phase::Refused(_));
             if ask.frame != 0 && !is_over && state.stream.is_some() {
-                let mut frame = Object::new();
-                frame.insert("ask".into(), ask.frame.into());
+                let mut frame = Draft::new();
+                frame.put("ask", ask.frame);
                 state.send("withdraw", frame);
             }
             state.to_wake.extend(ask.waker);
@@ -798,11 +796,11 @@ impl Remote {
     }
 
     pub(crate) fn end_module(&self, module: &ModuleRef<'_>, owner: Owner) -> Result<(), Error> {
-        let mut frame = Object::new();
+        let mut frame = Draft::new();
         let found = self.with(|state| {
             let found = state.names.resolve(module.name())?;
             let name = state.names.module_name(found.module).clone();
-            frame.insert("module".into(), (&*name).into());
+            frame.put("module", &*name);
             Ok::<_, Error>(found.module)
         })?;
         put_owner(&mut frame, Some(owner));
@@ -824,7 +822,7 @@ impl Remote {
                 ask.phase = Phase::Done(Err(Error::Lost), 0);
                 state.to_wake.extend(ask.waker.take());
             }
-            let mut frame = Object::new();
+            let mut frame = Draft::new();
             put_owner(&mut frame, Some(owner));
             // Even one that has nothing left has a number there, of which there are not many.
             if state.stream.is_some() {
@@ -852,11 +850,11 @@ impl Remote {
                 claim: held.claims,
             };
             let module = state.names.module_name(held.module).clone();
-            let mut frame = Object::new();
-            frame.insert("request".into(), request.into());
+            let mut frame = Draft::new();
+            frame.put("request", request);
             put_owner(&mut frame, owner);
             if let Some(timeout) = timeout {
-                frame.insert("timeout".into(), seconds(timeout));
+                frame.put("timeout", timeout.as_secs_f64());
             }
             let frame = state.send("yield", frame);
             let id = RequestId(state.next);
@@ -903,8 +901,8 @@ impl Remote {
 
     pub(crate) fn acknowledge(&self, hold: RequestId) -> Result<(), Error> {
         let request = self.open_request(hold)?;
-        let mut frame = Object::new();
-        frame.insert("request".into(), request.into());
+        let mut frame = Draft::new();
+        frame.put("request", request);
         self.call("acknowledge", frame).map(drop)
     }
 
@@ -919,8 +917,8 @@ impl Remote {
         })?;
         let name = self.module_name(id);
         if !is_verified {
-            let mut frame = Object::new();
-            frame.insert("module".into(), (&*name).into());
+            let mut frame = Draft::new();
+            frame.put("module", &*name);
             self.call("module", frame)?;
             self.with(|state| state.verified.insert(id));
         }
@@ -981,16 +979,16 @@ impl Remote {
     }
 }
 
-fn release(request: u64, owner: Option<Owner>, how: Leave) -> Object {
-    let mut frame = Object::new();
-    frame.insert("request".into(), request.into());
+fn release(request: u64, owner: Option<Owner>, how: Leave) -> Draft {
+    let mut frame = Draft::new();
+    frame.put("request", request);
     put_owner(&mut frame, owner);
     let how = match how {
         Leave::Released => return frame,
         Leave::Panicked => "panicked",
         Leave::Declined => "declined",
     };
-    frame.insert("how".into(), how.into());
+    frame.put("how", how);
     frame
 }
 
@@ -998,7 +996,7 @@ fn release(request: u64, owner: Option<Owner>, how: Leave) -> Object {
 
 impl Remote {
     /// Asks the server for something and waits for its reply, as a thread.
-    fn call(&self, op: &str, frame: Object) -> Result<Object, Error> {
+    fn call(&self, op: &str, frame: Draft) -> Result<Object, Error> {
         let end = self.clock.now() + CALL_WITHIN;
         let id = self.with(|state| {
             if state.stream.is_none() {
@@ -1019,8 +1017,11 @@ impl Remote {
     }
 
     fn steer(&self, op: &str, frame: Value) -> Result<(), Error> {
-        let Value::Object(frame) = frame else { return Ok(()) };
-        self.call(op, frame).map(drop)
+        let mut draft = Draft::new();
+        for (key, value) in frame.as_object().into_iter().flatten() {
+            draft.put(key, value);
+        }
+        self.call(op, draft).map(drop)
     }
 
     /// `cancel`, `disable` or `enable`.
@@ -1048,7 +1049,7 @@ impl Remote {
 
     pub(crate) fn close(&self) {
         // A mutex that cannot be reached takes no requests either.
-        let _ = self.call("close", Object::new());
+        let _ = self.call("close", Draft::new());
     }
 
     pub(crate) fn reload(&self, roster: &Roster) -> Result<(), Error> {
@@ -1064,7 +1065,7 @@ impl Remote {
     }
 
     pub(crate) fn status(&self) -> Result<Status, Error> {
-        let reply = self.call("status", Object::new())?;
+        let reply = self.call("status", Draft::new())?;
         let status = reply.get("status").and_then(Value::as_object);
         let status = status.ok_or_else(|| Error::Unavailable("a reply without status".into()))?;
         Ok(status::status_of(status, self.clock.now()))
@@ -1077,7 +1078,7 @@ impl Remote {
 
     /// The roster in force; while the server is away, the last that was known.
     pub(crate) fn roster(&self) -> Roster {
-        let reply = self.call("roster", Object::new()).ok();
+        let reply = self.call("roster", Draft::new()).ok();
         let text = reply.as_ref().and_then(|reply| reply.text("roster").ok().flatten());
         let found = text.and_then(|text| from_toml("roster", text).ok());
         self.with(|state| {

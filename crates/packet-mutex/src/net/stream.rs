@@ -76,12 +76,17 @@ impl Stream {
     }
 
     pub(super) fn write(&self, frame: &Object) -> io::Result<()> {
-        let mut text = serde_json::to_string(frame)?;
-        text.push('\n');
+        let mut line = serde_json::to_vec(frame)?;
+        line.push(b'\n');
+        self.write_line(&line)
+    }
+
+    /// Writes a frame that is a line already.
+    pub(super) fn write_line(&self, line: &[u8]) -> io::Result<()> {
         match self {
             #[cfg(unix)]
-            Stream::Unix(stream) => (&*stream).write_all(text.as_bytes()),
-            Stream::Tcp(stream) => (&*stream).write_all(text.as_bytes()),
+            Stream::Unix(stream) => (&*stream).write_all(line),
+            Stream::Tcp(stream) => (&*stream).write_all(line),
         }
     }
 
@@ -110,6 +115,7 @@ fn connect_tcp(host: &str) -> io::Result<TcpStream> {
 pub(super) struct Reader {
     pub(super) stream: Stream,
     lines: Lines,
+    chunk: Box<[u8]>,
     /// Which connection of its client it is.
     pub(super) connection: u64,
     /// How long a read waits at most.
@@ -138,18 +144,15 @@ impl Reader {
                         Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
                     };
                 }
-                None => {
-                    let mut chunk = [0; 8192];
-                    match self.stream.read(&mut chunk) {
-                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        Ok(n) => self.lines.push(&chunk[..n]),
-                        Err(error) => match error.kind() {
-                            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(None),
-                            io::ErrorKind::Interrupted => {}
-                            _ => return Err(error),
-                        },
-                    }
-                }
+                None => match self.stream.read(&mut self.chunk) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(n) => self.lines.push(&self.chunk[..n]),
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(None),
+                        io::ErrorKind::Interrupted => {}
+                        _ => return Err(error),
+                    },
+                },
             }
         }
     }
@@ -179,8 +182,8 @@ pub(super) fn greet(
     hello.insert("secret".into(), json!(secret));
     hello.insert("roster".into(), roster.map_or(Value::Null, |roster| to_toml(roster).into()));
     stream.write(&hello).map_err(unavailable)?;
-    let mut reader =
-        Reader { stream, lines: Lines::new(REPLY_MAX), connection: 0, within: CONNECT_WITHIN };
+    let (lines, chunk) = (Lines::new(REPLY_MAX), vec![0; 8192].into_boxed_slice());
+    let mut reader = Reader { stream, lines, chunk, connection: 0, within: CONNECT_WITHIN };
     let reply = reader.next().map_err(unavailable)?;
     let reply = reply.ok_or_else(|| unavailable(io::ErrorKind::TimedOut.into()))?;
     if reply.contains_key("error") {

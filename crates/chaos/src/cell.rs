@@ -4,7 +4,9 @@ use crate::channel::Channel;
 use crate::judge::{Figures, judge};
 use crate::log::{Line, Log, What, read};
 use crate::process::{Client, Server};
-use crate::step::{Cell, DELAY, Fault, Has, Kind, LEASE, Step, Transport};
+use crate::step::{
+    Cell, DELAY, FIRST, Fault, Has, Kind, LAST, LEASE, NESTED, SUBJECT, Step, Transport,
+};
 use packet_mutex::PacketMutex;
 use packet_mutex_sim::Dice;
 use std::fmt;
@@ -14,14 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// The subject. In its group is one of the others too: see [`Cell::kin`].
-pub(crate) const SUBJECT: &str = "fisher";
-/// Stands by and comes first.
-pub(crate) const FIRST: &str = "runemaker";
-/// Stands by and comes last.
-pub(crate) const LAST: &str = "eater";
-/// The subject's nested turns.
-pub(crate) const NESTED: &str = "stacker";
 /// How long the subject stays stopped after all has happened that can.
 const STOPPED: Duration = Duration::from_millis(250);
 /// With processes held up for longer than this, leases run out by themselves.

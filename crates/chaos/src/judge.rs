@@ -1,8 +1,7 @@
 //! The judge: what may be and what must be, from the logs alone.
 
-use crate::cell::{FIRST, LAST, SUBJECT};
 use crate::log::{Line, What};
-use crate::step::{Cell, DELAY, Fault, Has, Kind, LEASE, Transport};
+use crate::step::{Cell, DELAY, FIRST, Fault, Has, Kind, LAST, LEASE, SUBJECT, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

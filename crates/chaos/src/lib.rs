@@ -20,6 +20,7 @@ mod process;
 mod raw;
 mod soak;
 mod step;
+mod subject;
 
 pub use cell::{Outcome, run};
 pub use client::serve_commands;

@@ -1,9 +1,8 @@
 //! A client as a program has it: `PacketMutex::connect`.
 
-use crate::cell::NESTED;
-use crate::client::{ACTIONS, Own, Subject, Trouble, persist};
 use crate::log::What;
-use crate::step::Step;
+use crate::step::{NESTED, Step};
+use crate::subject::{ACTIONS, Own, Subject, Trouble, persist};
 use packet_mutex::{Events, PacketMutex, Turn};
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,8 @@
 //! A client that is nothing but a socket and JSON, and so can be stopped at any frame and in the middle of one.
 
-use crate::cell::NESTED;
-use crate::client::{ACTIONS, Own, Subject, Trouble, persist};
 use crate::log::What;
-use crate::step::Step;
+use crate::step::{NESTED, Step};
+use crate::subject::{ACTIONS, Own, Subject, Trouble, persist};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use serde_json::{Value, json};

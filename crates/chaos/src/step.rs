@@ -1,8 +1,16 @@
 //! What can go wrong, where, and to whom.
 
-use crate::cell::{FIRST, LAST};
 use std::fmt;
 use std::time::Duration;
+
+/// The subject. In its group is one of the others too: see [`Cell::kin`].
+pub(crate) const SUBJECT: &str = "fisher";
+/// Stands by and comes first.
+pub(crate) const FIRST: &str = "runemaker";
+/// Stands by and comes last.
+pub(crate) const LAST: &str = "eater";
+/// The subject's nested turns.
+pub(crate) const NESTED: &str = "stacker";
 
 /// The handover delay of every run.
 pub(crate) const DELAY: Duration = Duration::from_millis(60);

@@ -1,4 +1,4 @@
-//! Writes a made-up comparison to a file, to look at: `cargo run -p timeline --example demo out.html`.
+//! Writes a made-up comparison to a file, to look at: `cargo run -p timeline --example sample out.html`.
 //!
 //! A small loop plays three modules of importance against each other; no mutex is involved.
 

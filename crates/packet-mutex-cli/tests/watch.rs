@@ -40,9 +40,16 @@ impl Watched {
 
     /// Starts the view in the shell, and waits until it is there.
     fn watch(&self) {
+        self.watch_with("");
+    }
+
+    fn watch_with(&self, options: &str) {
         let pid = self.tmux.place.join("pid");
-        let line =
-            format!("sh -c 'echo $$ > {}; exec {TOOL} watch --url {}'", pid.display(), self.url);
+        let line = format!(
+            "sh -c 'echo $$ > {}; exec {TOOL} watch --url {} {options}'",
+            pid.display(),
+            self.url
+        );
         self.tmux.line(&format!("{line}; echo code $?"));
         self.tmux.until_shown("● live");
     }
@@ -96,6 +103,21 @@ impl Waiter {
     fn leave(self) -> Option<&'static str> {
         drop(self.leave);
         self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn what_is_watched_can_be_kept_as_a_trace() {
+    let Some(watched) = Watched::new(100, 30) else { return };
+    let file = watched.tmux.place.join("trace.jsonl");
+    watched.watch_with(&format!("--trace {}", file.display()));
+    drop(watched.mutex.acquire("fisher").unwrap());
+    watched.tmux.keys(&["q"]);
+    let screen = watched.tmux.is_as_before("0");
+    assert!(screen.contains("trace: "), "{screen}");
+    let trace = std::fs::read_to_string(file).unwrap();
+    for kind in ["requested", "granted", "released"] {
+        assert_eq!(trace.matches(&format!(r#""event":"{kind}""#)).count(), 1, "{trace}");
     }
 }
 

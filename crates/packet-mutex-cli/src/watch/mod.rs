@@ -10,13 +10,14 @@ mod tests;
 mod view;
 
 use crate::ExitStatus;
-use crate::elsewhere::{At, ended, status_of};
+use crate::elsewhere::{At, end_trace, ended, start_trace, status_of};
 use crate::platform::{self, Told};
 use crate::printer::Printer;
 use packet_mutex::{Entry, PacketMutex, Roster, Status};
 use ratatui::crossterm::event::{self, Event, KeyEvent};
 use screen::Screen;
 use std::io::{self, IsTerminal, stdout};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,13 +38,18 @@ const TICK: Duration = Duration::from_millis(500);
 pub(crate) struct Args {
     #[command(flatten)]
     at: At,
+
+    /// Write the mutex's events, from those that it still keeps until the view ends, to this file, for `report`
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 pub(crate) fn watch(args: &Args, printer: &mut Printer) -> ExitStatus {
-    ended(show(args, printer.colours_stdout()), printer)
+    let done = show(args, printer);
+    ended(done, printer)
 }
 
-fn show(args: &Args, colours: bool) -> Result<ExitStatus, (ExitStatus, String)> {
+fn show(args: &Args, printer: &mut Printer) -> Result<ExitStatus, (ExitStatus, String)> {
     if !stdout().is_terminal() {
         let why = "watch draws in a terminal, and stdout is none; for scripts there are `packet-mutex status --json` \
                    and, for a trace, `packet-mutex report`";
@@ -52,16 +58,21 @@ fn show(args: &Args, colours: bool) -> Result<ExitStatus, (ExitStatus, String)> 
     let mutex = args.at.connect()?;
     let status = mutex.try_status().map_err(|error| (status_of(&error), error.to_string()))?;
     let mut view = View::new(mutex.name(), &args.at.url(), &mutex.roster(), status);
+    let colours = printer.colours_stdout();
     view.colours = colours;
     // The view asks for colours by itself.
     ratatui::crossterm::style::force_color_output(colours);
     let broken = |error: io::Error| (ExitStatus::BadInput, format!("the terminal: {error}"));
+    let trace = start_trace(args.trace.as_deref(), [&mutex])?;
     let mut screen = Screen::new().map_err(broken)?;
     // Whoever has news waits until the last are drawn: a mutex where much happens is looked at less often.
     let (sender, news) = sync_channel(1);
     let (asked, steerings) = channel();
     start(&mutex, &sender, steerings);
-    run(&mut view, &mut screen, &news, &asked).map_err(broken)
+    let done = run(&mut view, &mut screen, &news, &asked).map_err(broken);
+    drop(screen);
+    end_trace(trace, printer);
+    done
 }
 
 /// What the thread that draws is told.

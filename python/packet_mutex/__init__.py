@@ -42,8 +42,9 @@ from ._mutex import (
     default_mutex,
     get_packet_mutex_status,
     release_packet_mutex,
+    serve,
 )
-from ._packet_mutex import ManualClock, Trace
+from ._packet_mutex import ManualClock, Server, Trace
 from ._turn import Turn
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "RosterDiffers",
+    "Server",
     "Subscription",
     "Trace",
     "Turn",
@@ -79,6 +81,7 @@ __all__ = [
     "default_mutex",
     "get_packet_mutex_status",
     "release_packet_mutex",
+    "serve",
 ]
 
 # Once more at a reload does no harm: both only set a flag.

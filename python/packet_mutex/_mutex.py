@@ -233,3 +233,20 @@ def configure(
             aging=aging,
             roster=roster,
         )
+
+
+def serve(
+    url: str | None = None,
+    *,
+    roster: str | os.PathLike[str] | None = None,
+    state: str | os.PathLike[str] | None = None,
+    http: str | None = None,
+    lease: float = 10,
+) -> _core.Server:
+    """Puts the process's own mutex behind a socket: other processes share it with the threads and tasks of this one.
+
+    It must come before the mutex is used, and lasts until it is closed or its ``with`` is left. ``url`` and ``state``, where the
+    tokens are stored, are those of ``packet-mutex serve`` if they are not given; so are ``http``, the address of a page to look at,
+    ``lease``, and ``PACKET_MUTEX_SECRET`` in the environment.
+    """
+    return _core.Server(url, roster, state, http, lease)

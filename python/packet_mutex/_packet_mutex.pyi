@@ -14,6 +14,7 @@ __all__ = [
     "ManualClock",
     "Mutex",
     "Request",
+    "Server",
     "Sleep",
     "Trace",
     "Turn",
@@ -70,6 +71,37 @@ class Events:
 
     def wait(self, timeout: float | None = None) -> list[str]:
         """All new events; waits up to so many seconds for the first."""
+
+@final
+class Server:
+    """The process's mutex behind a socket, until it is closed. See :func:`serve`."""
+
+    def __new__(
+        cls,
+        url: str | None,
+        roster: str | os.PathLike[str] | None,
+        state: str | os.PathLike[str] | None,
+        http: str | None,
+        lease: float,
+    ) -> Self: ...
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    @property
+    def page(self) -> str | None:
+        """Where the page is, if there is one."""
+
+    def close(self) -> None:
+        """Closes all connections. The process's own threads and tasks keep the mutex."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 @final
 class Trace:

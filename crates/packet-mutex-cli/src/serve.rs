@@ -2,9 +2,9 @@
 
 use crate::ExitStatus;
 use crate::elsewhere::{end_trace, ended, start_trace, status_of, url};
-use crate::platform::{End, allow_many_connections, state_directory};
+use crate::platform::{End, allow_many_connections};
 use crate::printer::Printer;
-use packet_mutex::net::{Options, Server, Url};
+use packet_mutex::net::{Options, Server, Url, default_state};
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{Error, PacketMutex, Roster};
 use page::Page;
@@ -64,7 +64,10 @@ fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
         Some(path) => RosterFile::open(path).map_err(|errors| bad(errors.to_string()))?.roster,
     };
     let told = |error: Error| (status_of(&error), error.to_string());
-    let state = args.state.clone().map_or_else(state_directory, Ok).map_err(bad)?;
+    let no_place = || {
+        bad("there is no directory of the user's to store tokens in; say where with --state".into())
+    };
+    let state = args.state.clone().or_else(default_state).ok_or_else(no_place)?;
     let make = |name: &String| {
         PacketMutex::builder(roster.clone()).name(name).build_stored(&state).map_err(told)
     };

@@ -11,6 +11,7 @@ mod mutex;
 mod owners;
 mod process;
 mod seconds;
+mod server;
 mod trace;
 mod turn;
 mod wait;
@@ -34,6 +35,7 @@ mod _packet_mutex {
         mutex::{Mutex, connect},
         process::{after_fork_in_child, at_exit},
         run_command,
+        server::Server,
         trace::Trace,
         turn::{Request, Sleep, Turn},
     };

@@ -60,11 +60,24 @@ pub(crate) fn connect(py: Python<'_>, url: &str) -> PyResult<()> {
     let place = parse(py, url)?;
     let mutex = py.detach(|| PacketMutex::connect(url));
     let mutex = mutex.map_err(|error| errors::raise(py, error))?;
-    PLACE.set(Some(place)).and_then(|()| DEFAULT.set(mutex).map_err(|_| None)).map_err(|_| {
-        let why =
-            "the process's mutex is in use already: `configure(url=...)` comes before all else";
-        PyRuntimeError::new_err(why)
-    })
+    PLACE.set(Some(place)).map_err(|_| in_use())?;
+    DEFAULT.set(mutex).map_err(|_| in_use())
+}
+
+/// From now on this is the process's own mutex, and the others are in this process too.
+pub(crate) fn be_default(mutex: PacketMutex) -> PyResult<()> {
+    PLACE.set(None).map_err(|_| in_use())?;
+    DEFAULT.set(mutex).map_err(|_| in_use())
+}
+
+/// Fails if it is decided already where the process's mutexes are.
+pub(crate) fn refuse_in_use() -> PyResult<()> {
+    if PLACE.get().is_some() { Err(in_use()) } else { Ok(()) }
+}
+
+fn in_use() -> PyErr {
+    let why = "the process's mutex is in use already: `configure(url=...)` and `serve()` come before all else";
+    PyRuntimeError::new_err(why)
 }
 
 /// The mutex of this name where the process's mutexes are. If a roster is given, it must have that one (S19).

@@ -4,9 +4,7 @@
 #[cfg_attr(not(unix), path = "other.rs")]
 mod here;
 
-pub(crate) use here::{End, allow_many_connections, state_directory, suspend, tell_signals};
-
-use std::path::PathBuf;
+pub(crate) use here::{End, allow_many_connections, suspend, tell_signals};
 
 /// What the operating system tells a program that draws in a terminal.
 #[cfg_attr(not(unix), allow(dead_code, reason = "only signals tell it"))]
@@ -17,9 +15,4 @@ pub(crate) enum Told {
     Suspend,
     /// That it goes on.
     GoOn,
-}
-
-/// A directory that the environment names, if it is one that does not depend on where the program runs.
-fn directory(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

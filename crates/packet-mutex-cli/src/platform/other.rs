@@ -1,8 +1,7 @@
 //! Windows and others. It was tried on Linux in place of what is there, and has not run elsewhere.
 
-use super::{Told, directory};
+use super::Told;
 use std::io;
-use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::ctrl_c;
 
@@ -37,11 +36,3 @@ pub(crate) fn suspend() {}
 
 /// There is no limit that could be raised.
 pub(crate) fn allow_many_connections() {}
-
-/// Where programs of this user keep what must not get lost.
-pub(crate) fn state_directory() -> Result<PathBuf, String> {
-    let state = directory("LOCALAPPDATA");
-    let state =
-        state.ok_or("there is no LOCALAPPDATA to store tokens in; say where with --state")?;
-    Ok(state.join("packet-mutex"))
-}

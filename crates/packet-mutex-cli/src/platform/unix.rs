@@ -1,11 +1,10 @@
 //! Unix: tested on Linux.
 
-use super::{Told, directory};
+use super::Told;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use std::path::PathBuf;
 
 /// Being told to end.
 pub(crate) struct End(Signals);
@@ -48,12 +47,4 @@ pub(crate) fn allow_many_connections() {
     let most = Rlimit { current: files.maximum, ..files };
     // With fewer it works too.
     let _ = setrlimit(Resource::Nofile, most);
-}
-
-/// Where programs of this user keep what must not get lost.
-pub(crate) fn state_directory() -> Result<PathBuf, String> {
-    let home = || directory("HOME").map(|home| home.join(".local/state"));
-    let state = directory("XDG_STATE_HOME").or_else(home);
-    let state = state.ok_or("there is no HOME to store tokens in; say where with --state")?;
-    Ok(state.join("packet-mutex"))
 }

@@ -40,6 +40,7 @@ pub use url::{Address, Url, UrlError};
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::mutex::PacketMutex;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Lets child processes that are started from now on inherit the connection to the server: the turns that were had
@@ -62,8 +63,7 @@ pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
 pub fn default_url() -> String {
     #[cfg(unix)]
     {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
-        let place = runtime.filter(|path| path.is_absolute()).map_or_else(
+        let place = directory("XDG_RUNTIME_DIR").map_or_else(
             || {
                 let user = rustix::process::geteuid().as_raw();
                 std::env::temp_dir().join(format!("packet-mutex-{user}"))
@@ -74,6 +74,25 @@ pub fn default_url() -> String {
     }
     #[cfg(not(unix))]
     "tcp://127.0.0.1:7720".to_owned()
+}
+
+/// Where a server stores how far its tokens went (S17) unless it is told otherwise: in a directory of the user's state. `None` if the
+/// environment names no such place.
+#[must_use]
+pub fn default_state() -> Option<PathBuf> {
+    #[cfg(unix)]
+    let state = {
+        let home = || directory("HOME").map(|home| home.join(".local/state"));
+        directory("XDG_STATE_HOME").or_else(home)
+    };
+    #[cfg(not(unix))]
+    let state = directory("LOCALAPPDATA");
+    state.map(|state| state.join("packet-mutex"))
+}
+
+/// A directory that the environment names, if it is one that does not depend on where the program runs.
+fn directory(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// The version of the protocol.

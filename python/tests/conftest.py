@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIRST_ROSTER = pm.default_mutex().roster
 _numbers = itertools.count()
+
+# A shell starts what runs in its background with Ctrl-C ignored; here it is part of what is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,4 +1,4 @@
-"""The mutex of another process, by its URL: programs of their own, for a process has one such mutex."""
+"""The mutex of another process, by its URL: programs of their own, for a process decides once where its mutexes are."""
 
 from __future__ import annotations
 

@@ -260,17 +260,7 @@ impl Connection {
     }
 
     fn withdraw(&mut self, frame: &Frame<'_>, out: &mut Out) -> Result<(), Refused> {
-        let request = match frame.number("ask")? {
-            // By the frame that made it, for who has not yet read its number.
-            Some(ask) => {
-                let mut asks = self.asks.iter().map(|(id, made)| (*id, made.frame));
-                let mut holds = self.holds.iter().map(|(id, hold)| (*id, hold.ask.frame));
-                let found = asks.find(|(_, frame)| *frame == ask);
-                let found = found.or_else(|| holds.find(|(_, frame)| *frame == ask));
-                found.map_or(RequestId(0), |(id, _)| id)
-            }
-            None => frame.request("request")?,
-        };
+        let request = self.named(frame)?;
         let ask = self.asks.remove(&request);
         if ask.is_some() || self.holds.remove(&request).is_some() {
             let _asker = self.shared.with(|state, now| state.withdraw(now, request));
@@ -312,19 +302,19 @@ impl Connection {
         Ok((hold, owner))
     }
 
+    /// The request that a frame names by its number, or by the frame that made it, for who has not yet read that number.
+    fn named(&self, frame: &Frame<'_>) -> Result<RequestId, String> {
+        let Some(ask) = frame.number("ask")? else { return frame.request("request") };
+        let mut asks = self.asks.iter().map(|(id, made)| (*id, made.frame));
+        let mut holds = self.holds.iter().map(|(id, hold)| (*id, hold.ask.frame));
+        let found = asks.find(|(_, frame)| *frame == ask);
+        let found = found.or_else(|| holds.find(|(_, frame)| *frame == ask));
+        Ok(found.map_or(RequestId(0), |(id, _)| id))
+    }
+
     /// The request that a frame speaks of, if it is this connection's; else one that nobody has, which the arbiter refuses.
     fn own(&self, frame: &Frame<'_>) -> Result<RequestId, String> {
-        let request = match frame.number("ask")? {
-            // By the frame that made it, for who has not yet read its number.
-            Some(ask) => {
-                let mut asks = self.asks.iter().map(|(id, made)| (*id, made.frame));
-                let mut holds = self.holds.iter().map(|(id, hold)| (*id, hold.ask.frame));
-                let found = asks.find(|(_, frame)| *frame == ask);
-                let found = found.or_else(|| holds.find(|(_, frame)| *frame == ask));
-                found.map_or(RequestId(0), |(id, _)| id)
-            }
-            None => frame.request("request")?,
-        };
+        let request = self.named(frame)?;
         let is_own = self.holds.contains_key(&request) || self.asks.contains_key(&request);
         Ok(if is_own { request } else { RequestId(0) })
     }

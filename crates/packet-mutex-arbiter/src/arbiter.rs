@@ -2,7 +2,9 @@
 
 use crate::decision::{Barrier, Decision, Hold, Holder, Pass, Pause, Waiter};
 use crate::event::{End, Event, EventKind, Unserved};
-use crate::input::{Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Token};
+use crate::input::{
+    Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Steer, Token,
+};
 use crate::output::{AHEAD_MAX, Answer, Failure, Grant, Output, Refusal, TimedOut};
 use crate::records::Records;
 use crate::roster::{DURATION_MAX, Mode, Roster};
@@ -268,53 +270,21 @@ impl Arbiter {
 
     fn apply(&mut self, input: Input) -> Result<(), Failure> {
         match input {
-            Input::Tick => Ok(()),
-            Input::Request(request) => {
-                self.request(request);
-                Ok(())
+            Input::Tick => {}
+            Input::Request(request) => self.request(request),
+            Input::End { hold, owner, how } => self.end(hold, owner, how)?,
+            Input::EndModule { module, owner } => self.end_module(module, owner)?,
+            Input::Yield { hold, owner, id, timeout } => {
+                self.give_away(hold, owner, id, timeout)?;
             }
-            Input::End { hold, owner, how } => self.end(hold, owner, how),
-            Input::EndModule { module, owner } => self.end_module(module, owner),
-            Input::Yield { hold, owner, id, timeout } => self.give_away(hold, owner, id, timeout),
-            Input::Withdraw { request } => {
-                self.withdraw(request);
-                Ok(())
-            }
-            Input::Claim { request } => self.claim(request),
-            Input::Acknowledge { hold } => self.acknowledge(hold),
-            Input::Heartbeat { hold } => self.heartbeat(hold),
-            Input::OwnerLost { owner } => {
-                self.owner_lost(owner);
-                Ok(())
-            }
-            Input::Cancel { module } => {
-                self.end_waiters(Unserved::Cancelled, |waiter| waiter.module == module);
-                Ok(())
-            }
-            Input::Disable { module } => {
-                self.set_disabled(module, true);
-                Ok(())
-            }
-            Input::Enable { module } => {
-                self.set_disabled(module, false);
-                Ok(())
-            }
-            Input::SetMode { module, mode } => {
-                self.set_mode(module, mode);
-                Ok(())
-            }
-            Input::Pause { reason, below, lasts } => self.pause(&reason, below, lasts),
-            Input::Resume { reason } => self.resume(reason),
-            Input::Close => {
-                self.close();
-                Ok(())
-            }
-            Input::Reload(roster) => self.reload(*roster),
-            Input::Reset { owner } => {
-                self.reset(owner);
-                Ok(())
-            }
+            Input::Withdraw { request } => self.withdraw(request),
+            Input::Claim { request } => self.claim(request)?,
+            Input::Acknowledge { hold } => self.acknowledge(hold)?,
+            Input::Heartbeat { hold } => self.heartbeat(hold)?,
+            Input::OwnerLost { owner } => self.owner_lost(owner),
+            Input::Steer(steer) => self.steer(steer)?,
         }
+        Ok(())
     }
 
     // Asking.
@@ -900,6 +870,24 @@ impl Arbiter {
 
     // Steering.
 
+    fn steer(&mut self, steer: Steer) -> Result<(), Failure> {
+        match steer {
+            Steer::Cancel { module } => {
+                self.end_waiters(Unserved::Cancelled, |waiter| waiter.module == module);
+            }
+            Steer::Disable { module } => self.set_disabled(module, true),
+            Steer::Enable { module } => self.set_disabled(module, false),
+            Steer::Mode { module, mode } => self.set_mode(module, mode),
+            Steer::Pause { reason, below, lasts } => self.pause(&reason, below, lasts)?,
+            Steer::Resume { reason } => self.resume(reason)?,
+            Steer::Close => self.close(),
+            Steer::Reload(roster) => self.reload(*roster)?,
+            Steer::Revoke { reason } => self.revoke(&reason)?,
+            Steer::Reset { owner } => self.reset(owner),
+        }
+        Ok(())
+    }
+
     fn set_disabled(&mut self, module: ModuleId, disabled: bool) {
         let settings = self.decision.table.module_mut(module);
         if settings.disabled != disabled {
@@ -943,10 +931,7 @@ impl Arbiter {
         below: Below,
         lasts: Option<Duration>,
     ) -> Result<(), Failure> {
-        let fits = (1..=REASON_MAX).contains(&reason.len());
-        if !fits || reason.chars().any(char::is_control) {
-            return Err(Failure::Refused(Refusal::BadReason));
-        }
+        check_reason(reason)?;
         if lasts.is_some_and(|lasts| lasts > DURATION_MAX) {
             return Err(Failure::Refused(Refusal::TooLong));
         }
@@ -991,6 +976,18 @@ impl Arbiter {
             self.log(None, None, None, EventKind::Closing);
             self.end_waiters(Unserved::Closed, |_| true);
         }
+    }
+
+    /// S12: the turn ends whatever its owner does; the token and the mark catch what it does late.
+    fn revoke(&mut self, reason: &str) -> Result<(), Failure> {
+        check_reason(reason)?;
+        let Some(holder) = &self.decision.holder else { return Err(self.not_holder()) };
+        let (module, token) = (holder.module, holder.token);
+        let request = self.decision.holds[0].request;
+        let kind = EventKind::Revoking { reason: reason.into() };
+        self.log(Some(module), Some(request), Some(token), kind);
+        self.end_turn_from_outside(End::Revoked);
+        Ok(())
     }
 
     /// S19: waiters keep their arrival and deadline, delays that run keep running.
@@ -1074,5 +1071,15 @@ impl Arbiter {
     ) {
         let limit = self.decision.table.limits().events;
         self.records.write(limit, self.decision.now, (module, request, token), kind);
+    }
+}
+
+/// People read reasons in logs and on terminals, so control characters are kept out of them.
+fn check_reason(reason: &str) -> Result<(), Failure> {
+    let fits = (1..=REASON_MAX).contains(&reason.len());
+    if fits && !reason.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(Failure::Refused(Refusal::BadReason))
     }
 }

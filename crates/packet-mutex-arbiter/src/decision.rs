@@ -2,7 +2,7 @@
 
 use crate::input::{Below, ModuleId, Owner, RequestId, Token};
 use crate::roster::{Mode, Roster};
-use crate::table::{GroupId, Table};
+use crate::table::{GroupId, Module, Table};
 use crate::time::{Time, nanos};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -375,74 +375,133 @@ impl Decision {
     }
 
     /// All that matters from now on, in words that two like decisions share.
+    ///
+    /// Each structure is taken apart without `..`: a new field does not compile until somebody has said here whether it
+    /// decides anything.
     fn essence(&self, word: &mut impl FnMut(u64)) {
+        let Decision {
+            now,
+            table,
+            holder,
+            holds,
+            requests,
+            // Both orders follow from the requests, the pauses and the table.
+            waiting: _,
+            held_back: _,
+            // So do these two.
+            deadlines: _,
+            starving: _,
+            passes,
+            pauses,
+            delays,
+            gaps,
+            closing,
+            abandoned,
+            last,
+        } = self;
         let left = |at: Option<Time>| {
             // Shifted by one, so that "never" differs from "now".
-            at.map_or(0, |at| nanos(at.since(self.now)).saturating_add(1))
+            at.map_or(0, |at| nanos(at.since(*now)).saturating_add(1))
         };
-        let owner = |owner: Option<Owner>| owner.map_or(0, |o| o.0.wrapping_add(1));
-        for flag in [self.closing, self.abandoned, self.last.is_some()] {
+        // When somebody began to wait matters only where waiting counts.
+        let waited = |waited: Duration| table.aging().map_or(0, |_| nanos(waited));
+        for flag in [*closing, *abandoned, last.is_some()] {
             word(flag.into());
         }
-        for module in self.table.modules() {
+        for module in table.modules() {
+            let Module {
+                name: _,
+                group,
+                priority,
+                timeout,
+                delay,
+                longest_turn,
+                may_be_urgent,
+                mode,
+                disabled,
+            } = module;
             word(
-                u64::from(module.priority) << 8
-                    | (module.mode as u64) << 1
-                    | u64::from(module.disabled),
+                u64::from(*priority) << 8
+                    | (*mode as u64) << 2
+                    | u64::from(*may_be_urgent) << 1
+                    | u64::from(*disabled),
             );
-            word(module.group.index() as u64);
-            word(nanos(module.delay));
-            word(nanos(module.timeout));
+            word(group.index() as u64);
+            word(nanos(*delay));
+            word(nanos(*timeout));
+            word(longest_turn.map_or(0, |longest| nanos(longest).saturating_add(1)));
         }
-        word(self.holder.is_some().into());
-        if let Some(holder) = &self.holder {
-            word(owner(holder.owner));
-            word(holder.group.index() as u64);
-            for flag in [holder.urgent, holder.claims, holder.overran, holder.told_to_yield] {
+        word(holder.is_some().into());
+        if let Some(holder) = holder {
+            let Holder {
+                owner,
+                // The holds name the modules that still count.
+                module: _,
+                group,
+                token: _,
+                urgent,
+                since: _,
+                delay,
+                lease,
+                claims,
+                claim_until,
+                overrun_at,
+                overran,
+                told_to_yield,
+                waited: waited_for,
+            } = holder;
+            word(number(*owner));
+            word(group.index() as u64);
+            for flag in [*urgent, *claims, *overran, *told_to_yield] {
                 word(flag.into());
             }
-            word(holder.delay.map_or(0, |d| nanos(d) + 1));
-            if self.table.aging().is_some() {
-                word(nanos(holder.waited));
-            }
-            word(holder.lease.map_or(0, |(length, _)| nanos(length)));
-            word(left(holder.lease.map(|(_, until)| until)));
-            word(left(holder.claim_until));
-            word(left(holder.overrun_at));
-            word(self.holds.len() as u64);
-            self.holds.iter().for_each(|hold| word(u64::from(hold.module.0)));
-        }
-        word(self.requests.len() as u64);
-        for waiter in self.requests.values() {
-            word(
-                u64::from(waiter.module.0) << 2
-                    | u64::from(waiter.urgent) << 1
-                    | u64::from(waiter.claim),
-            );
-            word(owner(waiter.owner));
-            word(left(Some(waiter.deadline)));
-            word(left(waiter.starving_at));
-            word(waiter.lease.map_or(0, nanos));
-            if self.table.aging().is_some() {
-                word(nanos(self.now.since(waiter.arrived)));
+            word(delay.map_or(0, |d| nanos(d) + 1));
+            word(waited(*waited_for));
+            word(lease.map_or(0, |(length, _)| nanos(length)));
+            word(left(lease.map(|(_, until)| until)));
+            word(left(*claim_until));
+            word(left(*overrun_at));
+            word(holds.len() as u64);
+            for Hold { request: _, module, since: _ } in holds {
+                word(u64::from(module.0));
             }
         }
-        word(self.passes.len() as u64);
-        for pass in self.passes.values() {
-            word(u64::from(pass.module.0) << 1 | u64::from(pass.recorded));
-            word(owner(pass.owner));
+        word(requests.len() as u64);
+        for waiter in requests.values() {
+            let Waiter {
+                module,
+                owner,
+                urgent,
+                arrived,
+                deadline,
+                starving_at,
+                lease,
+                claim,
+                turns_before: _,
+            } = waiter;
+            word(u64::from(module.0) << 2 | u64::from(*urgent) << 1 | u64::from(*claim));
+            word(number(*owner));
+            word(left(Some(*deadline)));
+            word(left(*starving_at));
+            word(lease.map_or(0, nanos));
+            word(waited(now.since(*arrived)));
         }
-        for pause in &self.pauses {
-            match pause.below {
-                Below::Priority(level) => word(u64::from(level)),
+        word(passes.len() as u64);
+        for Pass { module, owner, since: _, mode: _, recorded } in passes.values() {
+            word(u64::from(module.0) << 1 | u64::from(*recorded));
+            word(number(*owner));
+        }
+        for Pause { reason: _, below, until } in pauses {
+            match below {
+                Below::Priority(level) => word(u64::from(*level)),
                 Below::Urgent => word(256),
             }
-            word(left(pause.until));
+            word(left(*until));
         }
-        for barriers in [&self.delays, &self.gaps] {
-            let groups = self.table.group_ids().map(|group| barriers.before(group));
-            for barrier in groups.chain([barriers.newcomers]) {
-                word(left(Some(barrier.until)));
+        for barriers in [delays, gaps] {
+            let groups = table.group_ids().map(|group| barriers.before(group));
+            for Barrier { until, by: _ } in groups.chain([barriers.newcomers]) {
+                word(left(Some(until)));
             }
         }
     }
@@ -452,6 +511,11 @@ impl Decision {
         self.essence(&mut |word| words.push(word));
         words
     }
+}
+
+/// An owner as a word; shifted by one, so that nobody differs from owner 0.
+fn number(owner: Option<Owner>) -> u64 {
+    owner.map_or(0, |owner| owner.0.wrapping_add(1))
 }
 
 impl PartialEq for Decision {

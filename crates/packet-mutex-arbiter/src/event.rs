@@ -1,40 +1,44 @@
 //! What happened, in order: the event log (S16).
 
 use crate::input::{Below, ModuleId, RequestId, Token};
+use crate::named::named;
+use crate::output::FailureKind;
 use crate::roster::Mode;
 use crate::time::Time;
 use alloc::sync::Arc;
-use core::fmt::{self, Write};
 use core::time::Duration;
 
-/// One entry of the event log. Module names are looked up in the arbiter that wrote it.
+/// One entry of the event log.
+///
+/// `M` stands for a module: its number inside the arbiter, its name for readers. [`map_modules`](Self::map_modules) goes
+/// from one to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct Event<M = ModuleId> {
     /// Grows by one with each event of a mutex.
     pub seq: u64,
-    /// When it happened, which can be before it was noticed: a late timer changes no outcome (S18).
+    /// When it happened. That can be before it was noticed: a late timer changes no outcome (S18).
     pub at: Time,
-    /// The module it concerns.
-    pub module: Option<ModuleId>,
-    /// The request it concerns.
+    /// The module that it concerns.
+    pub module: Option<M>,
+    /// The request that it concerns.
     pub request: Option<RequestId>,
     /// The turn's token, from the grant on.
     pub token: Option<Token>,
     /// What happened.
-    pub kind: EventKind,
+    pub kind: EventKind<M>,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// Somebody asked.
+pub enum EventKind<M = ModuleId> {
+    /// A module asks for a turn.
     Requested {
-        /// Ahead of all that are not urgent.
+        /// It goes ahead of all that are not urgent.
         urgent: bool,
-        /// How long it waits at most.
+        /// The longest that it waits.
         timeout: Duration,
     },
-    /// It is asked anew, after the connection was lost over which it waited before.
+    /// The request is asked anew after its connection was lost.
     Requeued,
     /// The request got a turn, or a pass.
     Granted {
@@ -44,19 +48,19 @@ pub enum EventKind {
         pass: bool,
         /// See [`Grant::others_since_request`](crate::Grant::others_since_request).
         others: u64,
-        /// An earlier turn was abandoned and not acknowledged.
+        /// An earlier turn was abandoned and nobody has acknowledged it.
         abandoned: bool,
         /// The request was urgent.
         urgent: bool,
     },
-    /// The request was refused at once; the failure's kind.
+    /// The request was refused at once.
     Refused {
-        /// [`Failure::kind`](crate::Failure::kind).
-        error: &'static str,
+        /// Why.
+        error: FailureKind,
     },
-    /// The request waited in vain.
+    /// The request left the queue without a grant.
     Unserved {
-        /// In which way it left the queue.
+        /// Why.
         why: Unserved,
         /// How long it waited.
         waited: Duration,
@@ -79,33 +83,33 @@ pub enum EventKind {
     },
     /// Somebody tried to end what it does not hold (S6).
     NotHolder,
-    /// A turn is longer than its module's longest.
+    /// A turn has lasted longer than its module's longest (S8).
     Overrun {
-        /// How long it is held.
+        /// How long it has been held.
         held: Duration,
     },
-    /// A request has waited for long.
+    /// A request has waited for long (S13).
     Starving {
-        /// How long it waits.
+        /// How long it has waited.
         waited: Duration,
-        /// Who keeps it out: the holder, else the best waiter, else whose turn was last.
-        by: Option<ModuleId>,
+        /// Who keeps it out: the holder, else the best waiter, else the module of the last turn.
+        by: Option<M>,
     },
     /// A pass overlaps a turn or another pass (S15).
     Conflict {
         /// The other module.
-        with: ModuleId,
+        with: M,
         /// The other's request.
         with_request: RequestId,
     },
     /// A pass began, or a turn began after a pass, sooner than the delay allows (S15).
     ShortGap {
         /// The module that acted before.
-        after: ModuleId,
+        after: M,
         /// How much was missing.
         missing: Duration,
     },
-    /// A pause was set.
+    /// A pause was set (S12).
     Paused {
         /// Its reason.
         reason: Arc<str>,
@@ -119,74 +123,108 @@ pub enum EventKind {
         /// Its reason.
         reason: Arc<str>,
     },
-    /// The module is refused from now on.
+    /// The module is refused from now on (S12).
     Disabled,
     /// The module is no longer refused.
     Enabled,
-    /// The module's mode was switched.
+    /// The module's mode was switched (S15).
     Mode {
         /// The new mode.
         mode: Mode,
     },
-    /// A holder acknowledged that a turn before it was abandoned.
+    /// A holder acknowledged that an earlier turn was abandoned (S7).
     Acknowledged,
-    /// The mutex takes no more requests.
+    /// An operator takes the open turn away; its end follows as `revoked` (S12).
+    Revoking {
+        /// The operator's reason.
+        reason: Arc<str>,
+    },
+    /// The mutex takes no more requests (S12).
     Closing,
-    /// The roster was replaced.
+    /// The roster was replaced (S19).
     Reloaded,
-    /// The mutex was reset.
+    /// The mutex was reset (S20).
     Reset,
+    /// A reader came too late for some events. Readers write it; the arbiter never does (S14).
+    Dropped {
+        /// How many events are gone. `seq` is that of the newest of them.
+        count: u64,
+    },
 }
 
-/// How a request left the queue without a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unserved {
-    /// Its time was up.
-    TimedOut,
-    /// Its module was cancelled.
-    Cancelled,
-    /// The asker withdrew it.
-    Withdrawn,
-    /// The mutex was closed.
-    Closed,
-    /// Its owner was lost.
-    Lost,
-}
-
-/// How a hold ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// The owner was done.
-    Released,
-    /// A panic or an exception passed through it.
-    Panicked,
-    /// The owner gave it away and asked again.
-    Yielded,
-    /// Nothing was sent; the history stays what it was.
-    Declined,
-    /// Its owner was lost.
-    Abandoned,
-    /// Its lease ran out.
-    Revoked,
-}
-
-impl End {
-    /// The end's name in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            End::Released => "released",
-            End::Panicked => "panicked",
-            End::Yielded => "yielded",
-            End::Declined => "declined",
-            End::Abandoned => "abandoned",
-            End::Revoked => "revoked",
-        }
+named! {
+    /// Why a request left the queue without a grant.
+    pub enum Unserved {
+        /// Its time was up.
+        TimedOut = "timed_out",
+        /// Its module was cancelled.
+        Cancelled = "cancelled",
+        /// The asker withdrew it.
+        Withdrawn = "withdrawn",
+        /// The mutex was closed.
+        Closed = "closed",
+        /// Its owner was lost.
+        Lost = "lost",
     }
 }
 
-impl EventKind {
-    /// The event's name in JSON.
+named! {
+    /// How a hold ended.
+    pub enum End {
+        /// The owner was done.
+        Released = "released",
+        /// A panic or an exception passed through it.
+        Panicked = "panicked",
+        /// The owner gave it away and asked again.
+        Yielded = "yielded",
+        /// Nothing was sent; the history stays what it was.
+        Declined = "declined",
+        /// Its owner was lost.
+        Abandoned = "abandoned",
+        /// Its lease ran out, or an operator took it away.
+        Revoked = "revoked",
+    }
+}
+
+/// Every event's name, in the order in which references list them, and whether it is a trouble: something that a person
+/// looks for in a long log. Readers in other languages take their lists from here.
+pub const EVENT_NAMES: [(&str, bool); 32] = [
+    ("requested", false),
+    ("requeued", false),
+    ("granted", false),
+    ("refused", false),
+    ("timed_out", true),
+    ("cancelled", false),
+    ("withdrawn", false),
+    ("closed", false),
+    ("lost", true),
+    ("nested", false),
+    ("released", false),
+    ("panicked", true),
+    ("yielded", false),
+    ("declined", false),
+    ("abandoned", true),
+    ("revoked", true),
+    ("not_holder", false),
+    ("overrun", true),
+    ("starving", true),
+    ("conflict", true),
+    ("short_gap", true),
+    ("paused", false),
+    ("resumed", false),
+    ("disabled", false),
+    ("enabled", false),
+    ("mode", false),
+    ("acknowledged", false),
+    ("revoking", false),
+    ("closing", false),
+    ("reloaded", false),
+    ("reset", false),
+    ("dropped", false),
+];
+
+impl<M> EventKind<M> {
+    /// The event's name, the same in JSON and logs. [`EVENT_NAMES`] has them all.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -194,11 +232,7 @@ impl EventKind {
             EventKind::Requeued => "requeued",
             EventKind::Granted { .. } => "granted",
             EventKind::Refused { .. } => "refused",
-            EventKind::Unserved { why: Unserved::TimedOut, .. } => "timed_out",
-            EventKind::Unserved { why: Unserved::Cancelled, .. } => "cancelled",
-            EventKind::Unserved { why: Unserved::Withdrawn, .. } => "withdrawn",
-            EventKind::Unserved { why: Unserved::Closed, .. } => "closed",
-            EventKind::Unserved { why: Unserved::Lost, .. } => "lost",
+            EventKind::Unserved { why, .. } => why.name(),
             EventKind::Nested { .. } => "nested",
             EventKind::Ended { end, .. } => end.name(),
             EventKind::NotHolder => "not_holder",
@@ -212,128 +246,79 @@ impl EventKind {
             EventKind::Enabled => "enabled",
             EventKind::Mode { .. } => "mode",
             EventKind::Acknowledged => "acknowledged",
+            EventKind::Revoking { .. } => "revoking",
             EventKind::Closing => "closing",
             EventKind::Reloaded => "reloaded",
             EventKind::Reset => "reset",
+            EventKind::Dropped { .. } => "dropped",
+        }
+    }
+
+    /// The second module that the event names, as in a conflict.
+    #[must_use]
+    pub const fn other_module(&self) -> Option<&M> {
+        match self {
+            EventKind::Starving { by, .. } => by.as_ref(),
+            EventKind::Conflict { with, .. } => Some(with),
+            EventKind::ShortGap { after, .. } => Some(after),
+            _ => None,
+        }
+    }
+
+    /// The same with each module replaced.
+    #[must_use]
+    pub fn map_modules<N>(self, mut to: impl FnMut(M) -> N) -> EventKind<N> {
+        use EventKind as K;
+        match self {
+            K::Starving { waited, by } => K::Starving { waited, by: by.map(to) },
+            K::Conflict { with, with_request } => K::Conflict { with: to(with), with_request },
+            K::ShortGap { after, missing } => K::ShortGap { after: to(after), missing },
+            K::Requested { urgent, timeout } => K::Requested { urgent, timeout },
+            K::Requeued => K::Requeued,
+            K::Granted { waited, pass, others, abandoned, urgent } => {
+                K::Granted { waited, pass, others, abandoned, urgent }
+            }
+            K::Refused { error } => K::Refused { error },
+            K::Unserved { why, waited } => K::Unserved { why, waited },
+            K::Nested { depth } => K::Nested { depth },
+            K::Ended { end, held, depth, pass } => K::Ended { end, held, depth, pass },
+            K::NotHolder => K::NotHolder,
+            K::Overrun { held } => K::Overrun { held },
+            K::Paused { reason, below, until } => K::Paused { reason, below, until },
+            K::Resumed { reason } => K::Resumed { reason },
+            K::Disabled => K::Disabled,
+            K::Enabled => K::Enabled,
+            K::Mode { mode } => K::Mode { mode },
+            K::Acknowledged => K::Acknowledged,
+            K::Revoking { reason } => K::Revoking { reason },
+            K::Closing => K::Closing,
+            K::Reloaded => K::Reloaded,
+            K::Reset => K::Reset,
+            K::Dropped { count } => K::Dropped { count },
         }
     }
 }
 
-impl Event {
-    /// Writes the event as one line of JSON, without the line's end.
-    ///
-    /// `mutex` is the mutex's name, `name` looks a module's name up.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write_json<'a>(
-        &self,
-        mutex: &str,
-        name: impl Fn(ModuleId) -> &'a str,
-        out: &mut impl Write,
-    ) -> fmt::Result {
-        write!(out, r#"{{"seq":{},"t":{},"event":"{}""#, self.seq, self.at, self.kind.name())?;
-        write!(out, r#","mutex":{}"#, Quoted(mutex))?;
-        if let Some(module) = self.module {
-            write!(out, r#","module":"{}""#, name(module))?;
-        }
-        if let Some(request) = self.request {
-            write!(out, r#","request":{}"#, request.0)?;
-        }
-        match (self.token, &self.kind) {
-            (Some(token), _) => write!(out, r#","token":"{token}""#)?,
-            (None, EventKind::Granted { .. } | EventKind::Ended { .. }) => {
-                out.write_str(r#","token":null"#)?;
-            }
-            _ => {}
-        }
-        self.write_details(name, out)?;
-        out.write_char('}')
-    }
-
-    fn write_details<'a>(
-        &self,
-        name: impl Fn(ModuleId) -> &'a str,
-        out: &mut impl Write,
-    ) -> fmt::Result {
-        match &self.kind {
-            EventKind::Requested { urgent, timeout } => {
-                write!(out, r#","urgent":{urgent},"timeout":{}"#, Seconds(*timeout))
-            }
-            EventKind::Granted { waited, pass, others, abandoned, urgent } => {
-                write!(out, r#","waited":{},"others":{others}"#, Seconds(*waited))?;
-                for (key, is) in
-                    [("pass", pass), ("urgent", urgent), ("predecessor_abandoned", abandoned)]
-                {
-                    if *is {
-                        write!(out, r#","{key}":true"#)?;
-                    }
-                }
-                Ok(())
-            }
-            EventKind::Refused { error } => write!(out, r#","error":"{error}""#),
-            EventKind::Unserved { waited, .. } => write!(out, r#","waited":{}"#, Seconds(*waited)),
-            EventKind::Nested { depth } => write!(out, r#","depth":{depth}"#),
-            EventKind::Ended { held, depth, pass, .. } => {
-                write!(out, r#","held":{},"depth":{depth}"#, Seconds(*held))?;
-                if *pass { out.write_str(r#","pass":true"#) } else { Ok(()) }
-            }
-            EventKind::Overrun { held } => write!(out, r#","held":{}"#, Seconds(*held)),
-            EventKind::Starving { waited, by } => {
-                write!(out, r#","waited":{}"#, Seconds(*waited))?;
-                by.map_or(Ok(()), |by| write!(out, r#","by":"{}""#, name(by)))
-            }
-            EventKind::Conflict { with, with_request } => {
-                write!(out, r#","with":"{}","with_request":{}"#, name(*with), with_request.0)
-            }
-            EventKind::ShortGap { after, missing } => {
-                write!(out, r#","after":"{}","missing":{}"#, name(*after), Seconds(*missing))
-            }
-            EventKind::Paused { reason, below, until } => {
-                write!(out, r#","reason":{}"#, Quoted(reason))?;
-                match below {
-                    Below::Priority(level) => write!(out, r#","below":{level}"#)?,
-                    Below::Urgent => out.write_str(r#","below":"urgent""#)?,
-                }
-                until.map_or(Ok(()), |until| write!(out, r#","until":{until}"#))
-            }
-            EventKind::Resumed { reason } => write!(out, r#","reason":{}"#, Quoted(reason)),
-            EventKind::Mode { mode } => write!(out, r#","mode":"{}""#, mode.name()),
-            EventKind::NotHolder
-            | EventKind::Disabled
-            | EventKind::Requeued
-            | EventKind::Enabled
-            | EventKind::Acknowledged
-            | EventKind::Closing
-            | EventKind::Reloaded
-            | EventKind::Reset => Ok(()),
-        }
+impl<M> Event<M> {
+    /// The same with each module replaced: by its name, for whoever reads.
+    #[must_use]
+    pub fn map_modules<N>(self, mut to: impl FnMut(M) -> N) -> Event<N> {
+        let Event { seq, at, module, request, token, kind } = self;
+        Event { seq, at, module: module.map(&mut to), request, token, kind: kind.map_modules(to) }
     }
 }
 
-/// A duration in seconds with nine decimals.
-pub(crate) struct Seconds(pub(crate) Duration);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.0.as_secs(), self.0.subsec_nanos())
-    }
-}
-
-/// A text as a JSON string (RFC 8259, section 7).
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c if c < ' ' => write!(f, "\\u{:04x}", c as u32)?,
-                c => f.write_char(c)?,
-            }
+    #[test]
+    fn every_name_is_in_the_table_once() {
+        let in_table = |name: &str| EVENT_NAMES.iter().filter(|(known, _)| *known == name).count();
+        let ends = End::ALL.iter().map(|end| end.name());
+        let unserved = Unserved::ALL.iter().map(|why| why.name());
+        for name in ends.chain(unserved).chain(EVENT_NAMES.map(|(name, _)| name)) {
+            assert_eq!(in_table(name), 1, "{name}");
         }
-        f.write_char('"')
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into the arbiter.
 
+use crate::named::named;
 use crate::roster::{Mode, Roster};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -95,25 +96,35 @@ pub enum Input {
         /// The owner.
         owner: Owner,
     },
-    /// Ends all waiting requests of a module as cancelled.
+    /// An operator steers (S12, S15, S19, S20).
+    Steer(Steer),
+}
+
+/// What an operator can do to a running mutex. Every way in parses its own form of this and hands it over; the arbiter alone
+/// carries it out.
+///
+/// `M` stands for a module: its number inside the arbiter, its name outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Steer<M = ModuleId> {
+    /// Ends all waiting requests of a module as cancelled. A grant that was decided stays (S12).
     Cancel {
         /// The module.
-        module: ModuleId,
+        module: M,
     },
-    /// Refuses a module's new requests until it is enabled.
+    /// Refuses a module's new requests until it is enabled; what waits, stays (S12).
     Disable {
         /// The module.
-        module: ModuleId,
+        module: M,
     },
-    /// Undoes [`Input::Disable`].
+    /// Undoes [`Steer::Disable`].
     Enable {
         /// The module.
-        module: ModuleId,
+        module: M,
     },
-    /// Switches a module's mode (S15).
-    SetMode {
+    /// Switches a module's mode, its waiters at once (S15).
+    Mode {
         /// The module.
-        module: ModuleId,
+        module: M,
         /// The new mode.
         mode: Mode,
     },
@@ -126,7 +137,7 @@ pub enum Input {
         /// When it ends by itself, counted from now; `None`: when resumed.
         lasts: Option<Duration>,
     },
-    /// Ends the pause with this reason, or all.
+    /// Ends the pause with this reason, or all (S12).
     Resume {
         /// The reason; `None`: all pauses.
         reason: Option<String>,
@@ -135,14 +146,44 @@ pub enum Input {
     Close,
     /// Replaces the roster. Waiters keep their arrival, running delays do not shrink (S19).
     Reload(Box<Roster>),
-    /// For tests (S20): ends the caller's own turn, cancels the waiters, clears counts, forgets the delay.
+    /// Takes the open turn away. It ends as revoked, its holder is told, and the next turns see the mark (S7, S12).
+    Revoke {
+        /// Why, for people: at most [`REASON_MAX`] bytes without control characters.
+        reason: String,
+    },
+    /// For tests: ends the caller's own turn, cancels the waiters, clears counts, forgets the delay (S20).
     Reset {
         /// The caller.
         owner: Option<Owner>,
     },
 }
 
-/// The longest reason of a pause, in bytes.
+impl<M> Steer<M> {
+    /// The same with its module replaced: by its number, for the arbiter.
+    ///
+    /// # Errors
+    ///
+    /// Those of `to`.
+    pub fn try_map_module<N, E>(
+        self,
+        to: impl FnOnce(M) -> Result<N, E>,
+    ) -> Result<Steer<N>, E> {
+        Ok(match self {
+            Steer::Cancel { module } => Steer::Cancel { module: to(module)? },
+            Steer::Disable { module } => Steer::Disable { module: to(module)? },
+            Steer::Enable { module } => Steer::Enable { module: to(module)? },
+            Steer::Mode { module, mode } => Steer::Mode { module: to(module)?, mode },
+            Steer::Pause { reason, below, lasts } => Steer::Pause { reason, below, lasts },
+            Steer::Resume { reason } => Steer::Resume { reason },
+            Steer::Close => Steer::Close,
+            Steer::Reload(roster) => Steer::Reload(roster),
+            Steer::Revoke { reason } => Steer::Revoke { reason },
+            Steer::Reset { owner } => Steer::Reset { owner },
+        })
+    }
+}
+
+/// The longest reason of a pause or a revocation, in bytes.
 pub const REASON_MAX: usize = 200;
 
 /// One ask for the mutex.
@@ -186,15 +227,16 @@ impl Request {
     }
 }
 
-/// How a holder ends its hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Leave {
-    /// It is done.
-    Released,
-    /// A panic or an exception passed through it; it ends all the same.
-    Panicked,
-    /// It sent nothing: no delay starts, and the history stays what it was (S9).
-    Declined,
+named! {
+    /// How a holder ends its hold.
+    pub enum Leave {
+        /// It is done.
+        Released = "released",
+        /// A panic or an exception passed through it; it ends all the same.
+        Panicked = "panicked",
+        /// It sent nothing: no delay starts, and the history stays what it was (S9).
+        Declined = "declined",
+    }
 }
 
 /// Whom a pause holds back; urgent requests never.

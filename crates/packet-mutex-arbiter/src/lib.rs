@@ -12,6 +12,7 @@ mod event;
 mod histogram;
 mod input;
 mod name;
+mod named;
 mod output;
 mod records;
 mod roster;
@@ -21,10 +22,12 @@ mod time;
 
 pub use arbiter::{Arbiter, Start};
 pub use decision::Decision;
-pub use event::{End, Event, EventKind, Unserved};
-pub use input::{Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Token};
+pub use event::{EVENT_NAMES, End, Event, EventKind, Unserved};
+pub use input::{
+    Below, Input, Leave, ModuleId, Owner, REASON_MAX, Request, RequestId, Steer, Token,
+};
 pub use name::{InvalidName, NAME_MAX, fold_name, nearest_name};
-pub use output::{AHEAD_MAX, Answer, Failure, Grant, Output, Refusal, TimedOut};
+pub use output::{AHEAD_MAX, Answer, Failure, FailureKind, Grant, Output, Refusal, TimedOut};
 pub use roster::{
     DEFAULT_PRIORITY, DURATION_MAX, DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterError,
     RosterErrors, RosterProblem, RosterSpec,

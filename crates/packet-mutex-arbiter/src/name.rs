@@ -1,15 +1,14 @@
 //! Names of modules, groups and mutexes (S14).
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// The longest name, in bytes.
 pub const NAME_MAX: usize = 64;
 
 /// Why a text is no name.
 ///
-/// Its message never holds the raw text: bad input must not reach a log as it came.
+/// It never holds the raw text: bad input must not reach a log as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidName {
     /// The text is empty.
@@ -35,26 +34,10 @@ pub enum InvalidName {
     },
 }
 
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InvalidName::Empty => f.write_str("a name must not be empty"),
-            InvalidName::TooLong { length } => {
-                write!(f, "a name has at most {NAME_MAX} characters, this one {length} bytes")
-            }
-            InvalidName::BadCharacter { character, position } => write!(
-                f,
-                "character {position} of the name is {:?}; allowed are a-z 0-9 _ . -",
-                character.escape_default().to_string()
-            ),
-            InvalidName::NearMiss { name, meant } => {
-                write!(f, "no module `{name}`; the roster has `{meant}`: did you mean that?")
-            }
-        }
-    }
+impl InvalidName {
+    /// The kind, by the name that every front uses.
+    pub const KIND: &'static str = "invalid_name";
 }
-
-impl core::error::Error for InvalidName {}
 
 /// Checks a text and folds ASCII upper case.
 ///

@@ -2,9 +2,9 @@
 
 use crate::event::End;
 use crate::input::{ModuleId, RequestId, Token};
+use crate::named::named;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
 use core::time::Duration;
 
 /// Something that the front has to carry out.
@@ -131,7 +131,7 @@ pub enum Refusal {
     NoLease,
     /// A turn with open nested turns cannot be yielded (S11).
     NestedOpen,
-    /// The reason of a pause is empty, too long or has control characters.
+    /// The reason of a pause or revocation is empty, too long or has control characters.
     BadReason,
     /// There are too many pauses.
     TooManyPauses {
@@ -149,98 +149,47 @@ pub enum Refusal {
     Other(String),
 }
 
+named! {
+    /// The kind of a [`Failure`], by the name that every front uses.
+    pub enum FailureKind {
+        /// [`Failure::TimedOut`].
+        TimedOut = "timeout",
+        /// [`Failure::WouldDeadlock`].
+        WouldDeadlock = "would_deadlock",
+        /// [`Failure::Refused`].
+        Refused = "refused",
+        /// [`Failure::Cancelled`].
+        Cancelled = "cancelled",
+        /// [`Failure::Withdrawn`].
+        Withdrawn = "withdrawn",
+        /// [`Failure::Disabled`].
+        Disabled = "disabled",
+        /// [`Failure::Closed`].
+        Closed = "closed",
+        /// [`Failure::NotHolder`].
+        NotHolder = "not_holder",
+        /// [`Failure::QueueFull`].
+        QueueFull = "queue_full",
+        /// [`Failure::Lost`].
+        Lost = "lost",
+    }
+}
+
 impl Failure {
-    /// The kind, by the name that every front uses.
+    /// The kind.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> FailureKind {
         match self {
-            Failure::TimedOut(_) => "timeout",
-            Failure::WouldDeadlock { .. } => "would_deadlock",
-            Failure::Refused(_) => "refused",
-            Failure::Cancelled => "cancelled",
-            Failure::Withdrawn => "withdrawn",
-            Failure::Disabled { .. } => "disabled",
-            Failure::Closed => "closed",
-            Failure::NotHolder { .. } => "not_holder",
-            Failure::QueueFull { .. } => "queue_full",
-            Failure::Lost => "lost",
+            Failure::TimedOut(_) => FailureKind::TimedOut,
+            Failure::WouldDeadlock { .. } => FailureKind::WouldDeadlock,
+            Failure::Refused(_) => FailureKind::Refused,
+            Failure::Cancelled => FailureKind::Cancelled,
+            Failure::Withdrawn => FailureKind::Withdrawn,
+            Failure::Disabled { .. } => FailureKind::Disabled,
+            Failure::Closed => FailureKind::Closed,
+            Failure::NotHolder { .. } => FailureKind::NotHolder,
+            Failure::QueueFull { .. } => FailureKind::QueueFull,
+            Failure::Lost => FailureKind::Lost,
         }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::TimedOut(why) => write!(f, "{why}"),
-            Failure::WouldDeadlock { holds, asked } => write!(
-                f,
-                "would deadlock: this owner holds a turn of `{holds}` and asks for `{asked}`, which is of another \
-                 group; end the turn first, or put both into one group"
-            ),
-            Failure::Refused(why) => write!(f, "refused: {why}"),
-            Failure::Cancelled => {
-                f.write_str("cancelled: the module's waiting requests were cancelled")
-            }
-            Failure::Withdrawn => f.write_str("withdrawn by the asker"),
-            Failure::Disabled { module } => {
-                write!(f, "disabled: `{module}` is refused until it is enabled again")
-            }
-            Failure::Closed => f.write_str("closed: this mutex takes no more requests"),
-            Failure::NotHolder { holder: Some(holder) } => {
-                write!(f, "not the holder: the turn is `{holder}`'s; nothing was changed")
-            }
-            Failure::NotHolder { holder: None } => {
-                f.write_str("not the holder: no such turn is open; nothing was changed")
-            }
-            Failure::QueueFull { limit } => write!(
-                f,
-                "queue full: {limit} requests wait already (the roster's `limits.waiters`)"
-            ),
-            Failure::Lost => {
-                f.write_str("lost: the asker was gone or did not claim its grant in time")
-            }
-        }
-    }
-}
-
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "timed out after {:.3} s", self.waited.as_secs_f64())?;
-        if let Some((module, held)) = &self.holder {
-            write!(f, "; `{module}` holds since {:.3} s", held.as_secs_f64())?;
-        }
-        if self.ahead > 0 {
-            let more = if self.ahead >= AHEAD_MAX { " or more" } else { "" };
-            write!(f, "; {}{more} ahead", self.ahead)?;
-        }
-        if !self.delay_left.is_zero() {
-            write!(f, "; {:.3} s of the handover delay left", self.delay_left.as_secs_f64())?;
-        }
-        if let Some(reason) = &self.paused {
-            write!(f, "; paused: {reason}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::UrgencyDenied { module } => {
-                write!(f, "the roster denies urgent requests to `{module}`")
-            }
-            Refusal::TooLong => f.write_str("the duration is longer than 24 h"),
-            Refusal::NoLease => f.write_str("a lease of no length"),
-            Refusal::NestedOpen => f.write_str("nested turns are open; end them before yielding"),
-            Refusal::BadReason => {
-                f.write_str("a pause needs a reason of 1 to 200 bytes without control characters")
-            }
-            Refusal::TooManyPauses { limit } => write!(f, "{limit} pauses are set already"),
-            Refusal::NoSuchPause => f.write_str("no pause has this reason"),
-            Refusal::TooManyModules { limit } => write!(f, "more than {limit} modules"),
-            Refusal::Other(why) => f.write_str(why),
-        }
-    }
-}
-
-impl core::error::Error for Failure {}

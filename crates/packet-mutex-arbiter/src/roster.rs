@@ -1,6 +1,7 @@
 //! The roster: the modules of one mutex with their settings (S19).
 
 use crate::name::{InvalidName, check_name, fold_name, skeleton};
+use crate::named::named;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -13,33 +14,17 @@ pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The priority of a module that the roster does not name.
 pub const DEFAULT_PRIORITY: u8 = 50;
 
-/// How far the mutex governs a module (S15).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mode {
-    /// The module takes turns like the others.
-    #[default]
-    Enforced,
-    /// The module gets a pass at once; it is recorded, and excludes nobody.
-    Observed,
-    /// The module gets a pass at once, and nothing is recorded.
-    Off,
-}
-
-impl Mode {
-    /// The mode's name in rosters and JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Enforced => "enforced",
-            Mode::Observed => "observed",
-            Mode::Off => "off",
-        }
-    }
-
-    /// The mode with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Mode> {
-        [Mode::Enforced, Mode::Observed, Mode::Off].into_iter().find(|mode| mode.name() == name)
+named! {
+    /// How far the mutex governs a module (S15).
+    #[derive(Default)]
+    pub enum Mode {
+        /// The module takes turns like the others.
+        #[default]
+        Enforced = "enforced",
+        /// The module gets a pass at once; it is recorded, and excludes nobody.
+        Observed = "observed",
+        /// The module gets a pass at once, and nothing is recorded.
+        Off = "off",
     }
 }
 
@@ -189,32 +174,10 @@ pub enum RosterProblem {
     },
 }
 
+/// The field and the problem, in a programmer's words. The crate `packet-mutex` has them in a user's.
 impl fmt::Display for RosterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
-    }
-}
-
-impl fmt::Display for RosterProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RosterProblem::Name(why) => write!(f, "{why}"),
-            RosterProblem::Duplicate => f.write_str("stands here a second time"),
-            RosterProblem::TooAlike { other } => {
-                write!(f, "differs from `{other}` only in `- _ .`, too little to tell them apart")
-            }
-            RosterProblem::TooLong => {
-                write!(
-                    f,
-                    "is longer than {} h, the longest duration",
-                    DURATION_MAX.as_secs() / 3600
-                )
-            }
-            RosterProblem::Zero => f.write_str("must be more than zero"),
-            RosterProblem::TooManyModules { limit } => {
-                write!(f, "more than {limit} modules (raise `limits.modules`)")
-            }
-        }
+        write!(f, "{}: {:?}", self.field, self.problem)
     }
 }
 

@@ -1,16 +1,13 @@
 //! A consistent snapshot (S16).
 
 use crate::decision::Decision;
-use crate::event::{Quoted, Seconds};
 use crate::histogram::Histogram;
 use crate::input::{Below, ModuleId, RequestId, Token};
 use crate::records::Records;
 use crate::roster::Mode;
 use crate::time::Time;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
 use core::time::Duration;
 
 /// Who holds, who waits, and when the next grant can come, at one instant.
@@ -43,7 +40,7 @@ pub struct HolderStatus {
     pub module: Arc<str>,
     /// The turn's token.
     pub token: Token,
-    /// How long it holds.
+    /// How long it has held.
     pub held: Duration,
     /// Its open holds; more than 1 when nested.
     pub depth: usize,
@@ -60,7 +57,7 @@ pub struct WaiterStatus {
     pub priority: u8,
     /// Its priority with aging.
     pub effective: f64,
-    /// How long it waits.
+    /// How long it has waited.
     pub waited: Duration,
     /// How long it will wait at most, from now.
     pub deadline: Duration,
@@ -81,16 +78,7 @@ pub struct PauseStatus {
     pub left: Option<Duration>,
 }
 
-/// Why a waiter waits, from [`Status::reason`]. Shown, it goes on after "waits".
-///
-/// ```
-/// use core::time::Duration;
-/// use packet_mutex_arbiter::Reason;
-///
-/// let left = Some(Duration::from_millis(400));
-/// let reason = Reason::Handover { from: Some("fisher".into()), left };
-/// assert_eq!(reason.to_string(), "0.4 s for the handover from fisher");
-/// ```
+/// Why a waiter waits, from [`Status::reason`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It is the first, and somebody holds the mutex.
@@ -124,37 +112,6 @@ pub enum Reason {
     },
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = |time: Duration| time.as_secs_f64();
-        match self {
-            Reason::Turn { of, delay } => {
-                write!(f, "for {of}'s turn to end")?;
-                if delay.is_zero() {
-                    return Ok(());
-                }
-                write!(f, ", then {:.1} s for the handover", tenths(*delay))
-            }
-            Reason::Handover { from, left } => {
-                if let Some(left) = left {
-                    write!(f, "{:.1} s ", tenths(*left))?;
-                }
-                match from {
-                    Some(module) => write!(f, "for the handover from {module}"),
-                    None => f.write_str("for the first turn to begin"),
-                }
-            }
-            Reason::Behind { first, ahead: 1 } => write!(f, "behind {first}"),
-            Reason::Behind { first, ahead: 2 } => write!(f, "behind {first} and another"),
-            Reason::Behind { first, ahead } => write!(f, "behind {first} and {} others", ahead - 1),
-            Reason::Paused { reason, left: None } => write!(f, "until the pause {reason:?} ends"),
-            Reason::Paused { reason, left: Some(left) } => {
-                write!(f, "{:.1} s until the pause {reason:?} ends", tenths(*left))
-            }
-        }
-    }
-}
-
 /// A module's mode and counts since the start or the last reset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleStatus {
@@ -162,7 +119,7 @@ pub struct ModuleStatus {
     pub module: Arc<str>,
     /// Its mode.
     pub mode: Mode,
-    /// Is it refused?
+    /// Its requests are refused.
     pub disabled: bool,
     /// Its turns, nested ones not counted.
     pub turns: u64,
@@ -270,80 +227,6 @@ impl Status {
         })
     }
 
-    /// Writes the snapshot as one line of JSON, without the line's end. Durations are in seconds.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write_json(&self, mutex: &str, out: &mut impl Write) -> fmt::Result {
-        write!(out, r#"{{"mutex":{},"t":{},"holder":"#, Quoted(mutex), self.now)?;
-        match &self.holder {
-            None => out.write_str("null")?,
-            Some(HolderStatus { module, token, held, depth }) => {
-                let held = Seconds(*held);
-                write!(
-                    out,
-                    r#"{{"module":"{module}","token":"{token}","held":{held},"depth":{depth}}}"#
-                )?;
-            }
-        }
-        out.write_str(r#","waiters":"#)?;
-        list(out, &self.waiters, |out, at, w| {
-            write!(
-                out,
-                r#"{{"module":"{}","request":{},"priority":{},"effective":{:.3},"waited":{},"deadline":{},"urgent":{},"paused":"#,
-                w.module,
-                w.request.0,
-                w.priority,
-                w.effective,
-                Seconds(w.waited),
-                Seconds(w.deadline),
-                w.urgent
-            )?;
-            match &w.paused {
-                None => out.write_str("null")?,
-                Some(reason) => write!(out, "{}", Quoted(reason))?,
-            }
-            let why = self.reason(at).map(|reason| reason.to_string());
-            write!(out, r#","why":{}}}"#, Quoted(&why.unwrap_or_default()))
-        })?;
-        for (key, what, pair) in [("last", "ended", &self.last), ("next", "in", &self.next)] {
-            match pair {
-                None => write!(out, r#","{key}":null"#)?,
-                Some((module, time)) => {
-                    write!(out, r#","{key}":{{"module":"{module}","{what}":{}}}"#, Seconds(*time))?;
-                }
-            }
-        }
-        out.write_str(r#","paused":"#)?;
-        list(out, &self.paused, |out, _, pause| {
-            write!(out, r#"{{"reason":{},"below":"#, Quoted(&pause.reason))?;
-            match pause.below {
-                Below::Priority(level) => write!(out, "{level}")?,
-                Below::Urgent => out.write_str(r#""urgent""#)?,
-            }
-            match pause.left {
-                None => out.write_str(r#","left":null}"#),
-                Some(left) => write!(out, r#","left":{}}}"#, Seconds(left)),
-            }
-        })?;
-        write!(out, r#","closed":{},"abandoned":{},"modules":{{"#, self.closed, self.abandoned)?;
-        for (at, module) in self.modules.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            let (mode, disabled) = (module.mode.name(), module.disabled);
-            write!(out, r#"{comma}"{}":{{"mode":"{mode}","disabled":{disabled}"#, module.module)?;
-            let ModuleStatus { turns, passes, timeouts, .. } = module;
-            write!(out, r#","turns":{turns},"passes":{passes},"timeouts":{timeouts}"#)?;
-            for (key, Percentiles { p50, p99, max }) in
-                [("wait", &module.wait), ("hold", &module.hold)]
-            {
-                let (p50, p99, max) = (Seconds(*p50), Seconds(*p99), Seconds(*max));
-                write!(out, r#","{key}":{{"p50":{p50},"p99":{p99},"max":{max}}}"#)?;
-            }
-            out.write_char('}')?;
-        }
-        out.write_str("}}")
-    }
 }
 
 fn waiter_status(decision: &Decision, request: RequestId, now: Time) -> WaiterStatus {
@@ -359,19 +242,4 @@ fn waiter_status(decision: &Decision, request: RequestId, now: Time) -> WaiterSt
         urgent: waiter.urgent,
         paused: decision.pause_before(waiter.urgent, module.priority).map(|p| p.reason.clone()),
     }
-}
-
-fn list<W: Write, T>(
-    out: &mut W,
-    items: &[T],
-    mut item: impl FnMut(&mut W, usize, &T) -> fmt::Result,
-) -> fmt::Result {
-    out.write_char('[')?;
-    for (at, it) in items.iter().enumerate() {
-        if at > 0 {
-            out.write_char(',')?;
-        }
-        item(out, at, it)?;
-    }
-    out.write_char(']')
 }

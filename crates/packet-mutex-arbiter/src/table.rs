@@ -9,7 +9,6 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,32 +82,12 @@ impl NameError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            NameError::Invalid(_) => "invalid_name",
+            NameError::Invalid(_) => InvalidName::KIND,
             NameError::UnknownModule { .. } => "unknown_module",
             NameError::TooManyModules { .. } => "refused",
         }
     }
 }
-
-impl fmt::Display for NameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NameError::Invalid(why) => write!(f, "{why}"),
-            NameError::UnknownModule { name, nearest } => {
-                write!(f, "the roster is strict and has no module `{name}`")?;
-                nearest.as_ref().map_or(Ok(()), |n| write!(f, "; did you mean `{n}`?"))
-            }
-            NameError::TooManyModules { limit } => {
-                write!(
-                    f,
-                    "{limit} distinct modules are known already (the roster's `limits.modules`)"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for NameError {}
 
 impl Table {
     pub(crate) fn new(roster: Roster) -> Self {

@@ -487,8 +487,8 @@ impl Decision {
             word(waited(now.since(*arrived)));
         }
         word(passes.len() as u64);
-        for Pass { module, owner, since: _, mode: _, recorded } in passes.values() {
-            word(u64::from(module.0) << 1 | u64::from(*recorded));
+        for Pass { module, owner, since: _, mode, recorded } in passes.values() {
+            word(u64::from(module.0) << 3 | (*mode as u64) << 1 | u64::from(*recorded));
             word(number(*owner));
         }
         for Pause { reason: _, below, until } in pauses {

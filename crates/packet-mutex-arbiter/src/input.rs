@@ -164,10 +164,7 @@ impl<M> Steer<M> {
     /// # Errors
     ///
     /// Those of `to`.
-    pub fn try_map_module<N, E>(
-        self,
-        to: impl FnOnce(M) -> Result<N, E>,
-    ) -> Result<Steer<N>, E> {
+    pub fn try_map_module<N, E>(self, to: impl FnOnce(M) -> Result<N, E>) -> Result<Steer<N>, E> {
         Ok(match self {
             Steer::Cancel { module } => Steer::Cancel { module: to(module)? },
             Steer::Disable { module } => Steer::Disable { module: to(module)? },

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Who holds, who waits, and when the next grant can come, at one instant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// The instant.
     pub now: Time,
@@ -226,7 +226,6 @@ impl Status {
             }
         })
     }
-
 }
 
 fn waiter_status(decision: &Decision, request: RequestId, now: Time) -> WaiterStatus {

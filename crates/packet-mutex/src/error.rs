@@ -1,6 +1,7 @@
 //! Why an ask or a call about a turn failed.
 
-use packet_mutex_arbiter::{Failure, InvalidName, NameError, Refusal, TimedOut};
+use crate::english::English;
+use packet_mutex_arbiter::{Failure, FailureKind, InvalidName, NameError, Refusal, TimedOut};
 use std::sync::Arc;
 
 /// Why an ask or a call about a turn failed: what happened, who holds, what to do.
@@ -25,10 +26,10 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// Not granted in time: who holds, how many are ahead, how much of the delay is left (S4).
-    #[error("{0}")]
+    #[error("{}", English(.0))]
     Timeout(TimedOut),
     /// The caller holds a turn of another group (S5). End that first, or put both modules into one group.
-    #[error("{}", Failure::WouldDeadlock { holds: holds.clone(), asked: asked.clone() })]
+    #[error("{}", English(&Failure::WouldDeadlock { holds: holds.clone(), asked: asked.clone() }))]
     WouldDeadlock {
         /// The module whose turn the caller holds.
         holds: Arc<str>,
@@ -36,37 +37,37 @@ pub enum Error {
         asked: Arc<str>,
     },
     /// Refused for a reason that waiting does not change.
-    #[error("refused: {0}")]
+    #[error("refused: {}", English(.0))]
     Refused(Refusal),
     /// The module's waiting requests were cancelled (S12).
-    #[error("{}", Failure::Cancelled)]
+    #[error("{}", English(&Failure::Cancelled))]
     Cancelled,
     /// The module is disabled (S12). Enable it, or let it rest.
-    #[error("{}", Failure::Disabled { module: module.clone() })]
+    #[error("{}", English(&Failure::Disabled { module: module.clone() }))]
     Disabled {
         /// The module.
         module: Arc<str>,
     },
     /// The mutex is closed (S12).
-    #[error("{}", Failure::Closed)]
+    #[error("{}", English(&Failure::Closed))]
     Closed,
     /// The caller does not hold what it speaks of (S6). Nothing was changed.
-    #[error("{}", Failure::NotHolder { holder: holder.clone() })]
+    #[error("{}", English(&Failure::NotHolder { holder: holder.clone() }))]
     NotHolder {
         /// Who holds the mutex instead, if anybody.
         holder: Option<Arc<str>>,
     },
     /// Too many requests wait (S14).
-    #[error("{}", Failure::QueueFull { limit: *limit })]
+    #[error("{}", English(&Failure::QueueFull { limit: *limit }))]
     QueueFull {
         /// The limit.
         limit: usize,
     },
     /// The text is no name (S14).
-    #[error("{0}")]
+    #[error("{}", English(.0))]
     InvalidName(InvalidName),
     /// The roster is strict and has no such module.
-    #[error("{0}")]
+    #[error("{}", English(.0))]
     UnknownModule(NameError),
     /// The ask's validity check said no inside the turn, or panicked; the turn was declined (S9).
     #[error("no longer valid: the check that came with the ask said no inside the turn")]
@@ -102,18 +103,18 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Error::Timeout(_) => "timeout",
-            Error::WouldDeadlock { .. } => "would_deadlock",
-            Error::Refused(_) => "refused",
-            Error::Cancelled => "cancelled",
-            Error::Disabled { .. } => "disabled",
-            Error::Closed => "closed",
-            Error::NotHolder { .. } => "not_holder",
-            Error::QueueFull { .. } => "queue_full",
-            Error::InvalidName(_) => "invalid_name",
+            Error::Timeout(_) => FailureKind::TimedOut.name(),
+            Error::WouldDeadlock { .. } => FailureKind::WouldDeadlock.name(),
+            Error::Refused(_) => FailureKind::Refused.name(),
+            Error::Cancelled => FailureKind::Cancelled.name(),
+            Error::Disabled { .. } => FailureKind::Disabled.name(),
+            Error::Closed => FailureKind::Closed.name(),
+            Error::NotHolder { .. } => FailureKind::NotHolder.name(),
+            Error::QueueFull { .. } => FailureKind::QueueFull.name(),
+            Error::InvalidName(_) => InvalidName::KIND,
             Error::UnknownModule(_) => "unknown_module",
             Error::NoLongerValid => "no_longer_valid",
-            Error::Lost => "lost",
+            Error::Lost => FailureKind::Lost.name(),
             Error::ChannelLost => "channel_lost",
             Error::Unavailable(_) => "unavailable",
             Error::Unauthorized => "unauthorized",

@@ -4,10 +4,11 @@ use crate::ask::{Ask, Target, sealed};
 use crate::error::Error;
 use crate::module::ModuleRef;
 use crate::mutex::PacketMutex;
-use crate::turn::{OfTask, OfThread, Slept, Turn, TurnOf};
+use crate::place::{Place, Slept};
+use crate::turn::{OfTask, OfThread, Turn, TurnOf};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A mutex that owns its channel: without a turn there is no way to send.
@@ -61,7 +62,7 @@ impl<T> Guarded<T> {
     /// that is so already fails with [`Error::Unsupported`] (S15).
     #[must_use]
     pub fn new(mutex: PacketMutex, channel: T) -> Self {
-        mutex.backend.hand_out_channel();
+        mutex.place.identity().hand_out_channel();
         Guarded { mutex, channel: Mutex::new(Some(channel)) }
     }
 
@@ -175,8 +176,8 @@ impl<T> Target for Guarded<T> {
     where
         T: 'a;
 
-    fn mutex(&self) -> &PacketMutex {
-        &self.mutex
+    fn place(&self) -> &Arc<dyn Place> {
+        &self.mutex.place
     }
 
     fn admit(&self, turn: Turn) -> Result<GuardedTurn<'_, T>, Error> {

@@ -19,11 +19,14 @@
 //! The decisions are those of [`packet_mutex_arbiter`], a state machine without clock, thread or I/O.
 
 mod ask;
-mod backend;
+mod asking;
 mod clock;
+mod english;
 mod error;
 mod events;
 mod guarded;
+#[cfg(feature = "json")]
+mod json;
 mod local;
 mod log;
 mod module;
@@ -31,30 +34,36 @@ mod mutex;
 #[cfg(feature = "net")]
 pub mod net;
 mod owner;
+mod place;
 #[cfg(not(pm_loom))]
 #[doc(hidden)]
 pub mod raw;
 #[cfg(feature = "toml")]
 pub mod roster_toml;
-mod shared;
+mod sleep;
 mod sync;
-mod tokens;
-#[cfg(not(pm_loom))]
+#[cfg(all(feature = "json", not(pm_loom)))]
 mod trace;
 mod turn;
+mod wakers;
 
 pub use ask::{Ask, Target};
 pub use clock::{Alarm, Clock, ManualClock, SystemClock};
+pub use english::English;
 pub use error::Error;
-pub use events::{Entry, Events, NamedEvent};
+pub use events::{Event, EventKind, Events};
 pub use guarded::{Guarded, GuardedTurn, NestedTurn};
+#[cfg(feature = "json")]
+pub use json::{status_from_json, status_to_json};
 pub use module::{Module, ModuleRef};
 pub use mutex::{Builder, PacketMutex, all_but_urgent, below};
 pub use packet_mutex_arbiter::{
-    Below, DelaySpec, End, Event, EventKind, Failure, HolderStatus, InvalidName, Limits, Mode,
-    ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Reason, Refusal, Roster,
-    RosterError, RosterErrors, RosterSpec, Status, Time, TimedOut, Token, Unserved, WaiterStatus,
+    Below, DelaySpec, EVENT_NAMES, End, Failure, FailureKind, HolderStatus, InvalidName, Limits,
+    Mode, ModuleSpec, ModuleStatus, NameError, PauseStatus, Percentiles, Reason, Refusal,
+    RequestId, Roster, RosterError, RosterErrors, RosterProblem, RosterSpec, Status, Steer, Time,
+    TimedOut, Token, Unserved, WaiterStatus,
 };
-#[cfg(not(pm_loom))]
+pub use place::Slept;
+#[cfg(all(feature = "json", not(pm_loom)))]
 pub use trace::Trace;
-pub use turn::{OfTask, OfThread, Slept, TaskTurn, Turn, TurnOf};
+pub use turn::{OfTask, OfThread, TaskTurn, Turn, TurnOf};

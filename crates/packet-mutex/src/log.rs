@@ -1,7 +1,8 @@
 //! The lines that a mutex writes through `tracing`, target `packet_mutex`.
 
-use crate::Error;
-use packet_mutex_arbiter::{End, Event, EventKind, ModuleId, Unserved};
+use crate::english::English;
+use crate::error::Error;
+use packet_mutex_arbiter::{DEFAULT_PRIORITY, End, Event, EventKind, ModuleId, Unserved};
 use std::sync::Arc;
 use tracing::{Level, debug, enabled, info, warn};
 
@@ -9,15 +10,15 @@ const TARGET: &str = "packet_mutex";
 
 /// What is to be written once the mutex's lock is free.
 pub(crate) enum Line {
-    /// An event, with the names of its module and of the second one that it speaks of.
-    Event { event: Event, level: Level, module: Arc<str>, other: Arc<str> },
+    /// An event.
+    Event { event: Event<Arc<str>>, level: Level },
     /// A module that the roster does not name asks for the first time.
     Unknown { name: Arc<str>, nearest: Option<Arc<str>> },
     /// How far the tokens went cannot be stored (S17).
     NotStored { error: String },
 }
 
-/// Is anybody listening? Asked before anything is copied.
+/// Whether anybody listens. Asked before anything is copied.
 pub(crate) fn is_wanted() -> bool {
     enabled!(target: TARGET, Level::WARN)
 }
@@ -25,14 +26,12 @@ pub(crate) fn is_wanted() -> bool {
 impl Line {
     pub(crate) fn of(event: &Event, name: impl Fn(ModuleId) -> Arc<str>) -> Option<Line> {
         let level = level(&event.kind)?;
-        let name = |module: Option<ModuleId>| module.map_or_else(|| Arc::from("-"), &name);
-        let (module, other) = (name(event.module), name(other_module(&event.kind)));
-        Some(Line::Event { event: event.clone(), level, module, other })
+        Some(Line::Event { event: event.clone().map_modules(name), level })
     }
 }
 
 /// At which level this kind of event is written; `None`: not now.
-fn level(kind: &EventKind) -> Option<Level> {
+fn level(kind: &EventKind<ModuleId>) -> Option<Level> {
     match kind {
         EventKind::Requested { .. } | EventKind::Acknowledged => {
             enabled!(target: TARGET, Level::DEBUG).then_some(Level::DEBUG)
@@ -50,22 +49,12 @@ fn level(kind: &EventKind) -> Option<Level> {
     }
 }
 
-/// The second module that an event names.
-pub(crate) fn other_module(kind: &EventKind) -> Option<ModuleId> {
-    match kind {
-        EventKind::Starving { by, .. } => *by,
-        EventKind::Conflict { with, .. } => Some(*with),
-        EventKind::ShortGap { after, .. } => Some(*after),
-        _ => None,
-    }
-}
-
 pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
     for line in lines {
         match line {
-            Line::Event { event, level, module, other } => {
+            Line::Event { event, level } => {
                 let token = event.token.map(|token| token.0);
-                let text = sentence(&event, &module, &other);
+                let text = sentence(&event);
                 match level {
                     Level::DEBUG => debug!(target: TARGET, mutex, token, "{text}"),
                     Level::INFO => info!(target: TARGET, mutex, token, "{text}"),
@@ -74,10 +63,15 @@ pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
             }
             Line::Unknown { name, nearest } => {
                 let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-                warn!(target: TARGET, mutex, "the roster does not name {name}: priority 50{hint}");
+                let priority = DEFAULT_PRIORITY;
+                warn!(
+                    target: TARGET,
+                    mutex,
+                    "the roster does not name {name}, so it has priority {priority}{hint}"
+                );
             }
             Line::NotStored { error } => {
-                warn!(target: TARGET, mutex, "the tokens' mark cannot be stored: {error}");
+                warn!(target: TARGET, mutex, "cannot store how far the tokens went: {error}");
             }
         }
     }
@@ -88,9 +82,9 @@ pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
 pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
     match error {
         Error::Timeout(why) if why.waited.is_zero() => {
-            debug!(target: TARGET, mutex, "{module} {why}");
+            debug!(target: TARGET, mutex, "{module} {}", English(why));
         }
-        Error::Timeout(why) => warn!(target: TARGET, mutex, "{module} {why}"),
+        Error::Timeout(why) => warn!(target: TARGET, mutex, "{module} {}", English(why)),
         _ => {}
     }
 }
@@ -101,7 +95,9 @@ pub(crate) fn write_requeued(mutex: &str, module: &str) {
     info!(target: TARGET, mutex, "{module} requeued: the connection was lost, and it asks anew");
 }
 
-fn sentence(event: &Event, module: &str, other: &str) -> String {
+fn sentence(event: &Event<Arc<str>>) -> String {
+    let module = event.module.as_deref().unwrap_or("-");
+    let other = event.kind.other_module().map_or("-", |other| other);
     match &event.kind {
         EventKind::Granted { waited, pass, urgent, abandoned, .. } => {
             let pass = if *pass { " a pass, not a turn," } else { "" };
@@ -116,16 +112,17 @@ fn sentence(event: &Event, module: &str, other: &str) -> String {
         EventKind::Unserved { waited, .. } => {
             format!("{module} {} after waiting {:.3} s", event.kind.name(), waited.as_secs_f64())
         }
-        EventKind::Refused { error } => format!("{module} refused: {error}"),
+        EventKind::Refused { error } => format!("{module} refused: {}", error.name()),
         EventKind::NotHolder => {
             format!("refused a release of {module}: the caller does not hold that turn")
         }
         EventKind::Overrun { held } => {
-            format!("{module} overruns its longest turn: held for {:.3} s", held.as_secs_f64())
+            let held = held.as_secs_f64();
+            format!("{module} overruns its longest turn: it has held for {held:.3} s")
         }
         EventKind::Starving { waited, .. } => {
             let waited = waited.as_secs_f64();
-            format!("{module} is starving: waits for {waited:.3} s, kept out by {other}")
+            format!("{module} is starving: it has waited for {waited:.3} s, kept out by {other}")
         }
         EventKind::Conflict { .. } => format!("conflict: {module} acts while {other} does"),
         EventKind::ShortGap { missing, .. } => {
@@ -134,6 +131,9 @@ fn sentence(event: &Event, module: &str, other: &str) -> String {
         }
         EventKind::Paused { reason, .. } => format!("paused: {reason}"),
         EventKind::Resumed { reason } => format!("resumed: {reason}"),
+        EventKind::Revoking { reason } => {
+            format!("an operator takes the turn of {module} away: {reason}")
+        }
         EventKind::Mode { mode } => format!("{module} is now {}", mode.name()),
         kind => format!("{module} {}", kind.name()),
     }

@@ -1,17 +1,16 @@
 //! The mutex itself.
 
-use crate::ask::Ask;
-use crate::backend::Backend;
+use crate::ask::{Ask, Target, sealed};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::events::Events;
-use crate::local::tick;
+use crate::local::{LocalMutex, Tokens};
 use crate::module::{Module, ModuleRef};
 use crate::owner::this_thread;
-use crate::shared::Shared;
-use crate::tokens::Tokens;
-use crate::turn::{TaskTurn, Turn};
-use packet_mutex_arbiter::{Arbiter, Below, Input, Mode, Roster, Start, Status, fold_name};
+use crate::place::{Place, check_steer};
+use crate::turn::{OfTask, OfThread, TaskTurn, Turn, TurnOf};
+use packet_mutex_arbiter::{Arbiter, Below, Mode, Roster, Start, Status, Steer, fold_name};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,14 +33,14 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct PacketMutex {
-    pub(crate) backend: Backend,
+    pub(crate) place: Arc<dyn Place>,
 }
 
 /// Settings of a mutex that is to be made: from [`PacketMutex::builder`].
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct Builder {
-    roster: Roster,
+    pub(crate) roster: Roster,
     name: String,
     clock: Arc<dyn Clock>,
     start: Start,
@@ -88,21 +87,10 @@ impl Builder {
         Ok(self.build_with(Some(tokens)))
     }
 
-    /// Connects to a mutex [at a URL](PacketMutex::connect) that must have this roster (S19). The name is the URL's.
-    ///
-    /// # Errors
-    ///
-    /// As [`PacketMutex::connect`]; [`Error::RosterDiffers`].
-    #[cfg(feature = "net")]
-    pub fn connect(self, url: &str) -> Result<PacketMutex, Error> {
-        crate::net::connect(url, Some(self.roster))
-    }
-
     fn build_with(self, tokens: Option<Tokens>) -> PacketMutex {
         let start = Start { now: self.clock.now(), ..self.start };
         let arbiter = Arbiter::new(self.roster, start);
-        let shared = Shared::new(self.name.into(), self.clock, arbiter, tokens);
-        PacketMutex { backend: Backend::Local(shared) }
+        PacketMutex { place: LocalMutex::new(self.name.into(), self.clock, arbiter, tokens) }
     }
 
     /// Makes the mutex and keeps it under its name, so that all of the process finds it with [`PacketMutex::named`].
@@ -165,48 +153,10 @@ impl PacketMutex {
         Ok(named.entry(name.clone()).or_insert_with(make).clone())
     }
 
-    /// The mutex at a URL: `local:` for the one that all of this process shares, `unix:/path` or `tcp://host:port` for one
-    /// behind a [server](crate::net); `#name` after it if it is not named `main`. A secret for TCP is taken from the
-    /// environment, `PACKET_MUTEX_SECRET`.
-    ///
-    /// Everything works as with a mutex in this process. If the connection is lost, so is a turn: its `should_yield`
-    /// turns true, and what needs the turn fails with [`Error::Lost`]. An ask that waits is made anew with the time that
-    /// is left to it once the server can be reached again; if it cannot, it fails with [`Error::Unavailable`].
-    ///
-    /// Calls that look or steer wait for the server, as does giving a turn away; in async code that is a short block.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if the text is no URL or the server cannot be reached; [`Error::Unauthorized`].
-    #[cfg(feature = "net")]
-    pub fn connect(url: &str) -> Result<Self, Error> {
-        crate::net::connect(url, None)
-    }
-
-    /// The async twin of [`connect`](Self::connect), for any executor: a thread does the waiting.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves no connection behind.
-    #[cfg(feature = "net")]
-    pub async fn connect_async(url: &str) -> Result<Self, Error> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let url = url.to_owned();
-        let thread = std::thread::Builder::new().name("packet-mutex-connect".into());
-        let thread = thread.spawn(move || tell.send(Self::connect(&url)).map_err(drop));
-        thread.map_err(|error| Error::Unavailable(error.to_string()))?;
-        told.await
-            .unwrap_or_else(|_| Err(Error::Unavailable("the thread that connects died".into())))
-    }
-
     /// The mutex's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        self.backend.name()
+        &self.place.identity().name
     }
 
     // Turns.
@@ -268,7 +218,7 @@ impl PacketMutex {
     ///
     /// [`Error::InvalidName`], [`Error::UnknownModule`] from a strict roster, [`Error::Refused`] if there are too many.
     pub fn module(&self, name: &str) -> Result<Module, Error> {
-        self.backend.module(name)
+        self.place.module(name)
     }
 
     /// Ends the calling thread's newest turn of the module, for code that cannot keep the turn: leak it with
@@ -279,26 +229,20 @@ impl PacketMutex {
     /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6). [`Error::Unsupported`] where turns hand out
     /// the channel itself: a turn that ended behind its guard's back would still have it.
     pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        if self.backend.hands_out_channel() {
+        if self.place.identity().hands_out_channel() {
             return Err(Error::Unsupported("the turn of a Guarded channel ends with its guard"));
         }
-        self.backend.end_module(&module.into(), this_thread(&self.backend))
+        self.place.end_module(&module.into(), this_thread(&self.place))
     }
 
     // Looking.
 
-    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16). Of a mutex behind a socket that
-    /// cannot be reached, an empty one; see [`try_status`](Self::try_status).
+    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16). Of a mutex that cannot be reached, an
+    /// empty one; see [`try_status`](Self::try_status).
     #[must_use]
     pub fn status(&self) -> Status {
-        match &self.backend {
-            Backend::Local(shared) => shared.with(|state, now| {
-                tick(state, now);
-                state.arbiter.status(now)
-            }),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.status().unwrap_or_else(|_| remote.no_status()),
-        }
+        let now = self.place.identity().clock.now();
+        self.try_status().unwrap_or_else(|_| Status { now, ..Status::default() })
     }
 
     /// [`status`](Self::status) of a mutex that may be out of reach.
@@ -307,105 +251,89 @@ impl PacketMutex {
     ///
     /// [`Error::Unavailable`] for a mutex behind a socket whose server cannot be reached.
     pub fn try_status(&self) -> Result<Status, Error> {
-        match &self.backend {
-            Backend::Local(_) => Ok(self.status()),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.status(),
-        }
+        self.place.status()
     }
 
     /// A reader of the events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(&self.backend, false)
+        self.read_events(false)
     }
 
     /// A reader of the events that are still kept, and those to come.
     #[must_use]
     pub fn events_so_far(&self) -> Events {
-        Events::new(&self.backend, true)
+        self.read_events(true)
     }
 
-    /// The roster in force.
+    fn read_events(&self, so_far: bool) -> Events {
+        Events::new(self.place.clone().events(so_far), self.place.identity().clock.clone())
+    }
+
+    /// The roster in force. Of a mutex that cannot be reached, the last that was known.
     #[must_use]
     pub fn roster(&self) -> Roster {
-        match &self.backend {
-            Backend::Local(shared) => shared.with(|state, _| state.arbiter.roster().clone()),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.roster(),
-        }
+        self.place.roster()
     }
 
     // Steering (S12, S15, S19, S20).
+
+    /// Steers the mutex. Each way in, be it a command, a key or a frame, parses its own form of a [`Steer`] and hands it
+    /// over here; the methods below are shorter for a program's own use.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name; what the arbiter refuses, as [`Error::Refused`]; [`Error::Unsupported`] for what a mutex
+    /// must not do whose turns hand out the channel itself; [`Error::Unavailable`] if the mutex cannot be reached.
+    ///
+    /// ```
+    /// use packet_mutex::{PacketMutex, Roster, Steer, below};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// mutex.steer(Steer::Pause { reason: "alarm".into(), below: below(60), lasts: None })?;
+    /// mutex.steer(Steer::Disable { module: "eater" })?;
+    /// assert_eq!(mutex.status().paused.len(), 1);
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
+    pub fn steer(&self, steer: Steer<&str>) -> Result<(), Error> {
+        check_steer(self.place.identity(), &steer)?;
+        self.place.steer(steer)
+    }
 
     /// Ends all waiting requests of the module with [`Error::Cancelled`]; a grant that was decided stays.
     ///
     /// # Errors
     ///
-    /// Those of the module's name.
+    /// As [`steer`](Self::steer).
     pub fn cancel<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        let module = module.into();
-        match &self.backend {
-            Backend::Local(shared) => {
-                shared.input_about(&module, |module| Input::Cancel { module })
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.about("cancel", module.name()),
-        }
+        self.steer(Steer::Cancel { module: module.into().name() })
     }
 
     /// Refuses the module's new requests with [`Error::Disabled`]; what waits, stays.
     ///
     /// # Errors
     ///
-    /// Those of the module's name.
+    /// As [`steer`](Self::steer).
     pub fn disable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        let module = module.into();
-        match &self.backend {
-            Backend::Local(shared) => {
-                shared.input_about(&module, |module| Input::Disable { module })
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.about("disable", module.name()),
-        }
+        self.steer(Steer::Disable { module: module.into().name() })
     }
 
     /// Takes the module's requests again.
     ///
     /// # Errors
     ///
-    /// Those of the module's name.
+    /// As [`steer`](Self::steer).
     pub fn enable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
-        let module = module.into();
-        match &self.backend {
-            Backend::Local(shared) => {
-                shared.input_about(&module, |module| Input::Enable { module })
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.about("enable", module.name()),
-        }
+        self.steer(Steer::Enable { module: module.into().name() })
     }
 
     /// Switches how far the mutex governs the module (S15), its waiters at once.
     ///
     /// # Errors
     ///
-    /// Those of the module's name; [`Error::Unsupported`] for anything but [`Mode::Enforced`] where turns hand out the
-    /// channel itself.
+    /// As [`steer`](Self::steer).
     pub fn set_mode<'m>(&self, module: impl Into<ModuleRef<'m>>, mode: Mode) -> Result<(), Error> {
-        let module = module.into();
-        match &self.backend {
-            Backend::Local(shared) if mode != Mode::Enforced && shared.hands_out_channel() => {
-                Err(Error::Unsupported(
-                    "a Guarded channel can only be had with a turn, so its modules are all enforced",
-                ))
-            }
-            Backend::Local(shared) => {
-                shared.input_about(&module, |module| Input::SetMode { module, mode })
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.set_mode(module.name(), mode),
-        }
+        self.steer(Steer::Mode { module: module.into().name(), mode })
     }
 
     /// Holds back requests until [`resume`](Self::resume); a lower holder is asked to yield. Another pause of the same
@@ -413,7 +341,7 @@ impl PacketMutex {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] for a reason that is empty, over 200 bytes or has control characters.
+    /// [`Error::Refused`] for a reason that is empty, over 200 bytes or has control characters; as [`steer`](Self::steer).
     ///
     /// ```
     /// use packet_mutex::{PacketMutex, Roster, below};
@@ -426,7 +354,7 @@ impl PacketMutex {
     /// # Ok::<(), packet_mutex::Error>(())
     /// ```
     pub fn pause(&self, below: Below, reason: &str) -> Result<(), Error> {
-        self.set_pause(reason, below, None)
+        self.steer(Steer::Pause { reason: reason.to_owned(), below, lasts: None })
     }
 
     /// A [`pause`](Self::pause) that ends by itself.
@@ -435,83 +363,94 @@ impl PacketMutex {
     ///
     /// As [`pause`](Self::pause).
     pub fn pause_for(&self, lasts: Duration, below: Below, reason: &str) -> Result<(), Error> {
-        self.set_pause(reason, below, Some(lasts))
-    }
-
-    fn set_pause(&self, reason: &str, below: Below, lasts: Option<Duration>) -> Result<(), Error> {
-        match &self.backend {
-            Backend::Local(shared) => {
-                Ok(shared.input(Input::Pause { reason: reason.to_owned(), below, lasts })?)
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.pause(reason, below, lasts),
-        }
+        self.steer(Steer::Pause { reason: reason.to_owned(), below, lasts: Some(lasts) })
     }
 
     /// Ends the pause with this reason.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if there is none.
+    /// [`Error::Refused`] if there is none; as [`steer`](Self::steer).
     pub fn resume(&self, reason: &str) -> Result<(), Error> {
-        self.end_pause(Some(reason))
+        self.steer(Steer::Resume { reason: Some(reason.to_owned()) })
     }
 
     /// Ends all pauses.
     pub fn resume_all(&self) {
         // Nothing refuses this; a mutex that cannot be reached pauses nobody.
-        let _ = self.end_pause(None);
-    }
-
-    fn end_pause(&self, reason: Option<&str>) -> Result<(), Error> {
-        match &self.backend {
-            Backend::Local(shared) => {
-                Ok(shared.input(Input::Resume { reason: reason.map(String::from) })?)
-            }
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.resume(reason),
-        }
+        let _ = self.steer(Steer::Resume { reason: None });
     }
 
     /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses what comes.
     pub fn close(&self) {
-        match &self.backend {
-            // Nothing refuses this.
-            Backend::Local(shared) => drop(shared.input(Input::Close)),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.close(),
-        }
+        // Nothing refuses this; a mutex that cannot be reached takes no requests either.
+        let _ = self.steer(Steer::Close);
     }
 
     /// Replaces the roster; waiters keep their arrival, and no running delay shrinks.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if old and new modules are more than the new limit; [`Error::Unsupported`] for modes other than
-    /// enforced where turns hand out the channel itself.
+    /// [`Error::Refused`] if old and new modules are more than the new limit; as [`steer`](Self::steer).
     pub fn reload(&self, roster: Roster) -> Result<(), Error> {
-        let all_enforced = roster.spec().modules.iter().all(|m| m.mode == Mode::Enforced);
-        match &self.backend {
-            Backend::Local(shared) if shared.hands_out_channel() && !all_enforced => {
-                Err(Error::Unsupported("the modules of a Guarded channel are all enforced"))
-            }
-            Backend::Local(shared) => Ok(shared.input(Input::Reload(Box::new(roster)))?),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.reload(&roster),
-        }
+        self.steer(Steer::Reload(Box::new(roster)))
+    }
+
+    /// Takes the open turn away: it ends as revoked, its holder is told, and the next turns see the mark (S7).
+    ///
+    /// Its holder may still be acting. The delay holds for every group, and the turn's token tells what comes late.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`] if nobody holds the mutex; [`Error::Refused`] for a bad reason, as with [`pause`](Self::pause);
+    /// as [`steer`](Self::steer).
+    ///
+    /// ```
+    /// use packet_mutex::{PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// let turn = mutex.acquire("fisher")?;
+    /// mutex.revoke("the fisher hangs")?;
+    /// assert!(!turn.is_held());
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
+    pub fn revoke(&self, reason: &str) -> Result<(), Error> {
+        self.steer(Steer::Revoke { reason: reason.to_owned() })
     }
 
     /// For tests: ends the calling thread's own turn, cancels the waiters, clears counts and forgets the delay. It ends no
     /// turn of another and restarts no token (S20). A turn that has a [`Guarded`](crate::Guarded) channel stays: it ends with
     /// its guard.
     pub fn reset(&self) {
-        let owner = (!self.backend.hands_out_channel()).then(|| this_thread(&self.backend));
-        match &self.backend {
-            // Nothing refuses this.
-            Backend::Local(shared) => drop(shared.input(Input::Reset { owner })),
-            #[cfg(feature = "net")]
-            Backend::Remote(remote) => remote.reset(owner),
-        }
+        let has_channel = self.place.identity().hands_out_channel();
+        let owner = (!has_channel).then(|| this_thread(&self.place));
+        // Nothing refuses this.
+        let _ = self.steer(Steer::Reset { owner });
+    }
+
+    /// The mutex's front, if the mutex is in this process.
+    pub(crate) fn local(&self) -> Option<Arc<LocalMutex>> {
+        let place: Arc<dyn Any + Send + Sync> = self.place.clone();
+        place.downcast().ok()
+    }
+}
+
+impl sealed::Sealed for PacketMutex {}
+
+impl Target for PacketMutex {
+    type Turn<'a> = TurnOf<OfThread>;
+    type TaskTurn<'a> = TurnOf<OfTask>;
+
+    fn place(&self) -> &Arc<dyn Place> {
+        &self.place
+    }
+
+    fn admit(&self, turn: Turn) -> Result<Turn, Error> {
+        Ok(turn)
+    }
+
+    fn admit_task(&self, turn: TurnOf<OfTask>) -> Result<TurnOf<OfTask>, Error> {
+        Ok(turn)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Threads as owners (S5), and what becomes of their turns when they end (S7).
 
-use crate::backend::{Backend, WeakBackend};
+use crate::place::{Place, unique_number};
 use crate::sync::thread_local;
 use packet_mutex_arbiter::Owner;
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 thread_local! {
     static THREAD: ThreadOwner = ThreadOwner::new();
@@ -13,26 +13,26 @@ thread_local! {
 /// A thread's number, and the mutexes that it has asked. When the thread ends, each of them learns it.
 struct ThreadOwner {
     owner: Owner,
-    asked: RefCell<Vec<WeakBackend>>,
+    asked: RefCell<Vec<Weak<dyn Place>>>,
 }
 
 /// An owner that nobody was before.
-pub(crate) fn new_owner() -> Owner {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    Owner(NEXT.fetch_add(1, Ordering::Relaxed))
+#[must_use]
+pub fn new_owner() -> Owner {
+    Owner(unique_number())
 }
 
-/// The calling thread as an owner of turns of this mutex.
-pub(crate) fn this_thread(backend: &Backend) -> Owner {
-    THREAD.try_with(|thread| thread.known_to(backend)).unwrap_or_else(|_| {
-        // The thread is already ending; a turn that it leaks now cannot be recovered.
-        new_owner()
-    })
+/// The calling thread as an owner of turns of this mutex. When it ends, the mutex learns it (S7).
+#[must_use]
+pub fn this_thread(place: &Arc<dyn Place>) -> Owner {
+    // A thread that is already ending gets a fresh owner; a turn that it leaks now cannot be recovered.
+    THREAD.try_with(|thread| thread.known_to(place)).unwrap_or_else(|_| new_owner())
 }
 
-/// Lets go of the mutexes that the calling thread asked, without telling them.
+/// Lets go of the mutexes that the calling thread asked, without telling them: the thread is the only one of a forked
+/// child, and the locks of those mutexes may never be free again.
 #[cfg_attr(pm_loom, expect(dead_code, reason = "only bindings fork"))]
-pub(crate) fn forget_this_thread() {
+pub fn forget_this_thread() {
     // A thread that is already ending has nothing to forget.
     let _ = THREAD.try_with(|thread| thread.asked.take());
 }
@@ -42,11 +42,13 @@ impl ThreadOwner {
         ThreadOwner { owner: new_owner(), asked: RefCell::new(Vec::new()) }
     }
 
-    fn known_to(&self, backend: &Backend) -> Owner {
+    fn known_to(&self, place: &Arc<dyn Place>) -> Owner {
         let mut asked = self.asked.borrow_mut();
-        if !asked.iter().any(|known| known.is(backend)) {
-            asked.retain(|known| !known.is_gone());
-            asked.push(backend.downgrade());
+        let is_same =
+            |known: &Weak<dyn Place>| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(place));
+        if !asked.iter().any(is_same) {
+            asked.retain(|known| known.strong_count() > 0);
+            asked.push(Arc::downgrade(place));
         }
         self.owner
     }
@@ -54,8 +56,8 @@ impl ThreadOwner {
 
 impl Drop for ThreadOwner {
     fn drop(&mut self) {
-        for backend in self.asked.take().iter().filter_map(WeakBackend::upgrade) {
-            backend.owner_lost(self.owner);
+        for place in self.asked.take().iter().filter_map(Weak::upgrade) {
+            place.owner_lost(self.owner);
         }
     }
 }

@@ -1,8 +1,12 @@
-//! What threads are made of: the standard library's, or loom's when its checker runs the models in `tests/loom.rs`.
+//! How a thread waits. All blocking calls are their polling twins and [`park_until`].
 //!
-//! The switch is not called `loom`, for other crates have one of that name.
+//! What threads are made of is the standard library's, or loom's when its checker runs the models in `tests/loom.rs`. The
+//! switch is not called `loom`, for other crates have one of that name.
 
+use crate::clock::Clock;
+use packet_mutex_arbiter::Time;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
 #[cfg(not(pm_loom))]
@@ -11,54 +15,87 @@ pub(crate) use std::{sync::Mutex, thread_local};
 #[cfg(pm_loom)]
 pub(crate) use loom::{sync::Mutex, thread_local};
 
-/// A thread that waits. [`park`](Self::park) may return early; a wake before it is kept.
-pub(crate) struct Parker(Arc<Thread>);
+/// Calls `look` until it finds something, or until the time `end`; in between the thread waits with `park`.
+///
+/// `look` leaves the waker with whoever knows when there is something new.
+pub(crate) fn park_until<R>(
+    clock: &dyn Clock,
+    end: Option<Time>,
+    park: impl Fn(&Parker),
+    mut look: impl FnMut(&Waker) -> Option<R>,
+) -> Option<R> {
+    let parker = Parker::new();
+    let waker = parker.waker();
+    let mut alarm = None;
+    let found = loop {
+        let found = look(&waker);
+        if found.is_some() || end.is_some_and(|end| end <= clock.now()) {
+            break found;
+        }
+        // Set after the first look: what is there at once costs no alarm.
+        if let (Some(end), None) = (end, alarm) {
+            alarm = Some(clock.wake_at(end, waker.clone()));
+        }
+        park(&parker);
+    };
+    alarm.into_iter().for_each(|alarm| clock.cancel(alarm));
+    found
+}
 
-#[cfg(not(pm_loom))]
-struct Thread(std::thread::Thread);
+/// A thread that waits. A wake before it parks is kept.
+#[derive(Debug)]
+pub struct Parker(Arc<Thread>);
 
-#[cfg(not(pm_loom))]
+
+#[derive(Debug)]
+struct Thread {
+    woken: AtomicBool,
+    #[cfg(not(pm_loom))]
+    handle: std::thread::Thread,
+    /// Loom's own `park` never wakes early and panics on a stray unpark (loom issue 249); its `Notify` does both well.
+    #[cfg(pm_loom)]
+    handle: loom::sync::Notify,
+}
+
 impl Parker {
     pub(crate) fn new() -> Self {
-        Parker(Arc::new(Thread(std::thread::current())))
+        #[cfg(not(pm_loom))]
+        let handle = std::thread::current();
+        #[cfg(pm_loom)]
+        let handle = loom::sync::Notify::new();
+        Parker(Arc::new(Thread { woken: AtomicBool::new(false), handle }))
     }
 
-    pub(crate) fn park(&self) {
-        std::thread::park();
-    }
-}
-
-#[cfg(not(pm_loom))]
-impl Wake for Thread {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Loom's own `park` never wakes early and panics on a stray unpark (loom issue 249); its `Notify` does both well.
-#[cfg(pm_loom)]
-struct Thread(loom::sync::Notify);
-
-#[cfg(pm_loom)]
-impl Parker {
-    pub(crate) fn new() -> Self {
-        Parker(Arc::new(Thread(loom::sync::Notify::new())))
-    }
-
-    pub(crate) fn park(&self) {
-        self.0.0.wait();
-    }
-}
-
-#[cfg(pm_loom)]
-impl Wake for Thread {
-    fn wake(self: Arc<Self>) {
-        self.0.notify();
-    }
-}
-
-impl Parker {
     pub(crate) fn waker(&self) -> Waker {
         Waker::from(self.0.clone())
+    }
+
+    /// Waits until a waker of this parker was used since the last time.
+    pub(crate) fn park(&self) {
+        while !self.take_wake() {
+            #[cfg(not(pm_loom))]
+            std::thread::park();
+            #[cfg(pm_loom)]
+            self.0.handle.wait();
+        }
+    }
+
+    /// Whether a waker of this parker was used since the last time.
+    pub(crate) fn take_wake(&self) -> bool {
+        self.0.woken.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Thread {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        #[cfg(not(pm_loom))]
+        self.handle.unpark();
+        #[cfg(pm_loom)]
+        self.handle.notify();
     }
 }

@@ -1,14 +1,17 @@
 //! Writing events to a file as they happen.
 
-use crate::events::Events;
+use crate::clock::SystemClock;
+use crate::events::{Event, Events};
 use crate::mutex::PacketMutex;
-use crate::sync::Parker;
+use crate::sync::{Parker, park_until};
+use crate::wakers::Wakers;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 /// Writes the events of mutexes to a file, one JSON object a line, until it is dropped: those that are still kept, and
@@ -41,6 +44,8 @@ pub struct Trace {
 #[derive(Debug)]
 struct Out {
     stop: AtomicBool,
+    /// Of the threads that wait for events.
+    wakers: Mutex<Wakers>,
     /// What failed first: nothing is written after it, so that the file has no gap that nobody knows of.
     file: Mutex<Result<File, io::Error>>,
 }
@@ -56,7 +61,8 @@ impl Trace {
         mutexes: impl IntoIterator<Item = &'m PacketMutex>,
     ) -> io::Result<Self> {
         let file = Mutex::new(Ok(File::create(path)?));
-        let out = Arc::new(Out { stop: AtomicBool::new(false), file });
+        let wakers = Mutex::default();
+        let out = Arc::new(Out { stop: AtomicBool::new(false), wakers, file });
         let mut trace = Trace { out, threads: Vec::new() };
         for mutex in mutexes {
             let (events, out) = (mutex.events_so_far(), trace.out.clone());
@@ -79,8 +85,10 @@ impl Trace {
 
     fn stop(&mut self) {
         self.out.stop.store(true, Ordering::SeqCst);
+        let mut waiting = Vec::new();
+        self.out.wakers().move_to(&mut waiting);
+        waiting.into_iter().for_each(Waker::wake);
         for thread in self.threads.drain(..) {
-            thread.thread().unpark();
             // A panic in there was told by the panic hook.
             let _ = thread.join();
         }
@@ -95,32 +103,47 @@ impl Drop for Trace {
 
 impl Out {
     fn write(&self, mut events: Events) {
-        let parker = Parker::new();
+        let key = self.wakers().new_key();
         loop {
             // Looked at before the events, so that those from before it was set are not missed.
             let ending = self.stop.load(Ordering::SeqCst);
             if ending {
                 events.catch_up();
             }
-            let Some(entries) = events.poll(&parker.waker()) else {
-                if ending {
-                    return;
-                }
-                parker.park();
-                continue;
-            };
-            let mut lines = String::new();
-            for entry in entries {
-                // Writing to a string cannot fail.
-                let _ = writeln!(lines, "{entry}");
+            let log = if ending { events.take() } else { self.next(&mut events, key) };
+            if log.is_empty() && ending {
+                return;
             }
-            // Whole lines at once, so that those of several mutexes do not mix.
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok(open) = &mut *file
-                && let Err(error) = open.write_all(lines.as_bytes())
-            {
-                *file = Err(error);
-            }
+            self.append(&log);
+        }
+    }
+
+    /// New events, or none once the trace is to stop.
+    fn next(&self, events: &mut Events, key: u64) -> Vec<Event> {
+        let look = |waker: &Waker| {
+            drop(self.wakers().leave(key, waker.clone()));
+            let stopped = || self.stop.load(Ordering::SeqCst).then(Vec::new);
+            events.poll(waker).or_else(stopped)
+        };
+        park_until(&SystemClock, None, Parker::park, look).unwrap_or_default()
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Wakers> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, log: &[Event]) {
+        let mut lines = String::new();
+        for event in log {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{event}");
+        }
+        // Whole lines at once, so that those of several mutexes do not mix.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(open) = &mut *file
+            && let Err(error) = open.write_all(lines.as_bytes())
+        {
+            *file = Err(error);
         }
     }
 }

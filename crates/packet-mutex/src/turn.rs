@@ -1,11 +1,13 @@
 //! A turn: the mutex is held as long as it lives.
 
-use crate::ask::{TaskAsk, Terms, wait_for_turn};
-use crate::backend::{Backend, Granted, Sleep};
+use crate::asking::{Hold, TaskAsk, ask_as_thread, log_timeout, wait_as_thread};
 use crate::error::Error;
 use crate::module::{Module, ModuleRef};
+use crate::place::{Asked, Place, Slept, Terms};
+use crate::sleep::{Sleep, sleep_as_thread};
 use packet_mutex_arbiter::{Grant, Leave, Owner, RequestId, Token};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub type TaskTurn = TurnOf<OfTask>;
 #[derive(Debug)]
 #[must_use = "the turn ends when it is dropped: bind it to a name"]
 pub struct TurnOf<Of> {
-    backend: Backend,
+    place: Arc<dyn Place>,
     hold: RequestId,
     owner: Option<Owner>,
     grant: Grant,
@@ -45,24 +47,19 @@ pub struct OfThread(PhantomData<*const ()>);
 #[derive(Debug)]
 pub struct OfTask;
 
-/// How a sleep inside a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slept {
-    /// The time is over.
-    Whole,
-    /// The turn should be given away: somebody more important waits (S11).
-    ShouldYield,
-}
-
 impl<Of> TurnOf<Of> {
-    pub(crate) fn new(
-        backend: Backend,
-        hold: RequestId,
-        owner: Option<Owner>,
-        grant: Grant,
-    ) -> Self {
+    pub(crate) fn new(place: &Arc<dyn Place>, hold: Hold) -> Self {
+        let Hold { id, owner, grant } = hold;
         let panicking = std::thread::panicking();
-        TurnOf { backend, hold, owner, grant, open: true, panicking, of: PhantomData }
+        TurnOf {
+            place: place.clone(),
+            hold: id,
+            owner,
+            grant,
+            open: true,
+            panicking,
+            of: PhantomData,
+        }
     }
 
     /// The turn's fencing number, larger than that of every turn before (S17); `None` for a pass of an observed module.
@@ -81,7 +78,7 @@ impl<Of> TurnOf<Of> {
     #[must_use]
     pub fn module(&self) -> Module {
         let id = self.grant.module;
-        Module { mutex: self.backend.number(), id, name: self.backend.module_name(id) }
+        Module { mutex: self.place.identity().number, id, name: self.place.module_name(id) }
     }
 
     /// How long the ask waited.
@@ -108,21 +105,21 @@ impl<Of> TurnOf<Of> {
     ///
     /// [`Error::NotHolder`] if this is a pass or the turn is over.
     pub fn acknowledge(&self) -> Result<(), Error> {
-        self.backend.acknowledge(self.hold)
+        self.place.acknowledge(self.hold)
     }
 
     /// Should the turn be given away soon: does somebody more important wait, does a pause ask for it, or has it lasted
     /// longer than the module's longest turn (S11)?
     #[must_use]
     pub fn should_yield(&self) -> bool {
-        self.backend.should_yield(self.hold)
+        self.place.should_yield(self.hold)
     }
 
     /// Is it still held? A turn can be lost: its lease ran out, or the connection to the mutex's server is gone (S7, S8).
     /// A pass counts as held until it ends.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.open && (self.is_pass() || self.backend.holds(self.hold))
+        self.open && (self.is_pass() || self.place.holds(self.hold))
     }
 
     /// Ends the turn. Dropping it does the same.
@@ -145,7 +142,7 @@ impl<Of> TurnOf<Of> {
 
     fn leave(&mut self, how: Leave) {
         if std::mem::take(&mut self.open) {
-            self.backend.leave(self.hold, self.owner, how);
+            self.place.leave(self.hold, self.owner, how);
         }
     }
 
@@ -153,20 +150,16 @@ impl<Of> TurnOf<Of> {
         self.grant.depth
     }
 
-    /// Ends the turn and asks again, in one step. The answer, if it comes at once.
-    fn give_away(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Result<(RequestId, Option<Granted>), Error> {
-        let (id, answer) = self.backend.give_away(self.hold, self.owner, timeout)?;
+    /// Ends the turn and asks again, in one step.
+    fn give_away(&mut self, timeout: Option<Duration>) -> Result<Asked, Error> {
+        let asked = self.place.give_away(self.hold, self.owner, timeout)?;
         self.open = false;
-        Ok((id, answer))
+        Ok(asked)
     }
 
     /// Becomes the turn that was granted anew.
-    fn become_turn(&mut self, mut again: TurnOf<Of>) {
-        (self.hold, self.grant, self.open) = (again.hold, again.grant, true);
-        again.open = false;
+    fn become_turn(&mut self, Hold { id, owner: _, grant }: Hold) {
+        (self.hold, self.grant, self.open) = (id, grant, true);
     }
 }
 
@@ -179,7 +172,8 @@ impl TurnOf<OfThread> {
     ///
     /// [`Error::WouldDeadlock`] for another group, [`Error::NotHolder`] if the turn is over.
     pub fn nest<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
-        wait_for_turn(&self.backend, &module.into(), Terms::within(self.hold))
+        let terms = Terms { within: Some(self.hold), ..Terms::default() };
+        Ok(TurnOf::new(&self.place, ask_as_thread(&self.place, &module.into(), terms)?))
     }
 
     /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
@@ -201,17 +195,17 @@ impl TurnOf<OfThread> {
     }
 
     fn yield_for(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let (id, answer) = self.give_away(timeout)?;
-        let granted = answer.unwrap_or_else(|| self.backend.wait_for(id));
-        let told = |error: &Error| self.backend.log_timeout(self.module().name(), error);
-        let grant = granted.inspect_err(told)?;
-        self.become_turn(TurnOf::new(self.backend.clone(), id, self.owner, grant));
+        let asked = self.give_away(timeout)?;
+        let hold = wait_as_thread(&*self.place, self.owner, asked).inspect_err(|error| {
+            log_timeout(&*self.place, &(&self.module()).into(), error);
+        })?;
+        self.become_turn(hold);
         Ok(())
     }
 
     /// Sleeps inside the turn, in the mutex's time; ends early when the turn should be given away (S11).
     pub fn sleep(&self, time: Duration) -> Slept {
-        self.backend.sleep(self.hold, self.is_pass(), time)
+        sleep_as_thread(&self.place, self.hold, self.is_pass(), time)
     }
 }
 
@@ -228,7 +222,8 @@ impl TurnOf<OfTask> {
     ///
     /// Dropping the future withdraws the ask.
     pub async fn nest<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<TaskTurn, Error> {
-        TaskAsk::new(&self.backend, module.into(), Terms::within(self.hold)).await
+        let terms = Terms { within: Some(self.hold), ..Terms::default() };
+        Ok(TurnOf::new(&self.place, TaskAsk::new(&*self.place, module.into(), terms).await?))
     }
 
     /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
@@ -259,14 +254,9 @@ impl TurnOf<OfTask> {
 
     async fn yield_for(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let module = self.module();
-        let (id, answer) = self.give_away(timeout)?;
-        let backend = self.backend.clone();
-        let mut ask = TaskAsk::made(&backend, (&module).into(), id);
-        let again = match answer {
-            Some(answer) => ask.answered(id, answer)?,
-            None => ask.await?,
-        };
-        self.become_turn(again);
+        let asked = self.give_away(timeout)?;
+        let hold = TaskAsk::made(&*self.place, (&module).into(), asked).await?;
+        self.become_turn(hold);
         Ok(())
     }
 
@@ -276,7 +266,7 @@ impl TurnOf<OfTask> {
     ///
     /// Dropping the future ends the sleep and nothing else.
     pub async fn sleep(&self, time: Duration) -> Slept {
-        let mut sleep = Sleep::new(&self.backend, self.hold, self.is_pass(), time);
+        let mut sleep = Sleep::new(&self.place, self.hold, self.is_pass(), time);
         std::future::poll_fn(move |context| {
             sleep.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)
         })

@@ -1,5 +1,6 @@
 //! Durations as rosters write them: `"250ms"`, `"1.5s"`, `"2m"`.
 
+use crate::english::English;
 use packet_mutex_arbiter::{DURATION_MAX, RosterProblem};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let nanos = nanos(whole, fraction.trim_end_matches('0'), u128::from(*size))?;
     match u64::try_from(nanos).map(Duration::from_nanos) {
         Ok(duration) if duration <= DURATION_MAX => Ok(duration),
-        _ => Err(RosterProblem::TooLong.to_string()),
+        _ => Err(English(&RosterProblem::TooLong).to_string()),
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 fn nanos(whole: &str, fraction: &str, size: u128) -> Result<u128, String> {
     let too_fine = || String::from("is finer than a nanosecond");
     // Whole digits that overflow are certainly too long, however small the unit.
-    let whole = whole.parse::<u64>().map_err(|_| RosterProblem::TooLong.to_string())?;
+    let whole = whole.parse::<u64>().map_err(|_| English(&RosterProblem::TooLong).to_string())?;
     if fraction.is_empty() {
         return Ok(u128::from(whole) * size);
     }

@@ -4,6 +4,7 @@
 use super::duration::parse_duration;
 use super::keys::Section;
 use super::{FILE_MAX, Place, RosterFileError, too_large};
+use crate::english::English;
 use packet_mutex_arbiter::{
     DEFAULT_PRIORITY, DelaySpec, Limits, Mode, ModuleSpec, NAME_MAX, Roster, RosterProblem,
     RosterSpec, fold_name, nearest_name,
@@ -187,7 +188,7 @@ impl Reader {
             self.written.entry(path.clone()).or_insert(at);
             let name = fold_name(key.get_ref());
             if let Err(why) = &name {
-                self.wrong(at, path.clone(), why.to_string());
+                self.wrong(at, path.clone(), English(why).to_string());
             }
             match value.get_ref() {
                 DeValue::Table(table) => {
@@ -314,7 +315,7 @@ impl Reader {
                     let first = self.written.iter().filter(same).map(|(_, at)| *at).min();
                     ("is the same module a second time, as case does not count".into(), first)
                 }
-                problem => (problem.to_string(), None),
+                problem => (English(problem).to_string(), None),
             };
             self.found.push(Found { at, field, wrong: Wrong::from(message), first });
         }
@@ -415,7 +416,7 @@ pub fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
 
 fn duration_above_zero(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     match duration(value)? {
-        Duration::ZERO => Err(RosterProblem::Zero.to_string().into()),
+        Duration::ZERO => Err(English(&RosterProblem::Zero).to_string().into()),
         duration => Ok(duration),
     }
 }
@@ -462,7 +463,7 @@ fn count(value: &DeValue<'_>) -> Result<usize, Wrong> {
 /// What else the value is.
 pub fn name_text(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value.as_str().ok_or_else(|| not("a name", value))?;
-    fold_name(text).map_err(|why| why.to_string().into())
+    fold_name(text).map_err(|why| English(&why).to_string().into())
 }
 
 fn group_or_any(value: &DeValue<'_>) -> Result<String, Wrong> {

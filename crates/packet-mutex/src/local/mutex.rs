@@ -1,31 +1,27 @@
 //! What the handles of one mutex share: the arbiter under its lock, and who waits for its answers.
 
+use super::tokens::Tokens;
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::log;
 use crate::module::ModuleRef;
-use crate::sync::{Mutex, Parker};
-use crate::tokens::Tokens;
-use crate::{Error, owner};
+use crate::place::Identity;
+use crate::sync::Mutex;
+use crate::wakers::Wakers;
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Failure, Grant, Input, ModuleId, Output, Request, RequestId, Resolved, Time,
-    Token,
+    Answer, Arbiter, Failure, Grant, Input, ModuleId, Output, Request, RequestId, Resolved, Steer,
+    Time, Token,
 };
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
-/// One mutex, behind all its handles.
-pub(crate) struct Shared {
-    pub(crate) name: Arc<str>,
-    /// Tells mutexes of one process apart.
-    pub(crate) number: u64,
-    pub(crate) clock: Arc<dyn Clock>,
+/// A mutex of this process, behind all its handles.
+pub(crate) struct LocalMutex {
+    pub(crate) identity: Identity,
     state: Mutex<State>,
-    /// Its turns come with the channel itself, so there are no passes (S15).
-    hands_out_channel: AtomicBool,
     ticker: OnceLock<Waker>,
 }
 
@@ -53,45 +49,16 @@ pub(crate) struct State {
     broken: bool,
 }
 
-/// Wakers of those who wait for something that concerns them all; each has a key of its own.
-#[derive(Default)]
-pub(crate) struct Wakers {
-    next_key: u64,
-    by_key: BTreeMap<u64, Waker>,
-}
-
-impl Wakers {
-    pub(crate) fn new_key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key
-    }
-
-    /// Leaves a waker. The one that was there before comes back, to be dropped outside the lock.
-    #[must_use]
-    pub(crate) fn leave(&mut self, key: u64, waker: Waker) -> Option<Waker> {
-        self.by_key.insert(key, waker)
-    }
-
-    #[must_use]
-    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
-        self.by_key.remove(&key)
-    }
-
-    pub(crate) fn move_to(&mut self, others: &mut Vec<Waker>) {
-        // Mostly there are none, and an iterator of none costs something too.
-        if !self.by_key.is_empty() {
-            others.extend(std::mem::take(&mut self.by_key).into_values());
-        }
-    }
-}
-
+/// Who waits for the answer of a request.
 #[derive(Default)]
 pub(crate) struct Asker {
     waker: Option<Waker>,
     answer: Option<Answer>,
+    /// Its grant must be claimed.
+    claims: bool,
 }
 
-impl Shared {
+impl LocalMutex {
     pub(crate) fn new(
         name: Arc<str>,
         clock: Arc<dyn Clock>,
@@ -112,17 +79,14 @@ impl Shared {
             to_wake: Vec::new(),
             broken: false,
         };
-        let shared = Arc::new(Shared {
-            name,
-            number: owner::new_owner().0,
-            clock,
+        let mutex = Arc::new(LocalMutex {
+            identity: Identity::new(name, clock),
             state: Mutex::new(state),
-            hands_out_channel: AtomicBool::new(false),
             ticker: OnceLock::new(),
         });
-        let ticker = Ticker(Arc::downgrade(&shared));
-        shared.ticker.get_or_init(|| Waker::from(Arc::new(ticker)));
-        shared
+        let ticker = Ticker(Arc::downgrade(&mutex));
+        mutex.ticker.get_or_init(|| Waker::from(Arc::new(ticker)));
+        mutex
     }
 
     /// Works on the state under its lock. Once it is unlocked, wakes whom that concerns, sets the alarm and logs:
@@ -131,7 +95,7 @@ impl Shared {
     /// Panics if the mutex is broken. Code that runs in destructors uses [`try_with`](Self::try_with).
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> R {
         self.try_with(work).unwrap_or_else(|| {
-            panic!("the mutex {} broke an invariant of its own and stopped", self.name)
+            panic!("the mutex {} broke an invariant of its own and stopped", self.identity.name)
         })
     }
 
@@ -148,7 +112,7 @@ impl Shared {
         }
         let done = catch_unwind(AssertUnwindSafe(|| {
             // Stamped under the lock, so that stamps are in the order of the inputs.
-            let now = self.clock.now();
+            let now = self.identity.clock.now();
             let result = work(&mut state, now);
             if state.tokens.is_some() {
                 state.store_tokens(now);
@@ -174,11 +138,11 @@ impl Shared {
         let to_wake = WakeAll(std::mem::take(&mut state.to_wake));
         drop(state);
         if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
-            self.clock.wake_at(at, ticker.clone());
+            self.identity.clock.wake_at(at, ticker.clone());
         }
         // Before anybody wakes, so that the lines of two turns come in their order; whoever listens may panic.
         if !lines.is_empty() {
-            log::write(&self.name, lines);
+            log::write(&self.identity.name, lines);
         }
         drop(to_wake);
         Some(result)
@@ -187,53 +151,6 @@ impl Shared {
     /// Hands in one input.
     pub(crate) fn input(&self, input: Input) -> Result<(), Failure> {
         self.with(|state, now| state.handle(now, input))
-    }
-
-    /// Hands in an input about a module.
-    pub(crate) fn input_about(
-        &self,
-        module: &ModuleRef<'_>,
-        input: impl FnOnce(ModuleId) -> Input,
-    ) -> Result<(), Error> {
-        self.with(|state, now| {
-            let module = state.resolve(self.number, module)?;
-            Ok(state.handle(now, input(module))?)
-        })
-    }
-
-    /// Calls `look` under the lock until it finds something, or until the time `end`; the thread sleeps in between.
-    /// `look` gets a waker to leave with whoever knows when there is something new.
-    pub(crate) fn wait<R>(
-        &self,
-        end: Option<Time>,
-        mut look: impl FnMut(&mut State, Waker, Time) -> Option<R>,
-    ) -> Option<R> {
-        let parker = Parker::new();
-        let mut alarm = None;
-        let found = loop {
-            let (found, now) = self.with(|state, now| (look(state, parker.waker(), now), now));
-            if found.is_some() || end.is_some_and(|end| end <= now) {
-                break found;
-            }
-            match end {
-                // The alarm is set after the first look: what is there at once costs none.
-                Some(end) if alarm.is_none() => {
-                    alarm = Some(self.clock.wake_at(end, parker.waker()));
-                }
-                _ => {}
-            }
-            parker.park();
-        };
-        alarm.into_iter().for_each(|alarm| self.clock.cancel(alarm));
-        found
-    }
-
-    pub(crate) fn hand_out_channel(&self) {
-        self.hands_out_channel.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn hands_out_channel(&self) -> bool {
-        self.hands_out_channel.load(Ordering::Relaxed)
     }
 }
 
@@ -265,26 +182,56 @@ impl State {
         result
     }
 
-    /// Hands in a request (or what makes one) and says what it was answered at once; else it waits as an asker.
+    /// Hands in a request (or what makes one) and says what it was answered at once; else it waits as an asker. `claims`:
+    /// its grant must be claimed.
     pub(crate) fn ask(
         &mut self,
         now: Time,
         id: RequestId,
+        claims: bool,
         input: Input,
     ) -> Result<Option<Answer>, Failure> {
         self.handle(now, input)?;
         match self.at_once.take() {
-            Some((request, answer)) if request == id => Ok(Some(answer)),
+            Some((request, answer)) if request == id => {
+                if claims {
+                    // An answer that comes at once is seen at once. A claim of what is not a turn is refused, and that
+                    // changes nothing.
+                    let _ = self.handle(now, Input::Claim { request: id });
+                }
+                Ok(Some(answer))
+            }
             _ => {
-                self.askers.insert(id, Asker::default());
+                self.askers.insert(id, Asker { claims, ..Asker::default() });
                 Ok(None)
             }
         }
     }
 
-    pub(crate) fn request(&mut self, now: Time, request: Request) -> Option<Answer> {
+    pub(crate) fn request(&mut self, now: Time, request: Request, claims: bool) -> Option<Answer> {
         // A request is never refused as an input; what is wrong with it is its answer.
-        self.ask(now, request.id, Input::Request(request)).unwrap_or_default()
+        self.ask(now, request.id, claims, Input::Request(request)).unwrap_or_default()
+    }
+
+    /// Takes the answer of an asker and claims its grant if it must be claimed, or leaves its waker.
+    pub(crate) fn answer_and_claim(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        waker: Waker,
+    ) -> (Option<Answer>, Option<Waker>) {
+        let claims = self.askers.get(&id).is_some_and(|asker| asker.claims);
+        let (answer, waker) = self.answer_or_leave(id, waker);
+        let lost = claims
+            && matches!(answer, Some(Answer::Turn(_)))
+            && self.handle(now, Input::Claim { request: id }).is_err();
+        (if lost { Some(Answer::Failed(Failure::Lost)) } else { answer }, waker)
+    }
+
+    /// Counts what fell due until now.
+    pub(crate) fn tick(&mut self, now: Time) {
+        // Nothing refuses a tick.
+        let _ = self.handle(now, Input::Tick);
     }
 
     /// Takes the answer of an asker, or leaves its waker. The waker that was there before comes back, to be dropped
@@ -306,7 +253,7 @@ impl State {
         }
     }
 
-    /// Has this asker an answer that it has not taken?
+    /// Whether this asker has an answer that it has not taken.
     #[cfg(feature = "net")]
     pub(crate) fn is_answered(&self, id: RequestId) -> bool {
         self.askers.get(&id).is_some_and(|asker| asker.answer.is_some())
@@ -351,7 +298,7 @@ impl State {
         self.lines.push(log::Line::NotStored { error: error.to_string() });
         if tokens.is_near_its_end(self.newest_token) {
             // Nothing refuses this.
-            let _ = self.handle(now, Input::Close);
+            let _ = self.handle(now, Input::Steer(Steer::Close));
         }
     }
 
@@ -404,22 +351,21 @@ impl Drop for WakeAll {
 }
 
 /// Rings when something falls due in a mutex.
-struct Ticker(Weak<Shared>);
+struct Ticker(Weak<LocalMutex>);
 
 impl Wake for Ticker {
     fn wake(self: Arc<Self>) {
-        let Some(shared) = self.0.upgrade() else { return };
-        shared.try_with(|state, now| {
+        let Some(mutex) = self.0.upgrade() else { return };
+        mutex.try_with(|state, now| {
             while state.alarms.pop_if(|alarm| *alarm <= now).is_some() {}
-            // Nothing refuses a tick.
-            let _ = state.handle(now, Input::Tick);
+            state.tick(now);
         });
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for LocalMutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PacketMutex").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PacketMutex").field("name", &self.identity.name).finish_non_exhaustive()
     }
 }
 
@@ -456,10 +402,10 @@ mod tests {
             assert_eq!(turn.sleep(Duration::ZERO), Slept::Whole);
             assert_eq!(mutex.events().wait(Duration::ZERO), []);
         }
-        let shared = mutex.backend.local();
-        shared.with(|state, _| {
+        let local = mutex.local().unwrap();
+        local.with(|state, _| {
             assert!(state.askers.is_empty());
-            assert!(state.sleepers.by_key.is_empty() && state.readers.by_key.is_empty());
+            assert!(state.sleepers.is_empty() && state.readers.is_empty());
             assert!(state.alarms.len() < 10, "{:?}", state.alarms);
         });
         drop(turn);

@@ -1,0 +1,110 @@
+//! How threads and tasks ask and wait for the answer.
+
+use crate::error::Error;
+use crate::log;
+use crate::module::ModuleRef;
+use crate::owner::this_thread;
+use crate::place::{Asked, Granted, Place, Terms};
+use crate::sync::park_until;
+use packet_mutex_arbiter::{Grant, Owner, RequestId};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A request that was granted.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) id: RequestId,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) grant: Grant,
+}
+
+/// Asks as the calling thread and waits for the answer.
+pub(crate) fn ask_as_thread(
+    place: &Arc<dyn Place>,
+    module: &ModuleRef<'_>,
+    terms: Terms,
+) -> Result<Hold, Error> {
+    let owner = this_thread(place);
+    let asked = place.begin(module, Terms { owner: Some(owner), ..terms })?;
+    let hold = wait_as_thread(&**place, Some(owner), asked);
+    hold.inspect_err(|error| log_timeout(&**place, module, error))
+}
+
+/// Waits as a thread for the answer of a request that was made.
+pub(crate) fn wait_as_thread(
+    place: &dyn Place,
+    owner: Option<Owner>,
+    (id, answer): Asked,
+) -> Result<Hold, Error> {
+    let poll = || {
+        let clock = &*place.identity().clock;
+        park_until(clock, None, |parker| place.park(parker), |waker| place.poll(id, waker))
+    };
+    // Without an end it waits until there is an answer.
+    let granted = answer.or_else(poll).unwrap_or(Err(Error::Lost));
+    Ok(Hold { id, owner, grant: granted? })
+}
+
+/// The event log cannot say why a request timed out, so whoever has the answer does.
+pub(crate) fn log_timeout(place: &dyn Place, module: &ModuleRef<'_>, error: &Error) {
+    log::write_timeout(&place.identity().name, module.name(), error);
+}
+
+/// An ask of a task, as a future. Dropping it withdraws the ask.
+pub(crate) struct TaskAsk<'a> {
+    place: &'a dyn Place,
+    module: ModuleRef<'a>,
+    state: State,
+}
+
+enum State {
+    /// The ask is made when the future is first polled.
+    NotAsked(Terms),
+    Waits(RequestId),
+    /// Answered at once, and not yet polled.
+    Answered(RequestId, Granted),
+    Over,
+}
+
+impl<'a> TaskAsk<'a> {
+    pub(crate) fn new(place: &'a dyn Place, module: ModuleRef<'a>, terms: Terms) -> Self {
+        // A future that is never polled again must not hold the others up, so its grants are to be claimed.
+        let terms = Terms { claim: true, ..terms };
+        TaskAsk { place, module, state: State::NotAsked(terms) }
+    }
+
+    /// Waits for the answer of a request that was made already.
+    pub(crate) fn made(place: &'a dyn Place, module: ModuleRef<'a>, (id, answer): Asked) -> Self {
+        let state = answer.map_or(State::Waits(id), |answer| State::Answered(id, answer));
+        TaskAsk { place, module, state }
+    }
+}
+
+impl Future for TaskAsk<'_> {
+    type Output = Result<Hold, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (id, answer) = match std::mem::replace(&mut self.state, State::Over) {
+            State::NotAsked(terms) => self.place.begin(&self.module, terms)?,
+            State::Waits(id) => (id, None),
+            State::Answered(id, granted) => (id, Some(granted)),
+            State::Over => return Poll::Ready(Err(Error::Lost)),
+        };
+        let Some(granted) = answer.or_else(|| self.place.poll(id, context.waker())) else {
+            self.state = State::Waits(id);
+            return Poll::Pending;
+        };
+        let told = |error: &Error| log_timeout(self.place, &self.module, error);
+        Poll::Ready(granted.inspect_err(told).map(|grant| Hold { id, owner: None, grant }))
+    }
+}
+
+impl Drop for TaskAsk<'_> {
+    fn drop(&mut self) {
+        match self.state {
+            State::Waits(id) | State::Answered(id, Ok(_)) => self.place.withdraw(id),
+            State::NotAsked(_) | State::Answered(_, Err(_)) | State::Over => {}
+        }
+    }
+}

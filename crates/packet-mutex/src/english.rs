@@ -1,0 +1,197 @@
+//! What happened, in sentences for people. The arbiter knows no language; this is the only place that speaks for it.
+//!
+//! A message says who, what and what to do.
+
+use packet_mutex_arbiter::{
+    AHEAD_MAX, DURATION_MAX, Failure, InvalidName, NAME_MAX, NameError, REASON_MAX, Reason,
+    Refusal, RosterError, RosterErrors, RosterProblem, TimedOut,
+};
+use std::fmt::{self, Display, Formatter};
+
+/// Shows a value of the arbiter's as a sentence or a part of one.
+///
+/// ```
+/// use packet_mutex::{English, Reason};
+/// use std::time::Duration;
+///
+/// let left = Some(Duration::from_millis(400));
+/// let reason = Reason::Handover { from: Some("fisher".into()), left };
+/// assert_eq!(format!("waits {}", English(&reason)), "waits 0.4 s for the handover from fisher");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct English<'a, T>(pub &'a T);
+
+impl Display for English<'_, Failure> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Failure::TimedOut(why) => English(why).fmt(f),
+            Failure::WouldDeadlock { holds, asked } => write!(
+                f,
+                "would deadlock: this owner holds a turn of `{holds}` and asks for `{asked}`, which is in another \
+                 group; end the turn first, or put both modules into one group"
+            ),
+            Failure::Refused(why) => write!(f, "refused: {}", English(why)),
+            Failure::Cancelled => {
+                f.write_str("cancelled: an operator cancelled the module's waiting requests")
+            }
+            Failure::Withdrawn => f.write_str("withdrawn by the asker"),
+            Failure::Disabled { module } => {
+                write!(f, "disabled: `{module}` is refused until it is enabled again")
+            }
+            Failure::Closed => f.write_str("closed: this mutex takes no more requests"),
+            Failure::NotHolder { holder: Some(holder) } => {
+                write!(f, "not the holder: `{holder}` holds the turn; nothing was changed")
+            }
+            Failure::NotHolder { holder: None } => {
+                f.write_str("not the holder: no such turn is open; nothing was changed")
+            }
+            Failure::QueueFull { limit } => write!(
+                f,
+                "queue full: {limit} requests are waiting already (`limits.waiters` in the roster)"
+            ),
+            Failure::Lost => {
+                f.write_str("lost: the asker was gone or did not claim its grant in time")
+            }
+        }
+    }
+}
+
+impl Display for English<'_, TimedOut> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let TimedOut { waited, holder, ahead, delay_left, paused } = self.0;
+        write!(f, "timed out after {:.3} s", waited.as_secs_f64())?;
+        if let Some((module, held)) = holder {
+            write!(f, "; `{module}` has held the turn for {:.3} s", held.as_secs_f64())?;
+        }
+        if *ahead > 0 {
+            let more = if *ahead >= AHEAD_MAX { " or more" } else { "" };
+            write!(f, "; {ahead}{more} ahead")?;
+        }
+        if !delay_left.is_zero() {
+            write!(f, "; {:.3} s of the handover delay left", delay_left.as_secs_f64())?;
+        }
+        if let Some(reason) = paused {
+            write!(f, "; paused: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for English<'_, Refusal> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Refusal::UrgencyDenied { module } => {
+                write!(f, "the roster does not let `{module}` ask urgently")
+            }
+            Refusal::TooLong => write!(f, "the duration is longer than {} h", hours()),
+            Refusal::NoLease => f.write_str("a lease must be longer than zero"),
+            Refusal::NestedOpen => f.write_str("nested turns are open; end them before yielding"),
+            Refusal::BadReason => {
+                write!(f, "a reason has 1 to {REASON_MAX} bytes and no control characters")
+            }
+            Refusal::TooManyPauses { limit } => write!(f, "{limit} pauses are set already"),
+            Refusal::NoSuchPause => f.write_str("no pause has this reason"),
+            Refusal::TooManyModules { limit } => too_many_modules(f, *limit),
+            Refusal::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Display for English<'_, NameError> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            NameError::Invalid(why) => English(why).fmt(f),
+            NameError::UnknownModule { name, nearest } => {
+                write!(f, "the roster is strict and has no module `{name}`")?;
+                nearest.as_ref().map_or(Ok(()), |n| write!(f, "; did you mean `{n}`?"))
+            }
+            NameError::TooManyModules { limit } => too_many_modules(f, *limit),
+        }
+    }
+}
+
+/// Never shows the raw text: bad input must not reach a log as it came (S14).
+impl Display for English<'_, InvalidName> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            InvalidName::Empty => f.write_str("a name must not be empty"),
+            InvalidName::TooLong { length } => {
+                write!(f, "a name has at most {NAME_MAX} characters; this one has {length} bytes")
+            }
+            InvalidName::BadCharacter { character, position } => write!(
+                f,
+                "character {position} of the name is {:?}; allowed are a-z 0-9 _ . -",
+                character.escape_default().to_string()
+            ),
+            InvalidName::NearMiss { name, meant } => {
+                write!(f, "there is no module `{name}`; did you mean `{meant}`?")
+            }
+        }
+    }
+}
+
+impl Display for English<'_, RosterErrors> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (at, RosterError { field, problem }) in self.0.0.iter().enumerate() {
+            let before = if at == 0 { "" } else { "; " };
+            write!(f, "{before}{field}: {}", English(problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for English<'_, RosterProblem> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            RosterProblem::Name(why) => English(why).fmt(f),
+            RosterProblem::Duplicate => f.write_str("is defined twice"),
+            RosterProblem::TooAlike { other } => {
+                write!(f, "differs from `{other}` only in `- _ .`; choose a name that stands apart")
+            }
+            RosterProblem::TooLong => write!(f, "must be at most {} h", hours()),
+            RosterProblem::Zero => f.write_str("must be more than zero"),
+            RosterProblem::TooManyModules { limit } => {
+                write!(f, "there are more than {limit} modules; raise `limits.modules`")
+            }
+        }
+    }
+}
+
+/// Goes on after "waits".
+impl Display for English<'_, Reason> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Reason::Turn { of, delay } => {
+                write!(f, "for {of}'s turn to end")?;
+                if delay.is_zero() {
+                    return Ok(());
+                }
+                write!(f, ", then {:.1} s for the handover", delay.as_secs_f64())
+            }
+            Reason::Handover { from, left } => {
+                if let Some(left) = left {
+                    write!(f, "{:.1} s ", left.as_secs_f64())?;
+                }
+                match from {
+                    Some(module) => write!(f, "for the handover from {module}"),
+                    None => f.write_str("for the first turn to begin"),
+                }
+            }
+            Reason::Behind { first, ahead: 1 } => write!(f, "behind {first}"),
+            Reason::Behind { first, ahead: 2 } => write!(f, "behind {first} and another"),
+            Reason::Behind { first, ahead } => write!(f, "behind {first} and {} others", ahead - 1),
+            Reason::Paused { reason, left: None } => write!(f, "until the pause {reason:?} ends"),
+            Reason::Paused { reason, left: Some(left) } => {
+                write!(f, "{:.1} s until the pause {reason:?} ends", left.as_secs_f64())
+            }
+        }
+    }
+}
+
+fn too_many_modules(f: &mut Formatter<'_>, limit: usize) -> fmt::Result {
+    write!(f, "{limit} distinct modules are known already (`limits.modules` in the roster)")
+}
+
+fn hours() -> u64 {
+    DURATION_MAX.as_secs() / 3600
+}

@@ -1,0 +1,13 @@
+//! JSON: how events and snapshots look in traces, on pages and over a socket. Nothing else in the library knows.
+//!
+//! Each type has one structure with the fields of its JSON that serves both directions, so that what is written can be
+//! read. Durations and times are seconds; a double holds them exact to the nanosecond for 104 days. Tokens are texts:
+//! not every language's numbers hold 64 bits.
+
+mod event;
+mod fields;
+mod status;
+
+pub use status::{status_from_json, status_to_json};
+
+use fields::{below, seconds, token};

@@ -1,0 +1,12 @@
+//! The place that is this process: the arbiter under a lock.
+
+mod events;
+mod mutex;
+mod place;
+mod tokens;
+
+pub(crate) use mutex::LocalMutex;
+pub(crate) use tokens::Tokens;
+
+#[cfg(feature = "net")]
+pub(crate) use {events::Reader, mutex::State, tokens::make_private};

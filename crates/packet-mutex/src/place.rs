@@ -1,0 +1,262 @@
+//! Where a mutex is: the one seam between what programs use and who decides.
+//!
+//! [`Place`] has a folder for each implementation: `local/`, with the arbiter in this process, and `net/remote/`, with a
+//! server. A new one is a folder with its own `impl Place`, and a line in `net/url.rs` that opens it. What it does not
+//! override either follows from the rest or says that it is not supported.
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::events::EventSource;
+use crate::module::{Module, ModuleRef};
+use crate::sync::Parker;
+use packet_mutex_arbiter::{
+    Grant, Leave, Mode, ModuleId, Owner, RequestId, Roster, Status, Steer, Time,
+};
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+/// What every handle of a mutex shows, wherever the mutex is.
+#[derive(Debug)]
+pub struct Identity {
+    /// Tells mutexes of one process apart.
+    pub number: u64,
+    /// The mutex's name.
+    pub name: Arc<str>,
+    /// Where its time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Its turns come with the channel itself, so there are no passes (S15).
+    hands_out_channel: AtomicBool,
+}
+
+impl Identity {
+    pub(crate) fn new(name: Arc<str>, clock: Arc<dyn Clock>) -> Self {
+        let hands_out_channel = AtomicBool::new(false);
+        Identity { number: unique_number(), name, clock, hands_out_channel }
+    }
+
+    /// From now on its turns come with the channel itself.
+    pub(crate) fn hand_out_channel(&self) {
+        self.hands_out_channel.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hands_out_channel(&self) -> bool {
+        self.hands_out_channel.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that this process has not used before.
+pub(crate) fn unique_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What an ask says beside its module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// Who asks; `None` for a task, which is no owner (S5).
+    pub owner: Option<Owner>,
+    /// How long it waits; `None`: as the roster says (S4).
+    pub timeout: Option<Duration>,
+    /// It goes ahead of all that are not urgent (S10).
+    pub urgent: bool,
+    /// The hold inside which a nested turn is asked for (S5).
+    pub within: Option<RequestId>,
+    /// It can be granted without noticing: a grant that no [`Place::poll`] takes in time is declined (S12).
+    pub claim: bool,
+}
+
+/// What a request was answered. A grant without a token is a pass (S15).
+pub type Granted = Result<Grant, Error>;
+
+/// A request that was made, and its answer if it came at once; else [`Place::poll`] finds it.
+pub type Asked = (RequestId, Option<Granted>);
+
+/// A hold, and a sleep inside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Nap {
+    /// The hold or pass.
+    pub hold: RequestId,
+    /// Whether it is a pass, which nobody asks to yield.
+    pub is_pass: bool,
+    /// When the sleep is over.
+    pub end: Time,
+    /// Under which the sleeper leaves its waker, from [`Place::new_key`].
+    pub key: u64,
+}
+
+/// How a sleep inside a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slept {
+    /// The time is over.
+    Whole,
+    /// The turn should be given away: somebody more important waits (S11).
+    ShouldYield,
+}
+
+const CANNOT: &str = "the mutex cannot do that where it is";
+
+/// A place where a mutex can be.
+///
+/// The calls never wait for another module's turn: whoever waits polls. [`park`](Self::park) is how a thread waits.
+pub trait Place: Any + Debug + Send + Sync {
+    /// What every handle shows.
+    fn identity(&self) -> &Identity;
+
+    // Asking.
+
+    /// Makes a request.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the request from being made: those of the module's name, [`Error::Unavailable`].
+    fn begin(&self, module: &ModuleRef<'_>, terms: Terms) -> Result<Asked, Error>;
+
+    /// Takes the answer of a request, and claims its grant if it must be claimed. Without an answer, leaves the waker.
+    fn poll(&self, request: RequestId, waker: &Waker) -> Option<Granted>;
+
+    /// The asker went away; a grant that it has not seen is declined (S12).
+    fn withdraw(&self, request: RequestId);
+
+    /// How a thread waits until its parker is woken.
+    fn park(&self, parker: &Parker) {
+        parker.park();
+    }
+
+    // Turns.
+
+    /// Ends a hold or pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`] if it is not the owner's, or over (S6).
+    fn end(&self, hold: RequestId, owner: Option<Owner>, how: Leave) -> Result<(), Error>;
+
+    /// [`end`](Self::end) for destructors. A turn that somebody else ended is over all the same; the log tells of it.
+    fn leave(&self, hold: RequestId, owner: Option<Owner>, how: Leave) {
+        let _ = self.end(hold, owner, how);
+    }
+
+    /// Ends the owner's newest hold of a module.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`] if it has none (S6).
+    fn end_module(&self, module: &ModuleRef<'_>, owner: Owner) -> Result<(), Error> {
+        let _ = (module, owner);
+        Err(Error::Unsupported(CANNOT))
+    }
+
+    /// An owner is gone, and with it what it held and waited for (S7).
+    fn owner_lost(&self, owner: Owner);
+
+    /// Ends the turn and asks again, in one step (S11).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`], or [`Error::Refused`] while nested turns are open; the turn then goes on.
+    fn give_away(
+        &self,
+        hold: RequestId,
+        owner: Option<Owner>,
+        timeout: Option<Duration>,
+    ) -> Result<Asked, Error> {
+        let _ = (hold, owner, timeout);
+        Err(Error::Unsupported(CANNOT))
+    }
+
+    /// Whether this is an open hold of the turn.
+    fn holds(&self, hold: RequestId) -> bool;
+
+    /// Whether this hold's turn should be given away (S11).
+    fn should_yield(&self, hold: RequestId) -> bool;
+
+    /// Things were put right after an abandoned turn (S7).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHolder`] for a pass or a turn that is over.
+    fn acknowledge(&self, hold: RequestId) -> Result<(), Error> {
+        let _ = hold;
+        Err(Error::Unsupported(CANNOT))
+    }
+
+    /// A key under which a sleeper leaves its wakers.
+    fn new_key(&self) -> u64;
+
+    /// How a sleep ended, if it has; else leaves the waker (S11).
+    fn poll_nap(&self, nap: &Nap, waker: &Waker) -> Option<Slept>;
+
+    /// The sleeper is gone.
+    fn forget_key(&self, key: u64);
+
+    // Looking.
+
+    /// The module of this name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the name.
+    fn module(&self, name: &str) -> Result<Module, Error>;
+
+    /// A module's name.
+    fn module_name(&self, module: ModuleId) -> Arc<str>;
+
+    /// Who holds the mutex: its owner if it has one in this process, and its module's name.
+    fn holder(&self) -> Option<(Option<Owner>, Arc<str>)>;
+
+    /// A consistent snapshot (S16).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the mutex cannot be reached.
+    fn status(&self) -> Result<Status, Error> {
+        Err(Error::Unsupported(CANNOT))
+    }
+
+    /// The roster in force.
+    fn roster(&self) -> Roster;
+
+    /// A reader of the events from now on, or of those that are still kept too.
+    fn events(self: Arc<Self>, so_far: bool) -> Box<dyn EventSource>;
+
+    // Steering.
+
+    /// Steers (S12, S15, S19, S20). [`check_steer`] has been asked.
+    ///
+    /// # Errors
+    ///
+    /// Those of the module's name, and what the arbiter refuses.
+    fn steer(&self, steer: Steer<&str>) -> Result<(), Error> {
+        let _ = steer;
+        Err(Error::Unsupported(CANNOT))
+    }
+}
+
+/// What a mutex refuses whose turns hand out the channel itself, wherever it is: a pass beside the turn, or a turn that ends
+/// behind its guard's back, would be a second `&mut` (S7, S12, S15).
+///
+/// # Errors
+///
+/// [`Error::Unsupported`].
+pub(crate) fn check_steer<M>(identity: &Identity, steer: &Steer<M>) -> Result<(), Error> {
+    if !identity.hands_out_channel() {
+        return Ok(());
+    }
+    let is_enforced = |mode: Mode| mode == Mode::Enforced;
+    match steer {
+        Steer::Mode { mode, .. } if !is_enforced(*mode) => Err(Error::Unsupported(
+            "a Guarded channel can only be had with a turn, so its modules are all enforced",
+        )),
+        Steer::Reload(roster) if !roster.spec().modules.iter().all(|m| is_enforced(m.mode)) => {
+            Err(Error::Unsupported("the modules of a Guarded channel are all enforced"))
+        }
+        Steer::Revoke { .. } => Err(Error::Unsupported(
+            "the holder has the channel of a Guarded mutex in its hands; it must end the turn itself",
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Wakers of those who wait for something that concerns them all.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+/// A waker for each who waits, under a key of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    next_key: u64,
+    by_key: BTreeMap<u64, Waker>,
+}
+
+impl Wakers {
+    /// A key that nobody has.
+    pub(crate) fn new_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Leaves a waker. The one that was there before comes back, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn leave(&mut self, key: u64, waker: Waker) -> Option<Waker> {
+        self.by_key.insert(key, waker)
+    }
+
+    /// Takes a waker back, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
+        self.by_key.remove(&key)
+    }
+
+    /// Moves all wakers, to be used once the lock is free.
+    pub(crate) fn move_to(&mut self, others: &mut Vec<Waker>) {
+        // Mostly there are none, and an iterator of none costs something too.
+        if !self.by_key.is_empty() {
+            others.extend(std::mem::take(&mut self.by_key).into_values());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}

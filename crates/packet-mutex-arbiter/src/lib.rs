@@ -1,7 +1,8 @@
 //! The pure decision core of PacketMutex: who goes next, when, and why.
 //!
 //! [`Arbiter`] is a deterministic state machine for one shared action channel. Clocks, threads and sockets live in the
-//! fronts that feed it; the rules S1 to S20 that it keeps are written down in the repository's scenarios.
+//! fronts that feed it. The rules S1 to S20 that it keeps, and that this documentation cites, are written down in
+//! `docs/RULES.md` of the repository; the scenarios in `scenarios/` hold it to them.
 #![no_std]
 
 extern crate alloc;

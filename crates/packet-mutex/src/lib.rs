@@ -17,6 +17,8 @@
 //! - Threads and tasks of any executor wait in one queue; every blocking call has an async twin.
 //!
 //! The decisions are those of [`packet_mutex_arbiter`], a state machine without clock, thread or I/O.
+//!
+//! What it promises is written down in `docs/RULES.md` of the repository, as the rules S1 to S20 that this documentation cites.
 
 mod ask;
 mod asking;

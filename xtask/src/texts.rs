@@ -30,6 +30,7 @@ pub(crate) fn check() -> Result<String, String> {
                 commands += usize::from(is_command(line));
                 found.extend(unknown_command(line, &reference));
                 found.extend(dead_link(line, &root.join(file)));
+                found.extend(dead_anchor(line, &root.join(file)));
             }
             wrong.extend(found.iter().map(|what| format!("{file}:{}: {what}", at + 1)));
         }
@@ -98,6 +99,32 @@ fn dead_link(line: &str, file: &Path) -> Option<String> {
         .map(|link| format!("the link to {link} leads nowhere"))
 }
 
+/// A link to a heading of a document that has none of this name. One a line is found at a time.
+fn dead_anchor(line: &str, file: &Path) -> Option<String> {
+    let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let anchors = links.filter_map(|link| link.split_once('#'));
+    anchors
+        .filter(|(to, _)| to.is_empty() || (to.ends_with(".md") && !to.contains(':')))
+        .find(|(to, anchor)| {
+            let folder = file.parent().unwrap_or(file);
+            let to = if to.is_empty() { file.to_path_buf() } else { clean(&folder.join(to)) };
+            // A file that is not there is a dead link already.
+            fs::read_to_string(to)
+                .is_ok_and(|text| !anchors_of(&text).any(|known| known == *anchor))
+        })
+        .map(|(to, anchor)| format!("{to}#{anchor} is no heading"))
+}
+
+/// What the headings of a document are called in links, as the common Markdown renderers do it.
+fn anchors_of(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
 /// The path without `..`, which a folder that is not there could not resolve.
 fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
@@ -113,7 +140,7 @@ fn clean(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{dead_link, undone, unknown_command};
+    use super::{anchors_of, dead_anchor, dead_link, undone, unknown_command};
     use std::path::Path;
 
     const REFERENCE: &str = "\n## packet-mutex check\n--json\n\n## packet-mutex other\n--more\n";
@@ -147,6 +174,21 @@ mod tests {
         assert_eq!(dead_link("see [it](src/texts.rs#top) and [that](https://x.y)", &file), None);
         assert!(dead_link("![x](gone.png)", &file).is_some());
         assert!(dead_link("<img src=\"gone.png\">", &file).is_some());
+    }
+
+    #[test]
+    fn headings_are_looked_up() {
+        let text = "# Top\n## Rolling it out, and back\n### S3 `x-y` Delay\n";
+        let anchors = Vec::from_iter(anchors_of(text));
+        assert_eq!(anchors, ["top", "rolling-it-out-and-back", "s3-x-y-delay"]);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/GUIDE.md");
+        let found = |line| dead_anchor(line, &file);
+        assert_eq!(
+            found("[a](RULES.md#s3-handover-delay) [b](#a-turn) [c](https://x.y/z.md#q)"),
+            None
+        );
+        assert!(found("[a](RULES.md#s3-delay)").is_some());
+        assert!(found("[a](#another-turn)").is_some());
     }
 
     #[test]

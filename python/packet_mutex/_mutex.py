@@ -1,4 +1,4 @@
-"""Mutexes: the process's own one in the seed's form, and others."""
+"""Mutexes: the process's own one, and others with names."""
 
 from __future__ import annotations
 

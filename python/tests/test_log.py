@@ -1,4 +1,4 @@
-"""Log lines through `logging`, like the seed's."""
+"""Log lines through `logging`."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
 //! takes actions with tokens and refuses one that is older than the newest that it has seen. The [`judge`](judge()) reads
 //! nothing but what the clients wrote down: when they asked, were granted, acted and with what result.
 //!
-//! Without [`Cell::jitter`] the fault lands exactly at the step, for every process is driven over pipes; with it, at a time
-//! that the seed says.
+//! Without [`Cell::jitter`] the fault lands exactly at the step, for every process is driven over pipes; with it, at a
+//! time that its random seed gives.
 #![cfg(unix)]
 
 mod cell;

@@ -442,7 +442,7 @@ impl Turn {
     }
 }
 
-/// The seed's boolean answer. An owner that holds a turn of another group waits its time out first, as it always did,
+/// The answer of the boolean forms. An owner that holds a turn of another group waits its time out first, as it always did,
 /// unless that would stop an event loop.
 pub(crate) fn was_granted(
     py: Python<'_>,

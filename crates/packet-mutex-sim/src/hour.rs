@@ -1,4 +1,4 @@
-//! The seed's six modules at work in virtual time, with every event checked by the oracle as it happens.
+//! The six default modules at work in virtual time, with every event checked by the oracle as it happens.
 
 use crate::action::{Action, Ask, How};
 use crate::front::{ArbiterFront, Front};
@@ -43,7 +43,7 @@ const CALM: Work = Work {
     urgent: 0,
 };
 
-/// The workloads that the seed's texts give; the rare ends are ours.
+/// The work of the six default modules; how often a turn ends in a rare way is made up.
 const SIX: [Work; 6] = [
     Work { module: "runemaker", think: (8000, 20000), turn: (900, 1800), urgent: 5, ..CALM },
     Work { module: "trainer", think: (2000, 8000), turn: (150, 600), urgent: 20, ..CALM },

@@ -4,7 +4,7 @@
 //!   `scenarios/README.md`.
 //! - [`Front`]: what scenarios run on. [`ArbiterFront`] is the bare arbiter; [`words`] helps other fronts to say the same.
 //! - [`Oracle`]: a second, naive reading of the rules that predicts the whole log; [`check`] compares any front with it.
-//! - [`run_six`]: the seed's six modules at work in virtual time, checked by the oracle as they go.
+//! - [`run_six`]: the six default modules at work in virtual time, checked by the oracle as they go.
 //! - [`Workshop`]: takes rules out of the arbiter's code, in a copy, to see whether a scenario notices.
 //!
 //! ```

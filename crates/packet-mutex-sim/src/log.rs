@@ -10,7 +10,7 @@ pub type Name = Arc<str>;
 /// One event, with names in place of numbers. Its text is one line of a scenario's log.
 ///
 /// Every front can make these, from Rust events or from JSON: `details` are the fields that an event has beside its
-/// module, request and token, in the order of `CONTRACT`'s JSON, without those that say nothing (`false`, no others,
+/// module, request and token, in the order of its JSON, without those that say nothing (`false`, no others,
 /// nothing left open).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

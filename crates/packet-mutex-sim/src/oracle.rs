@@ -1,4 +1,4 @@
-//! A second, naive reading of SEMANTICS: it predicts the whole event log from the whole history.
+//! A second, naive reading of `docs/RULES.md`: it predicts the whole event log from the whole history.
 //!
 //! It shares nothing with the arbiter but the form of the roster and of the log. Where the arbiter keeps queues and
 //! barriers, this keeps plain lists of what happened and, for every decision, goes through all of them again. It is

@@ -283,7 +283,7 @@ impl Parser {
             for rule in rules.split_whitespace() {
                 let number = rule.strip_prefix('S').and_then(|n| n.parse::<u8>().ok());
                 if !number.is_some_and(|n| (1..=20).contains(&n)) {
-                    return Err(format!("no rule of SEMANTICS: {rule:?}"));
+                    return Err(format!("no rule of docs/RULES.md: {rule:?}"));
                 }
                 self.rules.push(rule.to_string());
             }

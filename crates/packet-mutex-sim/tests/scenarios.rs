@@ -78,7 +78,7 @@ fn bad_files_are_told_with_their_line() {
     let bad = [
         ("", "no `title:` line"),
         ("title: x\n0 tick\n", "no `rules:` line"),
-        ("title: x\nrules: S21\n", "2: no rule of SEMANTICS"),
+        ("title: x\nrules: S21\n", "2: no rule of docs/RULES.md"),
         ("title: x\nrules: S1\nmodule a nonsense\n", "3: no setting of a module"),
         ("title: x\nrules: S1\nmodule A/B 3\n0 tick\n", "4: modules.?"),
         ("title: x\nrules: S1\nmodule a 256\n", "3: no number, or too large"),

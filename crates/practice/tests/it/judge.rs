@@ -123,7 +123,7 @@ fn service_is_turns_and_waits() {
 }
 
 #[test]
-fn log_lines_are_those_of_the_contract() {
+fn log_lines_have_the_fields_that_readers_know() {
     let frame = seen(3, 1.25, "9601", Verdict::NotPossible, &[]);
     let line = serde_json::to_string(&frame).unwrap();
     assert_eq!(line, r#"{"t":1.25,"n":3,"hex":"9601","verdict":"not_possible"}"#);

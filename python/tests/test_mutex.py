@@ -1,4 +1,4 @@
-"""Beyond the seed: mutexes with names, urgency, validity, yielding, steering, events."""
+"""What a `Mutex` can do: names, urgency, validity, yielding, steering, events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seed's interface, in all the forms that it documents."""
+"""`PacketMutex` in all its forms: `with`, the class, objects, functions."""
 
 from __future__ import annotations
 

@@ -12,6 +12,9 @@ use core::time::Duration;
 pub struct ModuleId(pub(crate) u16);
 
 impl ModuleId {
+    /// No module of any arbiter: where a module's number means nothing.
+    pub const NONE: ModuleId = ModuleId(u16::MAX);
+
     /// The module's place in the arbiter's table.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -177,6 +180,27 @@ impl<M> Steer<M> {
             Steer::Revoke { reason } => Steer::Revoke { reason },
             Steer::Reset { owner } => Steer::Reset { owner },
         })
+    }
+}
+
+impl<M: AsRef<str>> Steer<M> {
+    /// The same with its module borrowed.
+    #[must_use]
+    pub fn as_str(&self) -> Steer<&str> {
+        match self {
+            Steer::Cancel { module } => Steer::Cancel { module: module.as_ref() },
+            Steer::Disable { module } => Steer::Disable { module: module.as_ref() },
+            Steer::Enable { module } => Steer::Enable { module: module.as_ref() },
+            Steer::Mode { module, mode } => Steer::Mode { module: module.as_ref(), mode: *mode },
+            Steer::Pause { reason, below, lasts } => {
+                Steer::Pause { reason: reason.clone(), below: *below, lasts: *lasts }
+            }
+            Steer::Resume { reason } => Steer::Resume { reason: reason.clone() },
+            Steer::Close => Steer::Close,
+            Steer::Reload(roster) => Steer::Reload(roster.clone()),
+            Steer::Revoke { reason } => Steer::Revoke { reason: reason.clone() },
+            Steer::Reset { owner } => Steer::Reset { owner: *owner },
+        }
     }
 }
 

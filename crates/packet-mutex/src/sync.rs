@@ -46,7 +46,6 @@ pub(crate) fn park_until<R>(
 #[derive(Debug)]
 pub struct Parker(Arc<Thread>);
 
-
 #[derive(Debug)]
 struct Thread {
     woken: AtomicBool,

@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn what_is_not_an_event_says_why() {
         let bad = [
-            ("[]", "invalid"),
+            ("7", "invalid type"),
             (r#"{"t":1,"event":"elsewhere"}"#, "not known"),
             (r#"{"t":1,"event":"granted","others":0}"#, "no `waited`"),
             (r#"{"event":"reset"}"#, "no `t`"),

@@ -10,4 +10,8 @@ mod status;
 
 pub use status::{status_from_json, status_to_json};
 
-use fields::{below, seconds, token};
+#[cfg(not(feature = "net"))]
+use fields::below;
+use fields::{seconds, token};
+#[cfg(feature = "net")]
+pub(crate) use {fields::below, status::StatusObject};

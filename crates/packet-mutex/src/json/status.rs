@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The fields of a snapshot. What is missing counts as absent: a snapshot is only looked at.
-#[derive(Default, Serialize, Deserialize)]
+/// A snapshot and the name of its mutex, as they stand in JSON. What is missing counts as absent: a snapshot is only looked at.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Fields {
+pub(crate) struct StatusObject {
     mutex: String,
     #[serde(with = "seconds")]
     t: Option<Time>,
@@ -29,7 +29,7 @@ struct Fields {
     modules: Vec<(String, Module)>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Holder {
     module: String,
@@ -40,7 +40,7 @@ struct Holder {
     depth: usize,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Waiter {
     module: String,
@@ -57,7 +57,7 @@ struct Waiter {
     why: String,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Last {
     module: String,
@@ -65,7 +65,7 @@ struct Last {
     ended: Option<Duration>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Next {
     module: String,
@@ -73,7 +73,7 @@ struct Next {
     r#in: Option<Duration>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Pause {
     reason: String,
@@ -83,7 +83,7 @@ struct Pause {
     left: Option<Duration>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Module {
     mode: String,
@@ -95,7 +95,7 @@ struct Module {
     hold: Times,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Times {
     #[serde(with = "seconds")]
@@ -158,7 +158,7 @@ mod in_order {
 #[must_use]
 pub fn status_to_json(mutex: &str, status: &Status) -> String {
     // A structure of plain fields is always JSON.
-    serde_json::to_string(&Fields::new(mutex, status)).unwrap_or_default()
+    serde_json::to_string(&StatusObject::new(mutex, status)).unwrap_or_default()
 }
 
 /// Reads a snapshot. What is missing counts as absent.
@@ -167,12 +167,18 @@ pub fn status_to_json(mutex: &str, status: &Status) -> String {
 ///
 /// What in the text is not as it must be, and where.
 pub fn status_from_json(text: &str) -> Result<Status, String> {
-    let fields: Fields = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let fields: StatusObject = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok(fields.into())
 }
 
-impl Fields {
-    fn new(mutex: &str, status: &Status) -> Self {
+impl StatusObject {
+    /// The mutex's name and the snapshot.
+    #[cfg(feature = "net")]
+    pub(crate) fn into_parts(mut self) -> (String, Status) {
+        (std::mem::take(&mut self.mutex), self.into())
+    }
+
+    pub(crate) fn new(mutex: &str, status: &Status) -> Self {
         let Status { now, holder, waiters, last, next, paused, modules, closed, abandoned } =
             status;
         let holder = holder.as_ref().map(|holder| {
@@ -185,7 +191,7 @@ impl Fields {
             }
         });
         let why = |at| status.reason(at).map(|why| English(&why).to_string()).unwrap_or_default();
-        Fields {
+        StatusObject {
             mutex: mutex.to_owned(),
             t: Some(*now),
             holder,
@@ -204,10 +210,20 @@ impl Fields {
     }
 }
 
-impl From<Fields> for Status {
-    fn from(fields: Fields) -> Status {
-        let Fields { mutex: _, t, holder, waiters, last, next, paused, closed, abandoned, modules } =
-            fields;
+impl From<StatusObject> for Status {
+    fn from(fields: StatusObject) -> Status {
+        let StatusObject {
+            mutex: _,
+            t,
+            holder,
+            waiters,
+            last,
+            next,
+            paused,
+            closed,
+            abandoned,
+            modules,
+        } = fields;
         let holder = holder.map(|Holder { module, token, held, depth }| HolderStatus {
             module: module.into(),
             token: token.unwrap_or(Token(0)),
@@ -353,6 +369,6 @@ mod tests {
     fn an_empty_object_is_an_empty_snapshot() {
         let status = status_from_json("{}").unwrap();
         assert!(status.holder.is_none() && status.waiters.is_empty());
-        assert!(status_from_json("[]").is_err());
+        assert!(status_from_json("7").is_err());
     }
 }

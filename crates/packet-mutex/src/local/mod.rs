@@ -9,4 +9,4 @@ pub(crate) use mutex::LocalMutex;
 pub(crate) use tokens::Tokens;
 
 #[cfg(feature = "net")]
-pub(crate) use {events::Reader, mutex::State, tokens::make_private};
+pub(crate) use {events::Reader, tokens::make_private};

@@ -1,12 +1,11 @@
 //! The events of a mutex behind a socket, on a connection of their own: a reader that is late must not hold up turns.
 
-use super::frame::{Fields, Object};
+use super::protocol::{FromServer, Notice, Reply, Request};
 use super::stream::{Reader, Stream, greet};
 use super::url::Url;
-use crate::events::Entry;
-use crate::sync::Parker;
-use crate::{Clock, SystemClock};
-use serde_json::Value;
+use crate::clock::{Clock, SystemClock};
+use crate::events::{Event, EventSource};
+use crate::sync::{Parker, park_until};
 use std::collections::VecDeque;
 use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +36,10 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: VecDeque<Entry>,
+    events: VecDeque<Event>,
+    /// How many were dropped since the reader last came, and the newest of them.
     dropped: u64,
+    newest_dropped: u64,
     waker: Option<Waker>,
     /// To end the connection when the reader goes.
     stream: Option<Stream>,
@@ -51,81 +52,61 @@ impl RemoteEvents {
     /// A reader that connects at once, so that no event after this call is missed, or else as soon as it can.
     pub(super) fn new(url: Url, secret: Option<String>, so_far: bool) -> Self {
         let queue = Arc::new(Queue { mutex: url.mutex.as_str().into(), state: Mutex::default() });
-        let mut from = if so_far { From::Oldest } else { From::Now };
-        let mut connected = subscribe(&queue, &url, secret.as_deref(), &mut from);
+        let mut since = if so_far { Since::Oldest } else { Since::Now };
+        let mut connected = subscribe(&queue, &url, secret.as_deref(), &mut since);
         let filled = queue.clone();
         let thread = std::thread::Builder::new().name("packet-mutex-events".into());
         // Without a thread there are no events; the mutex works all the same.
         let _ = thread.spawn(move || {
             while !filled.lock().over {
                 if let Some(reader) = connected.take() {
-                    filled.fill(reader, &mut from);
+                    filled.fill(reader, &mut since);
                 } else {
                     std::thread::sleep(PAUSE);
                 }
-                connected = subscribe(&filled, &url, secret.as_deref(), &mut from);
+                connected = subscribe(&filled, &url, secret.as_deref(), &mut since);
             }
         });
         RemoteEvents { queue }
     }
+}
 
-    pub(crate) fn take(&mut self) -> Vec<Entry> {
-        self.queue.lock().take(&self.queue.mutex)
-    }
-
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Entry>> {
+impl EventSource for RemoteEvents {
+    fn poll(&mut self, waker: &Waker) -> Option<Vec<Event>> {
         let mut state = self.queue.lock();
-        let entries = state.take(&self.queue.mutex);
-        if entries.is_empty() {
+        let events = state.take_all(&self.queue.mutex);
+        if events.is_empty() {
             state.waker = Some(waker.clone());
             return None;
         }
-        Some(entries)
+        Some(events)
     }
 
-    pub(crate) fn wait(&mut self, longest: Duration) -> Vec<Entry> {
-        wait(longest, |waker| self.poll(waker)).unwrap_or_default()
+    fn take(&mut self) -> Vec<Event> {
+        self.queue.lock().take_all(&self.queue.mutex)
     }
 
     /// Waits until what has happened at the server until now can be taken, but no longer than a second.
-    pub(crate) fn catch_up(&mut self) {
+    fn catch_up(&mut self) {
         let stream = {
             let mut state = self.queue.lock();
             state.caught_up = false;
-            state.stream.as_ref().and_then(|stream| stream.again().ok())
+            state.stream.as_ref().and_then(|stream| stream.try_clone().ok())
         };
         // A server tells what has happened before it answers.
-        if stream.is_some_and(|stream| stream.write(&ping(CATCH_UP)).is_ok()) {
-            wait(CATCH_UP_WITHIN, |waker| {
+        if stream.is_some_and(|stream| stream.write(CATCH_UP, Request::Ping).is_ok()) {
+            let end = SystemClock.now() + CATCH_UP_WITHIN;
+            park_until(&SystemClock, Some(end), Parker::park, |waker| {
                 let mut state = self.queue.lock();
                 state.waker = Some(waker.clone());
                 state.caught_up.then_some(())
             });
         }
     }
-}
 
-/// Waits up to so long until something is found.
-fn wait<T>(longest: Duration, mut find: impl FnMut(&Waker) -> Option<T>) -> Option<T> {
-    let parker = Parker::new();
-    let end = SystemClock.now() + longest;
-    let alarm = SystemClock.wake_at(end, parker.waker());
-    let found = loop {
-        let found = find(&parker.waker());
-        if found.is_some() || SystemClock.now() >= end {
-            break found;
-        }
-        parker.park();
-    };
-    SystemClock.cancel(alarm);
-    found
-}
-
-fn ping(id: u64) -> Object {
-    let mut ping = Object::new();
-    ping.insert("op".into(), "ping".into());
-    ping.insert("id".into(), id.into());
-    ping
+    fn forget_waker(&mut self) {
+        let _waker = self.queue.lock().waker.take();
+    }
 }
 
 impl Drop for RemoteEvents {
@@ -138,8 +119,8 @@ impl Drop for RemoteEvents {
     }
 }
 
-/// From where on events are read.
-enum From {
+/// Since when events are read.
+enum Since {
     /// Those that the server still keeps.
     Oldest,
     /// Those that are yet to come.
@@ -148,29 +129,26 @@ enum From {
     After(String, u64),
 }
 
-/// Connects and asks for events. When it returns a reader, `from` is where it begins.
-fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, from: &mut From) -> Option<Reader> {
+/// Connects and asks for events. When it returns a reader, `since` is where it begins.
+fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, since: &mut Since) -> Option<Reader> {
     let welcome = greet(url, secret, None).ok()?;
-    let life = welcome.reply.text("life").ok().flatten().unwrap_or_default().to_owned();
-    let mut ask = Object::new();
-    ask.insert("op".into(), "events".into());
-    ask.insert("id".into(), 1.into());
-    match from {
-        From::Now => {}
-        From::After(same, seq) if *same == life => drop(ask.insert("after".into(), (*seq).into())),
-        From::Oldest | From::After(..) => drop(ask.insert("so_far".into(), true.into())),
-    }
+    let (so_far, after) = match since {
+        Since::Now => (false, None),
+        Since::After(life, seq) if *life == welcome.life => (false, Some(*seq)),
+        Since::Oldest | Since::After(..) => (true, None),
+    };
     let mut reader = welcome.reader;
-    reader.stream.write(&ask).ok()?;
+    reader.stream.write(1, Request::Events { so_far, after }).ok()?;
     // From the reply on, nothing is missed.
-    let reply = reader.next().ok()??;
-    let newest = reply.number("after").ok()??;
-    *from = From::After(life, newest);
+    let newest = reader.next(|frame| match frame {
+        FromServer::Reply(_, Reply::Events { after }) => Some(after),
+        _ => None,
+    });
+    *since = Since::After(welcome.life, newest.ok()???);
     // Over TCP a client that says nothing for a lease is taken for gone.
-    let lease = welcome.reply.seconds("lease").ok()?;
-    reader.stream.read_within(lease.map(|lease| lease / 4)).ok()?;
+    reader.stream.read_within(welcome.lease.map(|lease| lease / 4)).ok()?;
     let mut state = queue.lock();
-    state.stream = reader.stream.again().ok();
+    state.stream = reader.stream.try_clone().ok();
     (!state.over).then_some(reader)
 }
 
@@ -179,23 +157,22 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes events from a connection until it ends, and keeps `from` at the newest.
-    fn fill(&self, mut reader: Reader, from: &mut From) {
+    /// Takes events from a connection until it ends, and keeps `since` at the newest.
+    fn fill(&self, mut reader: Reader, since: &mut Since) {
         loop {
-            match reader.next() {
-                Ok(Some(mut frame)) => {
-                    if let Some(Value::Object(event)) = frame.remove("event") {
-                        if let (From::After(_, newest), Ok(Some(seq))) =
-                            (&mut *from, event.number("seq"))
-                        {
-                            *newest = seq;
-                        }
-                        self.push(event);
-                    } else if frame.number("id") == Ok(Some(CATCH_UP)) {
-                        self.caught_up();
+            let read = reader.next(|frame| match frame {
+                FromServer::Notice(Notice::Event(event)) => {
+                    if let Since::After(_, newest) = &mut *since {
+                        *newest = event.seq;
                     }
+                    self.push(event);
                 }
-                Ok(None) if reader.stream.write(&ping(STILL_HERE)).is_ok() => {}
+                FromServer::Reply(Some(CATCH_UP), _) => self.caught_up(),
+                FromServer::Reply(..) | FromServer::Notice(_) => {}
+            });
+            match read {
+                Ok(Some(())) => {}
+                Ok(None) if reader.stream.write(STILL_HERE, Request::Ping).is_ok() => {}
                 Ok(None) | Err(_) => return,
             }
         }
@@ -209,15 +186,15 @@ impl Queue {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn push(&self, event: Object) {
-        let name = event.text("event").ok().flatten().unwrap_or_default().to_owned();
-        let entry = Entry::Told { event: name, line: Value::Object(event).to_string() };
+    fn push(&self, event: Event) {
         let mut state = self.lock();
-        if state.entries.len() >= EVENTS_MAX {
-            state.entries.pop_front();
+        if state.events.len() >= EVENTS_MAX
+            && let Some(oldest) = state.events.pop_front()
+        {
             state.dropped += 1;
+            state.newest_dropped = oldest.seq;
         }
-        state.entries.push_back(entry);
+        state.events.push_back(event);
         let waker = state.waker.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -225,16 +202,13 @@ impl Queue {
 }
 
 impl State {
-    fn take(&mut self, mutex: &Arc<str>) -> Vec<Entry> {
-        let dropped = Entry::Dropped {
-            mutex: mutex.clone(),
-            seq: 0,
-            at: SystemClock.now(),
-            count: self.dropped,
-        };
-        let mut entries: Vec<Entry> =
-            (take(&mut self.dropped) > 0).then_some(dropped).into_iter().collect();
-        entries.extend(take(&mut self.entries));
-        entries
+    fn take_all(&mut self, mutex: &Arc<str>) -> Vec<Event> {
+        let count = take(&mut self.dropped);
+        let now = SystemClock.now();
+        let dropped =
+            (count > 0).then(|| Event::dropped(mutex.clone(), self.newest_dropped, now, count));
+        let mut all: Vec<Event> = dropped.into_iter().collect();
+        all.extend(take(&mut self.events));
+        all
     }
 }

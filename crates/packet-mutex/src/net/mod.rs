@@ -20,24 +20,24 @@
 //! # }
 //! ```
 
-mod boot;
+mod connect;
 mod connection;
 mod events;
-mod frame;
+mod hosted;
+mod protocol;
 mod remote;
 mod server;
-mod status;
 mod stream;
 #[cfg(unix)]
 mod unix;
 mod url;
 
-pub(crate) use events::RemoteEvents;
-pub(crate) use remote::{Remote, connect};
-pub use server::{Options, Running, Server};
+use hosted::Hosted;
+pub use hosted::Options;
+pub use protocol::steer_from_json;
+pub use server::{Running, Server};
 pub use url::{Address, Url, UrlError};
 
-use crate::backend::Backend;
 use crate::error::Error;
 use crate::mutex::PacketMutex;
 use std::path::PathBuf;
@@ -51,9 +51,10 @@ use std::time::Duration;
 /// [`Error::Unsupported`] unless the mutex is behind a Unix socket; [`Error::Unavailable`] while it cannot be reached.
 #[cfg(unix)]
 pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
-    match &mutex.backend {
-        Backend::Local(_) => Err(Error::Unsupported("the mutex is in this process")),
-        Backend::Remote(remote) => remote.let_inherit(),
+    let place: &dyn std::any::Any = &*mutex.place;
+    match place.downcast_ref::<remote::Remote>() {
+        Some(remote) => remote.let_inherit(),
+        None => Err(Error::Unsupported("the mutex is not behind a socket")),
     }
 }
 

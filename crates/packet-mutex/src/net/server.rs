@@ -1,13 +1,12 @@
 //! The server: listening, and who may come in.
 
-use super::connection::{self, Peer};
+use super::CONNECTIONS_MAX;
+use super::connection::{self, Client};
+use super::hosted::{Hosted, Options};
 use super::url::{Address, Url};
-use super::{CONNECTIONS_MAX, LEASE};
-use crate::backend::Backend;
 use crate::error::Error;
 use crate::mutex::PacketMutex;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,29 +18,6 @@ use tokio::task::JoinSet;
 #[cfg(unix)]
 use super::unix;
 
-/// Settings of a server.
-#[derive(Clone)]
-pub struct Options {
-    /// What clients over TCP must know; required beyond the loopback.
-    pub secret: Option<String>,
-    /// How long a turn over TCP lasts without a heartbeat (S8); from 100 ms to an hour.
-    pub lease: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { secret: None, lease: LEASE }
-    }
-}
-
-/// Never shows the secret.
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = self.secret.as_ref().map(|_| "…");
-        f.debug_struct("Options").field("secret", &secret).field("lease", &self.lease).finish()
-    }
-}
-
 /// Mutexes behind a socket.
 ///
 /// They can be used beside it by threads and tasks of the same program. Dropping it closes all connections; the turns of
@@ -50,7 +26,7 @@ impl fmt::Debug for Options {
 pub struct Server {
     listener: Listener,
     address: Address,
-    house: Arc<House>,
+    hosted: Arc<Hosted>,
 }
 
 #[derive(Debug)]
@@ -58,13 +34,6 @@ enum Listener {
     #[cfg(unix)]
     Unix(unix::Listener),
     Tcp(TcpListener),
-}
-
-/// What all connections share.
-#[derive(Debug)]
-pub(super) struct House {
-    pub(super) mutexes: BTreeMap<Arc<str>, PacketMutex>,
-    pub(super) options: Options,
 }
 
 impl Server {
@@ -87,13 +56,13 @@ impl Server {
         if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&options.lease) {
             return Err(unavailable("the lease must be from 100 ms to an hour".into()));
         }
-        let mut house = House { mutexes: BTreeMap::new(), options };
+        let mut hosted = Hosted { mutexes: BTreeMap::new(), options };
         for mutex in mutexes {
             let name = mutex.name().clone();
-            if let Backend::Remote(_) = mutex.backend {
+            if mutex.local().is_none() {
                 return Err(unavailable(format!("`{name}` is behind a socket already")));
             }
-            if house.mutexes.insert(name.clone(), mutex).is_some() {
+            if hosted.mutexes.insert(name.clone(), mutex).is_some() {
                 return Err(unavailable(format!("two mutexes are named `{name}`")));
             }
         }
@@ -103,7 +72,7 @@ impl Server {
             Address::Tcp(host) => {
                 let listener = TcpListener::bind(host).await.map_err(told)?;
                 let at = listener.local_addr().map_err(told)?;
-                check_secret(at, &house.options).map_err(unavailable)?;
+                check_secret(at, &hosted.options).map_err(unavailable)?;
                 (Listener::Tcp(listener), Address::Tcp(at.to_string()))
             }
             #[cfg(unix)]
@@ -113,7 +82,7 @@ impl Server {
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(unavailable("there are no Unix sockets here".into())),
         };
-        Ok(Server { listener, address, house: Arc::new(house) })
+        Ok(Server { listener, address, hosted: Arc::new(hosted) })
     }
 
     /// Starts a server on a thread of its own, for programs without tokio. Dropping what comes back stops it.
@@ -155,17 +124,17 @@ impl Server {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
-            // Who comes when all places are taken waits in the listener's queue.
+            // A client that comes when all places are taken waits in the listener's queue.
             let Ok(place) = room.clone().acquire_owned().await else { return };
             while connections.try_join_next().is_some() {}
-            let house = self.house.clone();
-            // Among many who come, those who are there have their turn too.
+            let hosted = self.hosted.clone();
+            // Among many that come, those that are there get their time too.
             tokio::task::yield_now().await;
             match self.listener.accept().await {
                 Ok(Some(Accepted::Tcp(stream))) => {
                     connections.spawn(async move {
                         let (reader, writer) = stream.into_split();
-                        connection::run(reader, writer, Peer::Tcp, &house).await;
+                        connection::run(reader, writer, Client::Tcp, &hosted).await;
                         drop(place);
                     });
                 }
@@ -173,7 +142,7 @@ impl Server {
                 Ok(Some(Accepted::Unix(stream))) => {
                     connections.spawn(async move {
                         let (reader, writer) = stream.into_split();
-                        connection::run(reader, writer, Peer::Unix, &house).await;
+                        connection::run(reader, writer, Client::Unix, &hosted).await;
                         drop(place);
                     });
                 }

@@ -1,12 +1,11 @@
 //! A client's end of a connection, as threads use it.
 
-use super::frame::{Lines, Object, error_of, parse};
+use super::protocol::{Frame, FromServer, Hello, Lines, Reply, Request};
 use super::url::{Address, Url};
 use super::{REPLY_MAX, VERSION};
 use crate::error::Error;
 use crate::roster_toml::to_toml;
 use packet_mutex_arbiter::Roster;
-use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
@@ -46,7 +45,7 @@ impl Stream {
         Ok(stream)
     }
 
-    pub(super) fn again(&self) -> io::Result<Stream> {
+    pub(super) fn try_clone(&self) -> io::Result<Stream> {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
@@ -75,18 +74,14 @@ impl Stream {
         };
     }
 
-    pub(super) fn write(&self, frame: &Object) -> io::Result<()> {
-        let mut line = serde_json::to_vec(frame)?;
-        line.push(b'\n');
-        self.write_line(&line)
-    }
-
-    /// Writes a frame that is a line already.
-    pub(super) fn write_line(&self, line: &[u8]) -> io::Result<()> {
+    /// Writes a request under this number.
+    pub(super) fn write(&self, id: u64, request: Request<'_>) -> io::Result<()> {
+        let mut line = Vec::with_capacity(128);
+        Frame { id, request }.write(&mut line);
         match self {
             #[cfg(unix)]
-            Stream::Unix(stream) => (&*stream).write_all(line),
-            Stream::Tcp(stream) => (&*stream).write_all(line),
+            Stream::Unix(stream) => (&*stream).write_all(&line),
+            Stream::Tcp(stream) => (&*stream).write_all(&line),
         }
     }
 
@@ -131,38 +126,37 @@ impl Reader {
         Ok(())
     }
 
-    /// The next frame; `None`: none came in time.
-    pub(super) fn next(&mut self) -> io::Result<Option<Object>> {
+    /// Hands the next frame to `take`; `None`: none came in time.
+    pub(super) fn next<R>(
+        &mut self,
+        take: impl FnOnce(FromServer<'_>) -> R,
+    ) -> io::Result<Option<R>> {
+        let broken = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         loop {
             let line = self.lines.next();
-            match line
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a frame too long"))?
-            {
-                Some(line) => {
-                    return match parse(&line) {
-                        Ok(frame) => Ok(Some(frame)),
-                        Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
-                    };
-                }
-                None => match self.stream.read(&mut self.chunk) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(n) => self.lines.push(&self.chunk[..n]),
-                    Err(error) => match error.kind() {
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(None),
-                        io::ErrorKind::Interrupted => {}
-                        _ => return Err(error),
-                    },
+            if let Some(line) = line.map_err(|_| broken("the server's frame is too long".into()))? {
+                return FromServer::parse(&line).map(|frame| Some(take(frame))).map_err(broken);
+            }
+            match self.stream.read(&mut self.chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.lines.push(&self.chunk[..n]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(None),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
                 },
             }
         }
     }
 }
 
-/// What the server said to the hello.
+/// A connection that was let in, and what the server said to the hello.
 #[derive(Debug)]
 pub(super) struct Welcome {
     pub(super) reader: Reader,
-    pub(super) reply: Object,
+    pub(super) life: String,
+    pub(super) timeout: Duration,
+    pub(super) lease: Option<Duration>,
 }
 
 /// Connects and says hello.
@@ -174,22 +168,26 @@ pub(super) fn greet(
     let unavailable = |error: io::Error| Error::Unavailable(format!("{url}: {error}"));
     let stream = Stream::connect(&url.address).map_err(unavailable)?;
     stream.read_within(Some(CONNECT_WITHIN)).map_err(unavailable)?;
-    let mut hello = Object::new();
-    hello.insert("op".into(), "hello".into());
-    hello.insert("id".into(), 0.into());
-    hello.insert("version".into(), VERSION.into());
-    hello.insert("mutex".into(), url.mutex.as_str().into());
-    hello.insert("secret".into(), json!(secret));
-    hello.insert("roster".into(), roster.map_or(Value::Null, |roster| to_toml(roster).into()));
-    stream.write(&hello).map_err(unavailable)?;
+    let hello = Hello {
+        version: VERSION,
+        mutex: Some(url.mutex.as_str().into()),
+        secret: secret.map(Into::into),
+        roster: roster.map(|roster| to_toml(roster).into()),
+    };
+    stream.write(0, Request::Hello(hello)).map_err(unavailable)?;
     let (lines, chunk) = (Lines::new(REPLY_MAX), vec![0; 8192].into_boxed_slice());
     let mut reader = Reader { stream, lines, chunk, connection: 0, within: CONNECT_WITHIN };
-    let reply = reader.next().map_err(unavailable)?;
-    let reply = reply.ok_or_else(|| unavailable(io::ErrorKind::TimedOut.into()))?;
-    if reply.contains_key("error") {
-        return Err(error_of(&reply));
-    }
-    Ok(Welcome { reader, reply })
+    let answer = reader.next(|frame| match frame {
+        FromServer::Reply(_, Reply::Welcome { life, timeout, lease, .. }) => {
+            Ok((life.to_string(), timeout, lease))
+        }
+        FromServer::Reply(_, Reply::Failed(failed)) => Err(Error::from(failed.why)),
+        _ => Err(Error::Unavailable(format!("{url}: this is not a server of a mutex"))),
+    });
+    let answer = answer.map_err(unavailable)?;
+    let (life, timeout, lease) =
+        answer.ok_or_else(|| unavailable(io::ErrorKind::TimedOut.into()))??;
+    Ok(Welcome { reader, life, timeout, lease })
 }
 
 /// The environment's secret.

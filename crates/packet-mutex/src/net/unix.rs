@@ -1,6 +1,6 @@
 //! Unix sockets: a place that only their user can reach.
 
-use crate::tokens::make_private;
+use crate::local::make_private;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -33,7 +33,7 @@ impl Listener {
         // What a server that died left behind; the lock says that none lives. Anything but a socket is not ours.
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(told)?,
-            Ok(_) => return Err("there is a file that is no socket".into()),
+            Ok(_) => return Err("a file is there that is not a socket".into()),
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(told)?;

@@ -1,5 +1,6 @@
 //! Where a mutex is: `local:`, `unix:/path` or `tcp://host:port`, and `#name` if it is not `main`.
 
+use crate::english::English;
 use packet_mutex_arbiter::fold_name;
 use std::fmt;
 use std::path::PathBuf;
@@ -54,7 +55,8 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let (place, name) = text.split_once('#').unwrap_or((text, "main"));
-        let mutex = fold_name(name).map_err(|why| UrlError(format!("after the `#`: {why}")))?;
+        let mutex =
+            fold_name(name).map_err(|why| UrlError(format!("after the `#`: {}", English(&why))))?;
         let address = if place == "local:" {
             Address::Local
         } else if let Some(path) = place.strip_prefix("unix:") {

@@ -1,15 +1,12 @@
 //! The first frame.
 
-use super::wire::{Out, Read, Refused, Wire};
-use super::{Connection, LONG, Peer, pause};
-use crate::backend::Backend;
+use super::wire::{Out, Read, Wire};
+use super::{Client, Connection, LONG, pause};
 use crate::error::Error;
-use crate::net::VERSION;
-use crate::net::frame::{Fields, Frame, seconds};
-use crate::net::server::House;
+use crate::net::protocol::{Frame, Hello, Refused, Reply, Request};
+use crate::net::{FRAME_MAX, Hosted, VERSION};
 use crate::roster_toml::from_toml;
-use packet_mutex_arbiter::Roster;
-use serde_json::{Value, json};
+use packet_mutex_arbiter::fold_name;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
@@ -19,92 +16,103 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Takes the hello. Whoever says anything else is told why it is turned away, once.
 pub(super) async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     wire: &mut Wire<R, W>,
-    peer: Peer,
-    house: &House,
+    client: Client,
+    hosted: &Hosted,
 ) -> Option<Connection> {
-    let mut id = None;
     let read = poll_fn(|context| wire.poll_read(context)).await.ok()?;
-    let greeted = match read {
+    let mut out = Out::default();
+    let connection = match read {
         Read::End => return None,
-        Read::TooLong => Err(Refused::TooLong),
+        Read::TooLong => {
+            out.refuse(None, Refused::TooLong(FRAME_MAX));
+            None
+        }
         Read::Line(line) => {
             if line.len() > LONG {
                 pause(line.len()).await;
             }
-            Frame::parse(&line).map_err(Refused::Bad).and_then(|frame| {
-                id = frame.number("id").ok().flatten();
-                hello(&frame, peer, house)
-            })
-        }
-    };
-    let mut out = Out::default();
-    let connection = match greeted {
-        Ok((connection, reply)) => {
-            out.object(reply);
-            Some(connection)
-        }
-        Err(why) => {
-            out.refuse(id, why);
-            None
+            greeted(&line, client, hosted, &mut out)
         }
     };
     wire.write(&out.0).await.ok()?;
     connection
 }
 
-fn hello(frame: &Frame<'_>, peer: Peer, house: &House) -> Result<(Connection, Value), Refused> {
-    let id = frame.number("id")?;
-    if frame.needed_text("op")? != "hello" {
-        return Err(Refused::Bad("the first frame is a hello".into()));
+fn greeted(line: &[u8], client: Client, hosted: &Hosted, out: &mut Out) -> Option<Connection> {
+    let frame = match Frame::parse(line) {
+        Ok(frame) => frame,
+        Err(wrong) => {
+            out.refuse(wrong.id, wrong.why);
+            return None;
+        }
+    };
+    let Request::Hello(hello) = &frame.request else {
+        out.refuse(Some(frame.id), Refused::BadFrame("the first frame is a hello".into()));
+        return None;
+    };
+    let admitted = admit(hello, client, hosted);
+    match admitted {
+        Ok((connection, reply)) => {
+            out.reply(frame.id, reply);
+            Some(connection)
+        }
+        Err(why) => {
+            out.refuse(Some(frame.id), why);
+            None
+        }
     }
-    // Nothing is told to who does not know the secret.
-    if let (Peer::Tcp, Some(secret)) = (peer, &house.options.secret) {
-        let told = frame.text("secret")?.unwrap_or_default();
-        if !bool::from(told.as_bytes().ct_eq(secret.as_bytes())) {
+}
+
+fn admit(
+    hello: &Hello<'_>,
+    client: Client,
+    hosted: &Hosted,
+) -> Result<(Connection, Reply<'static>), Refused> {
+    let Hello { version, mutex, secret, roster } = hello;
+    // Nothing is told to a client that does not know the secret.
+    if let (Client::Tcp, Some(expected)) = (client, &hosted.options.secret) {
+        let told = secret.as_deref().unwrap_or_default();
+        if !bool::from(told.as_bytes().ct_eq(expected.as_bytes())) {
             return Err(Error::Unauthorized.into());
         }
     }
-    let version = frame.needed_number("version")?;
-    if version != VERSION {
-        return Err(Refused::Version(format!(
-            "version {version} of the protocol; this server speaks version {VERSION}"
+    if *version != VERSION {
+        return Err(Refused::Unsupported(format!(
+            "this server speaks version {VERSION} of the protocol, not version {version}"
         )));
     }
-    let name = frame.text("mutex")?.unwrap_or("main");
-    let folded = packet_mutex_arbiter::fold_name(name).map_err(Error::InvalidName)?;
-    let Some(mutex) = house.mutexes.get(folded.as_str()) else {
-        return Err(Error::Unavailable(format!("no mutex `{folded}` behind this socket")).into());
+    let name = mutex.as_deref().unwrap_or("main");
+    let name = fold_name(name).map_err(Error::InvalidName)?;
+    let Some(mutex) = hosted.mutexes.get(name.as_str()) else {
+        let why = format!("there is no mutex `{name}` behind this socket");
+        return Err(Error::Unavailable(why).into());
     };
-    let theirs = mutex.roster();
-    if let Some(text) = frame.text("roster")? {
-        let fields = theirs.differences(&roster(text)?);
+    let in_force = mutex.roster();
+    if let Some(text) = roster {
+        let brought = from_toml("roster", text);
+        let brought = brought.map_err(|errors| Refused::BadFrame(errors.to_string()))?;
+        let fields = in_force.differences(&brought);
         if !fields.is_empty() {
             return Err(Error::RosterDiffers { fields }.into());
         }
     }
-    let Backend::Local(shared) = &mutex.backend else {
+    let Some(local) = mutex.local() else {
         return Err(Error::Unsupported("the mutex is behind another socket").into());
     };
-    let lease = (peer == Peer::Tcp).then_some(house.options.lease);
-    let reply = json!({
-        "id": id,
-        "ok": true,
-        "version": VERSION,
-        "server": concat!("packet-mutex ", env!("CARGO_PKG_VERSION")),
-        "mutex": folded,
-        "life": life(shared.number),
-        "timeout": seconds(theirs.spec().timeout),
-        "lease": lease.map(seconds),
-    });
-    Ok((Connection::new(mutex.clone(), shared.clone(), lease), reply))
+    let lease = (client == Client::Tcp).then_some(hosted.options.lease);
+    let reply = Reply::Welcome {
+        version: VERSION,
+        server: concat!("packet-mutex ", env!("CARGO_PKG_VERSION")).into(),
+        mutex: name.into(),
+        life: life(local.identity.number).into(),
+        timeout: in_force.spec().timeout,
+        lease,
+    };
+    Ok((Connection::new(mutex.clone(), local, lease), reply))
 }
 
 /// A text that no other mutex of any other process has: the numbers of requests and events begin anew with each.
 fn life(number: u64) -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     format!("{:016x}-{number}", *PROCESS)
-}
-
-pub(super) fn roster(text: &str) -> Result<Roster, Refused> {
-    from_toml("roster", text).map_err(|errors| Refused::Bad(errors.to_string()))
 }

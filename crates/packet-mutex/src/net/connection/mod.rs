@@ -1,20 +1,17 @@
 //! One client's connection: it says hello, and from then on is a [`Connection`], which takes frames and tells what others did.
 
 mod hello;
-mod news;
-mod ops;
+mod notices;
+mod requests;
 mod wire;
 
 use self::hello::greet;
-use self::news::Mailbox;
-use self::wire::{Out, Read, Refused, Wire};
-use super::frame::{Fields, Frame, Lines};
-use super::server::House;
-use super::{FRAME_MAX, HELLO_WITHIN};
-use crate::events::Reader;
-use crate::local::tick;
+use self::notices::Mailbox;
+use self::wire::{Out, Read, Wire};
+use super::protocol::{Frame, Lines, Refused, Wrong};
+use super::{FRAME_MAX, HELLO_WITHIN, Hosted};
+use crate::local::{LocalMutex, Reader};
 use crate::mutex::PacketMutex;
-use crate::shared::Shared;
 use packet_mutex_arbiter::{Input, Owner, RequestId};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -39,7 +36,7 @@ async fn pause(busy: usize) {
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum Client {
     /// A process of this user on this machine: its closed connection is the end of its turns (S7).
     Unix,
     /// Anybody who knows the secret: turns have leases (S8).
@@ -50,11 +47,11 @@ pub(super) enum Peer {
 pub(super) async fn run(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    peer: Peer,
-    house: &House,
+    client: Client,
+    hosted: &Hosted,
 ) {
     let mut wire = Wire { reader, writer, lines: Lines::new(FRAME_MAX) };
-    let greeted = timeout(HELLO_WITHIN, greet(&mut wire, peer, house)).await;
+    let greeted = timeout(HELLO_WITHIN, greet(&mut wire, client, hosted)).await;
     let Ok(Some(mut connection)) = greeted else { return };
     // When it returns, for whatever reason, the connection is dropped, and with it what the client had.
     let _ = connection.serve(&mut wire).await;
@@ -63,7 +60,7 @@ pub(super) async fn run(
 /// A connection that has said hello.
 struct Connection {
     mutex: PacketMutex,
-    shared: Arc<Shared>,
+    local: Arc<LocalMutex>,
     /// Turns get a lease of this length, and a client that is silent for longer is gone.
     lease: Option<Duration>,
     /// The client's own numbers for its threads and tasks.
@@ -102,9 +99,9 @@ enum Happened {
 }
 
 impl Connection {
-    fn new(mutex: PacketMutex, shared: Arc<Shared>, lease: Option<Duration>) -> Self {
+    fn new(mutex: PacketMutex, local: Arc<LocalMutex>, lease: Option<Duration>) -> Self {
         Connection {
-            shared,
+            local,
             mutex,
             lease,
             owners: BTreeMap::new(),
@@ -133,11 +130,11 @@ impl Connection {
                     if self.lease.is_some() {
                         heard = Instant::now();
                     }
-                    is_over = self.take(&line, &mut out);
+                    is_over = self.receive(&line, &mut out);
                     busy += line.len() + 1 + out.0.len() - so_far;
                 }
                 Happened::Read(Read::TooLong) => {
-                    out.refuse(None, Refused::TooLong);
+                    out.refuse(None, Refused::TooLong(FRAME_MAX));
                     is_over = true;
                 }
                 Happened::Read(Read::End) => is_over = true,
@@ -195,8 +192,8 @@ impl Connection {
         .await
     }
 
-    /// Takes one line. Whether the connection is over: after what is no frame, nothing more can be understood.
-    fn take(&mut self, line: &[u8], out: &mut Out) -> bool {
+    /// Deals with one line. Returns whether the connection is over: after what is not a frame, nothing more can be understood.
+    fn receive(&mut self, line: &[u8], out: &mut Out) -> bool {
         if line.iter().all(u8::is_ascii_whitespace) {
             return false;
         }
@@ -204,25 +201,20 @@ impl Connection {
         if self.mailbox.signalled.load(Ordering::SeqCst) {
             self.collect(out);
         }
-        let frame = match Frame::parse(line) {
-            Ok(frame) => frame,
-            Err(why) => {
-                out.refuse(None, Refused::Bad(why));
-                return true;
+        match Frame::parse(line) {
+            Ok(Frame { id, request }) => {
+                if let Err(why) = self.handle(id, request, out) {
+                    out.refuse(Some(id), why);
+                }
+                self.watch(out);
+                false
             }
-        };
-        let id = match frame.needed_number("id") {
-            Ok(id) => id,
-            Err(why) => {
-                out.refuse(None, Refused::Bad(why));
-                return false;
+            Err(wrong) => {
+                let is_over = matches!(wrong.why, Wrong::Garbled(_));
+                out.refuse(wrong.id, wrong.why);
+                is_over
             }
-        };
-        if let Err(why) = self.obey(id, &frame, out) {
-            out.refuse(Some(id), why);
         }
-        self.watch(out);
-        false
     }
 }
 
@@ -237,7 +229,7 @@ impl Drop for Connection {
         owners.dedup();
         let (keys, events_key) = (self.keys.take(), self.events.take().map(|events| events.key));
         let leased = self.lease.is_some();
-        let lingering = self.shared.try_with(|state, now| {
+        let lingering = self.local.try_with(|state, now| {
             let mut wakers = Vec::new();
             if let Some((key, reader)) = keys {
                 wakers.extend([state.sleepers.remove(key), state.readers.remove(reader)]);
@@ -269,15 +261,15 @@ impl Drop for Connection {
             (lingering, wakers)
         });
         for (owner, turns, key) in lingering.into_iter().flat_map(|(lingering, _)| lingering) {
-            let shared = Arc::downgrade(&self.shared);
-            Arc::new(Lingering { shared, owner, turns, key }).wake();
+            let mutex = Arc::downgrade(&self.local);
+            Arc::new(Lingering { mutex, owner, turns, key }).wake();
         }
     }
 }
 
 /// An owner whose connection is gone and whose lease runs.
 struct Lingering {
-    shared: Weak<Shared>,
+    mutex: Weak<LocalMutex>,
     owner: Owner,
     turns: Vec<RequestId>,
     key: u64,
@@ -286,9 +278,9 @@ struct Lingering {
 impl Wake for Lingering {
     /// Waits on, or lets the owner go once its turn is over.
     fn wake(self: Arc<Self>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let _old_waker = shared.try_with(|state, now| {
-            tick(state, now);
+        let Some(mutex) = self.mutex.upgrade() else { return };
+        let _old_waker = mutex.try_with(|state, now| {
+            state.tick(now);
             if self.turns.iter().any(|id| state.arbiter.holds(*id)) {
                 return state.sleepers.leave(self.key, Waker::from(self.clone()));
             }
@@ -308,20 +300,20 @@ mod tests {
 
     const HELLO: &str = "{\"id\":1,\"op\":\"hello\",\"version\":1}\n";
 
-    fn house() -> (PacketMutex, Arc<House>) {
+    fn hosted() -> (PacketMutex, Arc<Hosted>) {
         let mutex = PacketMutex::new(Roster::default());
         let mutexes = BTreeMap::from([(mutex.name().clone(), mutex.clone())]);
-        (mutex, Arc::new(House { mutexes, options: Options::default() }))
+        (mutex, Arc::new(Hosted { mutexes, options: Options::default() }))
     }
 
     /// A connection that has sent this.
-    async fn client(house: &Arc<House>, sent: &str) -> DuplexStream {
+    async fn client(hosted: &Arc<Hosted>, sent: &str) -> DuplexStream {
         let (mut client, server) = duplex(1 << 20);
         client.write_all(sent.as_bytes()).await.unwrap();
-        let house = house.clone();
+        let hosted = hosted.clone();
         tokio::spawn(async move {
             let (reader, writer) = split(server);
-            run(reader, writer, Peer::Unix, &house).await;
+            run(reader, writer, Client::Unix, &hosted).await;
         });
         client
     }
@@ -329,7 +321,7 @@ mod tests {
     /// However much a connection has sent already: a frame of another one is dealt with after a few of its frames.
     #[tokio::test]
     async fn frames_of_others_come_between_those_of_a_flood() {
-        let (mutex, house) = house();
+        let (mutex, hosted) = hosted();
         let mut events = mutex.events();
         let mode = |mode| {
             format!("{{\"id\":2,\"op\":\"mode\",\"module\":\"eater\",\"mode\":\"{mode}\"}}\n")
@@ -337,10 +329,10 @@ mod tests {
         let frames = HELLO.to_owned() + &(mode("observed") + &mode("enforced")).repeat(1000);
         let mut flooders = Vec::new();
         for _ in 0..3 {
-            flooders.push(client(&house, &frames).await);
+            flooders.push(client(&hosted, &frames).await);
         }
         let ask = HELLO.to_owned() + "{\"id\":3,\"op\":\"acquire\",\"module\":\"fisher\"}\n";
-        let mut replies = BufReader::new(client(&house, &ask).await).lines();
+        let mut replies = BufReader::new(client(&hosted, &ask).await).lines();
         while !replies.next_line().await.unwrap().unwrap().contains("\"request\"") {}
         let before =
             events.take().iter().filter(|entry| entry.to_string().contains("\"mode\"")).count();
@@ -350,10 +342,10 @@ mod tests {
     /// What 5,000 idle connections cost is this so many times, beside what the operating system keeps.
     #[tokio::test]
     async fn a_connection_that_idles_is_small() {
-        let (_, house) = house();
+        let (_, hosted) = hosted();
         let (_client, server) = duplex(1);
         let (reader, writer) = split(server);
-        let size = size_of_val(&run(reader, writer, Peer::Unix, &house));
+        let size = size_of_val(&run(reader, writer, Client::Unix, &hosted));
         assert!(size <= 1536, "{size} bytes");
     }
 }

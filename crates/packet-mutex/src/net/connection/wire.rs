@@ -1,14 +1,10 @@
 //! Bytes to frames and back.
 
 use super::LONG;
-use crate::error::Error;
-use crate::events::Entry;
-use crate::net::frame::{Lines, Object, TooLong, Writing, put_error};
-use crate::net::{FRAME_MAX, READ_WITHIN};
+use crate::net::READ_WITHIN;
+use crate::net::protocol::{Failed, FromServer, Lines, Notice, Refused, Reply, TooLong};
 use packet_mutex_arbiter::RequestId;
-use serde_json::{Value, json};
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -70,98 +66,39 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 }
 
-/// Why a frame is refused.
-pub(super) enum Refused {
-    /// It is not what a frame must be.
-    Bad(String),
-    /// It is longer than the limit.
-    TooLong,
-    /// It speaks of what this server does not know.
-    Version(String),
-    /// The mutex says no.
-    Error(Error),
-    /// The answer of a request is no.
-    Answer(RequestId, Error),
-    /// The mutex says no, and the turn that was to be given away goes on.
-    StillHeld(Error),
-}
-
-impl From<String> for Refused {
-    fn from(why: String) -> Self {
-        Refused::Bad(why)
-    }
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Refused::Error(error)
-    }
-}
-
-impl From<packet_mutex_arbiter::Failure> for Refused {
-    fn from(failure: packet_mutex_arbiter::Failure) -> Self {
-        Refused::Error(failure.into())
-    }
-}
-
 /// Frames to write.
 #[derive(Default)]
 pub(super) struct Out(pub(super) Vec<u8>);
 
 impl Out {
-    pub(super) fn frame(&mut self) -> Writing<'_> {
-        Writing::new(&mut self.0)
+    pub(super) fn reply(&mut self, id: u64, reply: Reply<'_>) {
+        FromServer::Reply(Some(id), reply).write(&mut self.0);
     }
 
-    /// A frame that says that all went well.
-    pub(super) fn ok(&mut self, id: u64) -> Writing<'_> {
-        let mut frame = self.frame();
-        frame.put("id", id).put("ok", true);
-        frame
+    pub(super) fn notice(&mut self, notice: Notice) {
+        FromServer::Notice(notice).write(&mut self.0);
     }
 
-    pub(super) fn object(&mut self, object: impl fmt::Display) {
-        // A vector takes everything.
-        let _ = writeln!(self.0, "{object}");
+    /// Says no to a frame; `id` is `None` if its number could not be read.
+    pub(super) fn refuse(&mut self, id: Option<u64>, why: impl Into<Refused>) {
+        self.fail(id, None, why);
     }
 
-    pub(super) fn event(&mut self, entry: &Entry) {
-        let _ = writeln!(self.0, r#"{{"notice":"event","event":{entry}}}"#);
+    /// Says no to the ask with this number.
+    pub(super) fn fail(
+        &mut self,
+        id: Option<u64>,
+        request: Option<RequestId>,
+        why: impl Into<Refused>,
+    ) {
+        let failed = Failed { request, still_held: false, why: why.into() };
+        FromServer::Reply(id, Reply::Failed(failed)).write(&mut self.0);
     }
 
     /// All was written.
     pub(super) fn clear(&mut self) {
         self.0.clear();
-        // After many events, an idle connection shall not keep their room.
+        // After many events, an idle connection must not keep their room.
         self.0.shrink_to(LONG);
     }
-
-    pub(super) fn refuse(&mut self, id: Option<u64>, why: Refused) {
-        let mut reply = Object::new();
-        reply.insert("id".into(), json!(id));
-        match why {
-            Refused::Error(error) => put_error(&mut reply, &error),
-            Refused::Answer(request, error) => {
-                reply.insert("request".into(), request.0.into());
-                put_error(&mut reply, &error);
-            }
-            Refused::StillHeld(error) => {
-                reply.insert("still_held".into(), true.into());
-                put_error(&mut reply, &error);
-            }
-            Refused::Bad(why) => put_other(&mut reply, "bad_frame", why),
-            Refused::TooLong => {
-                let limit = format!("a frame has at most {FRAME_MAX} bytes");
-                put_other(&mut reply, "frame_too_long", limit);
-            }
-            Refused::Version(why) => put_other(&mut reply, "unsupported", why),
-        }
-        self.object(Value::Object(reply));
-    }
-}
-
-/// An error that only the protocol knows.
-fn put_other(reply: &mut Object, kind: &str, message: String) {
-    reply.insert("error".into(), kind.into());
-    reply.insert("message".into(), message.into());
 }

@@ -1,19 +1,17 @@
 //! Connecting, keeping the lease alive, and connecting anew.
 
 use super::reading::{LOOK, read_from};
-use super::{Lease, Phase, Remote, Slot, State};
+use super::{Lease, Phase, Remote, Slot, State, boot};
 use crate::clock::SystemClock;
 use crate::error::Error;
 use crate::log;
-use crate::net::boot;
-use crate::net::frame::{Draft, Fields};
+use crate::net::protocol::Request;
 use crate::net::stream::{Welcome, greet, secret};
 use crate::net::url::Url;
-use crate::owner::new_owner;
-use crate::shared::Wakers;
+use crate::place::{Identity, Place};
+use crate::wakers::Wakers;
 use packet_mutex_arbiter::{Arbiter, Limits, RequestId, Roster, RosterSpec, Start};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -24,7 +22,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 
 impl Remote {
     /// Connects to the mutex and keeps the connection.
-    pub(super) fn connect(url: Url, brought: Option<Roster>) -> Result<Arc<Remote>, Error> {
+    pub(in crate::net) fn connect(url: Url, brought: Option<Roster>) -> Result<Arc<Remote>, Error> {
         let secret = secret();
         let heard = boot::now();
         let welcome = greet(&url, secret.as_deref(), brought.as_ref())?;
@@ -47,15 +45,12 @@ impl Remote {
             to_wake: Vec::new(),
         };
         let remote = Arc::new(Remote {
-            number: new_owner().0,
-            name: url.mutex.as_str().into(),
-            clock: Arc::new(SystemClock),
+            identity: Identity::new(url.mutex.as_str().into(), Arc::new(SystemClock)),
             url,
             secret,
             brought,
             state: Mutex::new(state),
             thread: OnceLock::new(),
-            hands_out_channel: AtomicBool::new(false),
         });
         remote.connected(welcome, heard)?;
         let weak = Arc::downgrade(&remote);
@@ -70,19 +65,17 @@ impl Remote {
 
     /// Takes up a new connection: asks for all that waits once more (S4: with the time that is left to it).
     pub(super) fn connected(&self, welcome: Welcome, heard: Duration) -> Result<(), Error> {
-        let Welcome { mut reader, reply } = welcome;
-        let bad = |why: String| Error::Unavailable(format!("{}: {why}", self.url));
-        let length = reply.seconds("lease").map_err(bad)?;
-        let timeout = reply.seconds("timeout").map_err(bad)?;
-        let stream = reader.stream.again().map_err(|error| bad(error.to_string()))?;
-        let now = self.clock.now();
+        let Welcome { mut reader, life: _, timeout, lease } = welcome;
+        let bad = |error| Error::Unavailable(format!("{}: {error}", self.url));
+        let stream = reader.stream.try_clone().map_err(bad)?;
+        let now = self.identity.clock.now();
         self.with(|state| {
             state.stream = Some(stream);
             state.connection += 1;
             reader.connection = state.connection;
             state.reader = Slot::Here(reader);
-            state.lease = length.map(|length| Lease { length, heard, sent: None });
-            state.timeout = timeout.unwrap_or(Duration::from_secs(30));
+            state.lease = lease.map(|length| Lease { length, heard, sent: None });
+            state.timeout = timeout;
             let ids: Vec<RequestId> = state.asks.keys().copied().collect();
             for id in ids {
                 let Some(ask) = state.asks.get(&id) else { continue };
@@ -90,7 +83,7 @@ impl Remote {
                     continue;
                 }
                 if ask.frame != 0 {
-                    log::write_requeued(&self.name, &ask.module);
+                    log::write_requeued(&self.identity.name, &ask.module);
                 }
                 state.send_ask(id, now);
             }
@@ -100,7 +93,7 @@ impl Remote {
 
     /// The connection is lost, and with it every turn that was had through it; what waits is asked for again.
     pub(super) fn disconnected(&self) {
-        let now = self.clock.now();
+        let now = self.identity.clock.now();
         self.with(|state| {
             if let Some(stream) = state.stream.take() {
                 stream.close();
@@ -119,7 +112,7 @@ impl Remote {
                 let again = match ask.phase {
                     Phase::Done(Err(_), _) | Phase::Refused(_) => continue,
                     // The turn to nest in is lost.
-                    _ if ask.asking.within.is_some() => Phase::Done(Err(Error::Lost), 0),
+                    _ if ask.terms.within.is_some() => Phase::Done(Err(Error::Lost), 0),
                     _ if ask.deadline <= now => Phase::Done(Err(gone.clone()), 0),
                     _ => Phase::Unheard,
                 };
@@ -132,7 +125,7 @@ impl Remote {
     /// Looks at the clock: sends the heartbeat that is due, and ends what is overdue. How long until the next look;
     /// `None`: the lease is over, and with it the connection.
     pub(super) fn look(&self) -> Option<Duration> {
-        let now = self.clock.now();
+        let now = self.identity.clock.now();
         self.with(|state| {
             let gone = self.gone();
             for ask in state.asks.values_mut() {
@@ -157,7 +150,7 @@ impl Remote {
                 return None;
             }
             if due <= at && lease.sent.is_none() {
-                let frame = state.send("heartbeat", Draft::new());
+                let frame = state.send(Request::Heartbeat(None));
                 if let Some(lease) = &mut state.lease {
                     lease.sent = Some((frame, at));
                 }

@@ -7,57 +7,36 @@
 //! So the reading thread leaves the reader to those that ask often: it takes it up when nobody asked for a while, or when
 //! somebody waits who does not read.
 
+mod boot;
+mod calls;
 mod connecting;
-mod looking;
+mod frames;
+mod place;
 mod reading;
-mod said;
-mod turns;
 
-use super::frame::Object;
 use super::stream::{Reader, Stream};
-use super::url::{Address, Url};
-use crate::backend::{Asking, Backend, Granted};
-use crate::clock::Clock;
+use super::url::Url;
 use crate::error::Error;
-use crate::mutex::PacketMutex;
-use crate::shared::Wakers;
-use packet_mutex_arbiter::{Arbiter, Grant, ModuleId, Owner, RequestId, Roster, Time};
+use crate::place::{Granted, Identity, Terms};
+use crate::wakers::Wakers;
+use packet_mutex_arbiter::{Arbiter, Grant, ModuleId, Owner, RequestId, Roster, Status, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem::take;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Connects to the mutex at a URL.
-pub(crate) fn connect(url: &str, roster: Option<Roster>) -> Result<PacketMutex, Error> {
-    let told = |why| Error::Unavailable(format!("{url}: {why}"));
-    let url: Url = url.parse().map_err(told)?;
-    if url.address == Address::Local {
-        return match roster {
-            None => PacketMutex::named(&url.mutex),
-            Some(roster) => PacketMutex::builder(roster).name(&url.mutex).build_named(),
-        };
-    }
-    let remote = Remote::connect(url, roster)?;
-    Ok(PacketMutex { backend: Backend::Remote(remote) })
-}
-
 /// A mutex behind a socket.
 pub(crate) struct Remote {
-    pub(crate) number: u64,
-    pub(crate) name: Arc<str>,
-    pub(crate) clock: Arc<dyn Clock>,
+    identity: Identity,
     url: Url,
     secret: Option<String>,
     /// The roster that this client brought (S19).
     brought: Option<Roster>,
     state: Mutex<State>,
     thread: OnceLock<Thread>,
-    /// Turns of this client come with a channel of its own; the server knows nothing of it.
-    hands_out_channel: AtomicBool,
 }
 
 struct State {
@@ -82,7 +61,7 @@ struct State {
     /// Names of which the server has said that they are modules.
     verified: BTreeSet<ModuleId>,
     roster: Roster,
-    /// How long an ask waits of which nobody says so.
+    /// How long an ask waits if neither it nor its module says; the server's answer has the last word.
     timeout: Duration,
     to_wake: Vec<Waker>,
 }
@@ -124,7 +103,7 @@ enum About {
 
 struct Ask {
     module: Arc<str>,
-    asking: Asking,
+    terms: Terms,
     /// The frame that made it.
     frame: u64,
     deadline: Time,
@@ -135,9 +114,9 @@ struct Ask {
 }
 
 impl Ask {
-    fn new(module: Arc<str>, asking: Asking, frame: u64, deadline: Time) -> Self {
+    fn new(module: Arc<str>, terms: Terms, frame: u64, deadline: Time) -> Self {
         let (phase, should_yield, waker) = (Phase::Unheard, false, None);
-        Ask { module, asking, frame, deadline, phase, should_yield, waker }
+        Ask { module, terms, frame, deadline, phase, should_yield, waker }
     }
 }
 
@@ -166,8 +145,16 @@ struct Hold {
     lost: bool,
 }
 
+/// What the reply to a call says, if it went well.
+enum Answer {
+    Done,
+    Status(Box<Status>),
+    /// As TOML.
+    Roster(String),
+}
+
 struct Call {
-    reply: Option<Result<Object, Error>>,
+    reply: Option<Result<Answer, Error>>,
     end: Time,
     waker: Option<Waker>,
 }

@@ -1,10 +1,10 @@
 //! Who reads what the server says: see the [module](super).
 
 use super::{Remote, Slot, State};
+use crate::net::protocol::FromServer;
 use crate::net::stream::Reader;
 use crate::sync::Parker;
 use std::sync::Weak;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// How often the reading thread looks at the clock.
@@ -36,13 +36,14 @@ pub(super) fn read_from(remote: &Weak<Remote>) {
             None => return,
             Some(Next::Park(time)) => std::thread::park_timeout(time),
             Some(Next::Read(mut reader)) => {
-                let read = reader.read_within(pause).and_then(|()| reader.next());
-                let Some(remote) = remote.upgrade() else { return };
-                match read {
-                    Ok(Some(frame)) => remote.take(frame),
-                    Ok(None) => {}
-                    Err(_) => return,
+                let take = |frame: FromServer<'_>| {
+                    remote.upgrade().map(|remote| remote.receive(frame)).is_some()
+                };
+                match reader.read_within(pause).and_then(|()| reader.next(take)) {
+                    Ok(Some(true) | None) => {}
+                    Ok(Some(false)) | Err(_) => return,
                 }
+                let Some(remote) = remote.upgrade() else { return };
                 let _ = remote.with(|state| state.give_back(reader));
             }
         }
@@ -88,7 +89,7 @@ impl State {
         thread_waits || self.somebody_waits()
     }
 
-    /// Has anybody left a waker who waits for the server to say something?
+    /// Whether anybody has left a waker who waits for the server to say something.
     fn somebody_waits(&self) -> bool {
         let asks = self.asks.values().any(|ask| ask.waker.is_some());
         asks || self.calls.values().any(|call| call.waker.is_some())
@@ -96,48 +97,33 @@ impl State {
 }
 
 impl Remote {
-    /// Waits as a thread, until `look`, which gets a waker to leave, finds what it waits for.
-    pub(super) fn wait<R>(&self, mut look: impl FnMut(&mut State, &Waker) -> Option<R>) -> R {
-        let parker = Parker::new();
-        let waker = parker.waker();
-        let mut reader: Option<Reader> = None;
-        loop {
-            let mut wake_thread = false;
-            let found = self.with(|state| {
-                let found = look(state, &waker);
-                if found.is_some() {
-                    state.waits += 1;
-                    wake_thread = reader.take().is_some_and(|reader| state.give_back(reader));
-                } else if reader.is_none() {
-                    state.waits += 1;
-                    reader = state.take_reader();
-                }
-                found
-            });
-            if wake_thread {
+    /// Waits as a thread until the parker is woken. If nobody else reads what the server says, it reads meanwhile: to be
+    /// woken by another thread takes longer than the server's answer.
+    pub(super) fn read_or_park(&self, parker: &Parker) {
+        let reader = self.with(|state| {
+            state.waits += 1;
+            state.take_reader()
+        });
+        let Some(mut reader) = reader else { return parker.park() };
+        while !parker.take_wake() {
+            // It comes back now and then, as the reading thread may have found that its time is up.
+            let read = reader.read_within(LOOK);
+            if read.and_then(|()| reader.next(|frame| self.receive(frame))).is_err() {
+                self.with(|state| {
+                    if reader.connection == state.connection {
+                        state.reader = Slot::Gone;
+                    }
+                });
                 self.wake_thread();
+                return parker.park();
             }
-            if let Some(found) = found {
-                return found;
-            }
-            let Some(reading) = &mut reader else {
-                parker.park();
-                continue;
-            };
-            // It looks now and then, as the reading thread may have found that its time is up.
-            match reading.read_within(LOOK).and_then(|()| reading.next()) {
-                Ok(Some(frame)) => self.take(frame),
-                Ok(None) => {}
-                Err(_) => {
-                    self.with(|state| {
-                        if reader.take().is_some_and(|reader| reader.connection == state.connection)
-                        {
-                            state.reader = Slot::Gone;
-                        }
-                    });
-                    self.wake_thread();
-                }
-            }
+        }
+        let wake_thread = self.with(|state| {
+            state.waits += 1;
+            state.give_back(reader)
+        });
+        if wake_thread {
+            self.wake_thread();
         }
     }
 

@@ -2,9 +2,8 @@
 
 use super::Connection;
 use super::wire::Out;
-use crate::local::tick;
+use crate::net::protocol::Notice;
 use packet_mutex_arbiter::RequestId;
-use serde_json::json;
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +19,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Is there word? If not, the task is woken when there is.
+    /// Ready if there is word; if not, the task is woken when there is.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
@@ -66,24 +65,22 @@ impl Connection {
         for id in answered {
             let Some(ask) = self.asks.remove(&id) else { continue };
             let waker = Waker::noop().clone();
-            let (answer, _) = self.shared.with(|state, _| state.answer_or_leave(id, waker));
+            let (answer, _) = self.local.with(|state, _| state.answer_or_leave(id, waker));
             let Some(answer) = answer else {
                 self.asks.insert(id, ask);
                 continue;
             };
-            if let Err(why) = self.answer(id, answer, ask, out) {
-                out.refuse(Some(ask.frame), why);
-            }
+            self.answer(id, answer, ask, out);
         }
         self.watch(out);
         if let Some(events) = &mut self.events {
             let waker = Waker::from(self.mailbox.clone());
             let key = events.key;
-            let (entries, _old_waker) = self.shared.with(|state, now| {
-                let entries = events.read(state, now);
-                (entries, state.readers.leave(key, waker))
+            let (news, _old_waker) = self.local.with(|state, now| {
+                let news = events.read(state, now);
+                (news, state.readers.leave(key, waker))
             });
-            entries.iter().for_each(|entry| out.event(entry));
+            news.into_iter().for_each(|event| out.notice(Notice::Event(event)));
         }
     }
 
@@ -92,23 +89,21 @@ impl Connection {
         if self.holds.values().all(|hold| hold.is_pass) {
             return;
         }
-        let (shared, holds, keys) = (&self.shared, &mut self.holds, &mut self.keys);
+        let (local, holds, keys) = (&self.local, &mut self.holds, &mut self.keys);
         let waker = Waker::from(self.mailbox.clone());
-        let _old_wakers = shared.with(|state, now| {
-            tick(state, now);
+        let _old_wakers = local.with(|state, now| {
+            state.tick(now);
             holds.retain(|id, hold| {
                 if hold.is_pass {
                     return true;
                 }
                 if !state.arbiter.holds(*id) {
-                    out.object(json!({"notice": "lost", "request": id.0}));
+                    out.notice(Notice::Lost(*id));
                     return false;
                 }
                 let should = state.arbiter.should_yield(*id, now);
                 if std::mem::replace(&mut hold.told, should) != should {
-                    let notice =
-                        json!({"notice": "should_yield", "request": id.0, "should_yield": should});
-                    out.object(notice);
+                    out.notice(Notice::ShouldYield(*id, should));
                 }
                 true
             });

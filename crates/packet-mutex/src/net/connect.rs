@@ -1,0 +1,78 @@
+//! Reaching a mutex by its URL.
+
+use super::remote::Remote;
+use super::url::{Address, Url};
+use crate::error::Error;
+use crate::mutex::{Builder, PacketMutex};
+use packet_mutex_arbiter::Roster;
+
+impl PacketMutex {
+    /// The mutex at a URL: `local:` for the one that all of this process shares, `unix:/path` or `tcp://host:port` for one
+    /// behind a [server](crate::net); `#name` after it if it is not named `main`. A secret for TCP is taken from the
+    /// environment, `PACKET_MUTEX_SECRET`.
+    ///
+    /// Everything works as with a mutex in this process. If the connection is lost, so is a turn: its `should_yield`
+    /// turns true, and what needs the turn fails with [`Error::Lost`]. An ask that waits is made anew with the time that
+    /// is left to it once the server can be reached again; if it cannot, it fails with [`Error::Unavailable`].
+    ///
+    /// Calls that look or steer wait for the server, as does giving a turn away; in async code that is a short block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the text is not a URL or the server cannot be reached; [`Error::Unauthorized`].
+    ///
+    /// ```
+    /// use packet_mutex::PacketMutex;
+    ///
+    /// let mutex = PacketMutex::connect("local:#doc")?;
+    /// assert_eq!(&**mutex.name(), "doc");
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
+    pub fn connect(url: &str) -> Result<Self, Error> {
+        open(url, None)
+    }
+
+    /// The async twin of [`connect`](Self::connect), for any executor: a thread does the waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves no connection behind.
+    pub async fn connect_async(url: &str) -> Result<Self, Error> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let url = url.to_owned();
+        let thread = std::thread::Builder::new().name("packet-mutex-connect".into());
+        let thread = thread.spawn(move || tell.send(Self::connect(&url)).map_err(drop));
+        thread.map_err(|error| Error::Unavailable(error.to_string()))?;
+        told.await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the thread that connects died".into())))
+    }
+}
+
+impl Builder {
+    /// Connects to a mutex [at a URL](PacketMutex::connect) that must have this roster (S19). The name is the URL's.
+    ///
+    /// # Errors
+    ///
+    /// As [`PacketMutex::connect`]; [`Error::RosterDiffers`].
+    pub fn connect(self, url: &str) -> Result<PacketMutex, Error> {
+        open(url, Some(self.roster))
+    }
+}
+
+/// Opens the place that the URL names. A new place for mutexes has its line here.
+fn open(text: &str, roster: Option<Roster>) -> Result<PacketMutex, Error> {
+    let url: Url = text.parse().map_err(|why| Error::Unavailable(format!("{text}: {why}")))?;
+    match &url.address {
+        Address::Local => match roster {
+            None => PacketMutex::named(&url.mutex),
+            Some(roster) => PacketMutex::builder(roster).name(&url.mutex).build_named(),
+        },
+        Address::Unix(_) | Address::Tcp(_) => {
+            Ok(PacketMutex { place: Remote::connect(url, roster)? })
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What a server has to offer.
+
+use super::LEASE;
+use crate::mutex::PacketMutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of a server.
+#[derive(Clone)]
+pub struct Options {
+    /// What clients over TCP must know; required beyond the loopback.
+    pub secret: Option<String>,
+    /// How long a turn over TCP lasts without a heartbeat (S8); from 100 ms to an hour.
+    pub lease: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { secret: None, lease: LEASE }
+    }
+}
+
+/// Never shows the secret.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.secret.as_ref().map(|_| "…");
+        f.debug_struct("Options").field("secret", &secret).field("lease", &self.lease).finish()
+    }
+}
+
+/// The mutexes behind one socket, and the server's settings: what all connections share.
+#[derive(Debug)]
+pub(super) struct Hosted {
+    pub(super) mutexes: BTreeMap<Arc<str>, PacketMutex>,
+    pub(super) options: Options,
+}

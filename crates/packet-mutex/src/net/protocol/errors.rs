@@ -1,0 +1,189 @@
+//! Errors as fields, and back.
+
+use super::fields::{OrNull, Seconds, Text};
+use super::reply::Fields;
+use crate::english::English;
+use crate::error::Error;
+use packet_mutex_arbiter::{InvalidName, NameError, Refusal, TimedOut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Kinds that only the protocol knows; all others are an [`Error`]'s.
+const WITHDRAWN: &str = "withdrawn";
+const BAD_FRAME: &str = "bad_frame";
+const TOO_LONG: &str = "frame_too_long";
+const UNSUPPORTED: &str = "unsupported";
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refused {
+    /// The mutex says no.
+    Error(Error),
+    /// The asker took its ask back.
+    Withdrawn,
+    /// The frame is not what a frame must be.
+    BadFrame(String),
+    /// The frame is longer than the limit, in bytes.
+    TooLong(usize),
+    /// The frame speaks of what this server does not know.
+    Unsupported(String),
+}
+
+impl Refused {
+    /// The kind, the message, and what is told beside them.
+    pub(super) fn fields<'a>(self) -> Fields<'a> {
+        let (kind, message) = match self {
+            Refused::Error(error) => return error_fields(error),
+            Refused::Withdrawn => (WITHDRAWN, "withdrawn by the asker".into()),
+            Refused::BadFrame(why) => (BAD_FRAME, why),
+            Refused::TooLong(limit) => (TOO_LONG, format!("a frame has at most {limit} bytes")),
+            Refused::Unsupported(why) => (UNSUPPORTED, why),
+        };
+        Fields { error: Some(kind.into()), message: Some(message.into()), ..Fields::default() }
+    }
+}
+
+fn error_fields<'a>(error: Error) -> Fields<'a> {
+    let message = match &error {
+        // The client's own text says the first part again.
+        Error::Refused(why) => English(why).to_string(),
+        Error::Unavailable(why) => why.clone(),
+        other => other.to_string(),
+    };
+    let text = |text: &str| Some(Text::from(text.to_owned()));
+    let or_null = |name: Option<Arc<str>>| Some(OrNull(name.and_then(|name| text(&name))));
+    let (error_kind, told) = (Some(error.kind().into()), Some(message.into()));
+    let fields = Fields { error: error_kind, message: told, ..Fields::default() };
+    match error {
+        Error::Timeout(TimedOut { waited, holder, ahead, delay_left, paused }) => {
+            let (holder, held) = holder.unzip();
+            Fields {
+                waited: Some(Seconds(waited)),
+                holder: or_null(holder),
+                held: Some(OrNull(held.map(Seconds))),
+                ahead: Some(ahead as u64),
+                delay_left: Some(Seconds(delay_left)),
+                paused: or_null(paused),
+                ..fields
+            }
+        }
+        Error::WouldDeadlock { holds, asked } => {
+            Fields { holds: text(&holds), asked: text(&asked), ..fields }
+        }
+        Error::Disabled { module } => Fields { module: text(&module), ..fields },
+        Error::NotHolder { holder } => Fields { holder: or_null(holder), ..fields },
+        Error::QueueFull { limit } => Fields { limit: Some(limit as u64), ..fields },
+        Error::InvalidName(InvalidName::NearMiss { name, meant }) => {
+            Fields { name: text(&name), meant: text(&meant), ..fields }
+        }
+        Error::UnknownModule(NameError::UnknownModule { name, nearest }) => {
+            Fields { name: text(&name), nearest: or_null(nearest), ..fields }
+        }
+        Error::RosterDiffers { fields: differing } => Fields { fields: Some(differing), ..fields },
+        Error::Refused(_)
+        | Error::Cancelled
+        | Error::Closed
+        | Error::InvalidName(_)
+        | Error::UnknownModule(_)
+        | Error::NoLongerValid
+        | Error::Lost
+        | Error::ChannelLost
+        | Error::Unavailable(_)
+        | Error::Unauthorized
+        | Error::Unsupported(_) => fields,
+    }
+}
+
+impl Fields<'_> {
+    /// The refusal that these fields tell of.
+    pub(super) fn refused(&self) -> Refused {
+        match self.error.as_deref().unwrap_or_default() {
+            WITHDRAWN => Refused::Withdrawn,
+            BAD_FRAME => Refused::BadFrame(self.told()),
+            TOO_LONG => Refused::TooLong(count(self.limit)),
+            UNSUPPORTED => Refused::Unsupported(self.told()),
+            kind => Refused::Error(self.to_error(kind)),
+        }
+    }
+
+    fn told(&self) -> String {
+        self.message.as_deref().unwrap_or("no reason given").to_owned()
+    }
+
+    /// The error of this kind. A kind that this version does not know is a refusal.
+    fn to_error(&self, kind: &str) -> Error {
+        let text = |field: &Option<Text<'_>>| field.as_deref().unwrap_or("?").into();
+        let or_null = |field: &Option<OrNull<Text<'_>>>| {
+            let text = field.as_ref().and_then(|text| text.0.as_deref());
+            text.map(Arc::<str>::from)
+        };
+        match kind {
+            "timeout" => {
+                let held = self.held.and_then(|held| held.0).unwrap_or_default().0;
+                Error::Timeout(TimedOut {
+                    waited: length(self.waited),
+                    holder: or_null(&self.holder).map(|holder| (holder, held)),
+                    ahead: count(self.ahead),
+                    delay_left: length(self.delay_left),
+                    paused: or_null(&self.paused),
+                })
+            }
+            "would_deadlock" => {
+                Error::WouldDeadlock { holds: text(&self.holds), asked: text(&self.asked) }
+            }
+            "cancelled" => Error::Cancelled,
+            "disabled" => Error::Disabled { module: text(&self.module) },
+            "closed" => Error::Closed,
+            "not_holder" => Error::NotHolder { holder: or_null(&self.holder) },
+            "queue_full" => Error::QueueFull { limit: count(self.limit) },
+            // Names that are none at all are found out before they are sent.
+            "invalid_name" => Error::InvalidName(match (&self.name, &self.meant) {
+                (Some(name), Some(meant)) => {
+                    InvalidName::NearMiss { name: name.to_string(), meant: meant.to_string() }
+                }
+                _ => InvalidName::Empty,
+            }),
+            "unknown_module" => Error::UnknownModule(NameError::UnknownModule {
+                name: self.name.as_deref().unwrap_or_default().to_owned(),
+                nearest: or_null(&self.nearest),
+            }),
+            "no_longer_valid" => Error::NoLongerValid,
+            "lost" => Error::Lost,
+            "channel_lost" => Error::ChannelLost,
+            "unavailable" => Error::Unavailable(self.told()),
+            "unauthorized" => Error::Unauthorized,
+            "roster_differs" => {
+                Error::RosterDiffers { fields: self.fields.clone().unwrap_or_default() }
+            }
+            _ => Error::Refused(Refusal::Other(self.told())),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Refused::Error(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Error(error) => error,
+            Refused::Withdrawn => Error::Cancelled,
+            Refused::BadFrame(why) => Error::Refused(Refusal::Other(why)),
+            Refused::TooLong(limit) => {
+                Error::Refused(Refusal::Other(format!("a frame has at most {limit} bytes")))
+            }
+            Refused::Unsupported(_) => Error::Unsupported("the server does not support this"),
+        }
+    }
+}
+
+fn count(number: Option<u64>) -> usize {
+    usize::try_from(number.unwrap_or_default()).unwrap_or(usize::MAX)
+}
+
+fn length(seconds: Option<Seconds>) -> Duration {
+    seconds.unwrap_or_default().0
+}

@@ -1,0 +1,318 @@
+//! The fields of frames: what each can hold, and how a frame is read without copying more than it must.
+
+use packet_mutex_arbiter::{Below, Leave, Mode, Token};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+/// What a field can hold, in words for whoever sent another thing.
+pub(super) trait Field {
+    /// Goes on after "must be".
+    const MUST: &'static str;
+}
+
+impl Field for u64 {
+    const MUST: &'static str = "a whole number from 0";
+}
+
+impl Field for bool {
+    const MUST: &'static str = "true or false";
+}
+
+impl Field for Vec<String> {
+    const MUST: &'static str = "a list of texts";
+}
+
+/// A text; borrowed from the frame if nothing in it is escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl Field for Text<'_> {
+    const MUST: &'static str = "a text";
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text(Cow::Owned(text))
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Text::MUST)
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(TextVisitor)
+    }
+}
+
+/// A length of time, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seconds(pub(super) Duration);
+
+impl Field for Seconds {
+    const MUST: &'static str = "a number of seconds from 0";
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(self.0.as_secs_f64())
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let seconds = Duration::try_from_secs_f64(f64::deserialize(from)?);
+        seconds.map(Seconds).map_err(|_| serde::de::Error::custom(Seconds::MUST))
+    }
+}
+
+/// A token is a text: a 64-bit number is more than JSON's numbers hold everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TokenText(pub(super) Token);
+
+impl Field for TokenText {
+    const MUST: &'static str = "a number as a text";
+}
+
+impl Serialize for TokenText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let token = Text::deserialize(from)?.parse();
+        token.map(|token| TokenText(Token(token))).map_err(|_| serde::de::Error::custom(Self::MUST))
+    }
+}
+
+/// Whom a pause holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level(pub(super) Below);
+
+impl Field for Level {
+    const MUST: &'static str = "a priority from 0 to 255 or \"urgent\"";
+}
+
+impl Serialize for Level {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        crate::json::below::serialize(&Some(self.0), to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let below = crate::json::below::deserialize(from)?;
+        below.map(Level).ok_or_else(|| serde::de::Error::custom(Self::MUST))
+    }
+}
+
+/// A value of an enum whose values have names.
+macro_rules! named_field {
+    ($field:ident of $type:ty, $must:literal) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) struct $field(pub(super) $type);
+
+        impl Field for $field {
+            const MUST: &'static str = $must;
+        }
+
+        impl Serialize for $field {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.0.name())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $field {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let value = <$type>::from_name(&Text::deserialize(from)?);
+                value.map($field).ok_or_else(|| serde::de::Error::custom($must))
+            }
+        }
+    };
+}
+
+named_field!(ModeName of Mode, "\"enforced\", \"observed\" or \"off\"");
+named_field!(How of Leave, "\"released\", \"panicked\" or \"declined\"");
+
+/// A field that says `null` rather than nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OrNull<T>(pub(super) Option<T>);
+
+impl<T: Field> Field for OrNull<T> {
+    const MUST: &'static str = T::MUST;
+}
+
+impl<T: Serialize> Serialize for OrNull<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrNull<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(OrNull)
+    }
+}
+
+/// Any value. It is read, so that it is JSON and not too deep, and forgotten.
+pub(super) struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Ignored)
+    }
+}
+
+impl<'de> Visitor<'de> for Ignored {
+    type Value = Ignored;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(Ignored)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Ignored>()?.is_some() {}
+        Ok(Ignored)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Ignored, Ignored>()?.is_some() {}
+        Ok(Ignored)
+    }
+}
+
+/// Defines the fields of all frames of one direction: a structure with each of them or none, its reading and its writing.
+///
+/// A field that is unknown is ignored, one that is `null` counts as absent, and of two with one name the last counts.
+/// Reading goes over the frame once; only when it fails, `explain` looks for the field that is at fault.
+macro_rules! fields {
+    (
+        $(#[$attribute:meta])*
+        struct $fields:ident<$a:lifetime> {
+            $( $field:ident: $type:ty, )+
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Default, serde::Serialize)]
+        pub(super) struct $fields<$a> {
+            $(
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub(super) $field: Option<$type>,
+            )+
+            #[serde(skip)]
+            pub(super) frame: std::marker::PhantomData<&$a str>,
+        }
+
+        impl<'de: $a, $a> serde::Deserialize<'de> for $fields<$a> {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct FieldsVisitor;
+                impl<'de> serde::de::Visitor<'de> for FieldsVisitor {
+                    type Value = $fields<'de>;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<$fields<'de>, A::Error> {
+                        let mut fields = $fields::default();
+                        while let Some(key) = map.next_key::<$crate::net::protocol::fields::Text<'de>>()? {
+                            match &*key {
+                                $( stringify!($field) => fields.$field = map.next_value()?, )+
+                                _ => drop(map.next_value::<$crate::net::protocol::fields::Ignored>()?),
+                            }
+                        }
+                        Ok(fields)
+                    }
+                }
+                from.deserialize_map(FieldsVisitor)
+            }
+        }
+
+        impl<$a> $fields<$a> {
+            /// Which known field of a JSON object is not what it must be.
+            pub(super) fn explain(object: &$a serde_json::Map<String, serde_json::Value>) -> Option<String> {
+                $(
+                    if let Some(value) = object.get(stringify!($field))
+                        && Option::<$type>::deserialize(value).is_err()
+                    {
+                        return Some($crate::net::protocol::fields::bad(
+                            stringify!($field),
+                            <$type as $crate::net::protocol::fields::Field>::MUST,
+                        ));
+                    }
+                )+
+                None
+            }
+        }
+    };
+}
+
+pub(super) use fields;
+
+/// A field of a frame is missing or is not what it must be.
+pub(super) fn bad(field: &str, must: &str) -> String {
+    format!("`{field}` must be {must}")
+}
+
+/// A field that a frame cannot do without.
+pub(super) fn needed<T: Field>(value: Option<T>, field: &str) -> Result<T, String> {
+    value.ok_or_else(|| bad(field, T::MUST))
+}

@@ -1,0 +1,439 @@
+//! What a server says.
+
+use super::errors::Refused;
+use super::fields::{Field, OrNull, Seconds, Text, TokenText, bad, fields, needed};
+use crate::events::Event;
+use crate::json::StatusObject;
+use packet_mutex_arbiter::{Grant, ModuleId, RequestId, Status, Time};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The answer to a request.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Reply<'a> {
+    /// All went well.
+    Done,
+    /// To a hello.
+    Welcome {
+        version: u64,
+        /// The server's name.
+        server: Text<'a>,
+        mutex: Text<'a>,
+        /// A text that is another whenever the numbers of requests and events began anew.
+        life: Text<'a>,
+        /// How long an ask waits unless it or its module says otherwise.
+        timeout: Duration,
+        lease: Option<Duration>,
+    },
+    /// A turn or a pass. The module's number in the grant means nothing here; its name does.
+    Granted {
+        request: RequestId,
+        module: Text<'a>,
+        grant: Grant,
+    },
+    /// Another reply will follow, within the timeout.
+    Waiting {
+        request: RequestId,
+        timeout: Option<Duration>,
+    },
+    ShouldYield(bool),
+    Module {
+        module: Text<'a>,
+        first_unknown: bool,
+        nearest: Option<Text<'a>>,
+    },
+    /// A snapshot of the mutex of this name.
+    Status(Text<'a>, Box<Status>),
+    /// The roster as TOML.
+    Roster(Text<'a>),
+    /// Events after this number follow as notices.
+    Events {
+        after: u64,
+    },
+    Failed(Failed),
+}
+
+/// A request that was refused, or an ask that failed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Failed {
+    /// The ask that this is the answer of.
+    pub(crate) request: Option<RequestId>,
+    /// The turn that was to be given away goes on.
+    pub(crate) still_held: bool,
+    pub(crate) why: Refused,
+}
+
+/// What a server says unasked.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// The turn was ended by somebody else.
+    Lost(RequestId),
+    /// The turn should be given away, or no longer.
+    ShouldYield(RequestId, bool),
+    Event(Event),
+}
+
+/// One line of a server.
+#[derive(Debug, PartialEq)]
+pub(crate) enum FromServer<'a> {
+    /// With the number of the request; `None` if the request's number could not be read.
+    Reply(Option<u64>, Reply<'a>),
+    Notice(Notice),
+}
+
+fields! {
+    /// All fields of all replies and notices.
+    struct Fields<'a> {
+        id: OrNull<u64>,
+        ok: bool,
+        waiting: bool,
+        notice: Text<'a>,
+        version: u64,
+        server: Text<'a>,
+        mutex: Text<'a>,
+        life: Text<'a>,
+        request: u64,
+        still_held: bool,
+        should_yield: bool,
+        module: Text<'a>,
+        token: OrNull<TokenText>,
+        waited: Seconds,
+        others: u64,
+        predecessor_abandoned: bool,
+        depth: u64,
+        timeout: OrNull<Seconds>,
+        lease: OrNull<Seconds>,
+        first_unknown: bool,
+        status: StatusObject,
+        roster: Text<'a>,
+        after: u64,
+        event: Event,
+        error: Text<'a>,
+        message: Text<'a>,
+        holder: OrNull<Text<'a>>,
+        held: OrNull<Seconds>,
+        ahead: u64,
+        delay_left: Seconds,
+        paused: OrNull<Text<'a>>,
+        holds: Text<'a>,
+        asked: Text<'a>,
+        limit: u64,
+        name: Text<'a>,
+        meant: Text<'a>,
+        nearest: OrNull<Text<'a>>,
+        fields: Vec<String>,
+    }
+}
+
+impl Field for StatusObject {
+    const MUST: &'static str = "a snapshot";
+}
+
+impl Field for Event {
+    const MUST: &'static str = "an event";
+}
+
+impl<'a> FromServer<'a> {
+    /// Reads a line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, String> {
+        let fields: Fields<'a> = match serde_json::from_slice(line) {
+            Ok(fields) => fields,
+            Err(error) => return explain(line, &error),
+        };
+        if let Some(notice) = &fields.notice {
+            let request = || needed(fields.request, "request").map(RequestId);
+            return Ok(FromServer::Notice(match &**notice {
+                "lost" => Notice::Lost(request()?),
+                "should_yield" => {
+                    Notice::ShouldYield(request()?, fields.should_yield.unwrap_or(true))
+                }
+                "event" => Notice::Event(needed(fields.event, "event")?),
+                _ => return Err(bad("notice", "one of this version")),
+            }));
+        }
+        let id = fields.id.and_then(|id| id.0);
+        Ok(FromServer::Reply(id, Reply::of(fields)?))
+    }
+
+    /// Appends the frame as a line.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let fields = match self {
+            FromServer::Notice(notice) => notice.fields(),
+            FromServer::Reply(id, reply) => {
+                let mut fields = reply.fields();
+                fields.id = Some(OrNull(id));
+                fields
+            }
+        };
+        // A vector takes everything, and a structure of plain fields is always JSON.
+        let _ = serde_json::to_writer(&mut *out, &fields);
+        out.push(b'\n');
+    }
+}
+
+/// Says what is wrong with a line that could not be read. An event of a kind that only a newer server knows counts as dropped,
+/// so that the readers know that one is missing.
+fn explain<'a>(line: &[u8], error: &serde_json::Error) -> Result<FromServer<'a>, String> {
+    let object: Map<String, Value> = match serde_json::from_slice(line) {
+        Ok(object) => object,
+        Err(_) => return Err(format!("not a frame: {error}")),
+    };
+    if let Some(event) = object.get("event") {
+        let seq = event["seq"].as_u64().unwrap_or_default();
+        let at = event["t"].as_f64().and_then(|t| Duration::try_from_secs_f64(t).ok());
+        let mutex = event["mutex"].as_str().unwrap_or_default().into();
+        let dropped = Event::dropped(mutex, seq, Time::ZERO + at.unwrap_or_default(), 1);
+        return Ok(FromServer::Notice(Notice::Event(dropped)));
+    }
+    Err(Fields::explain(&object).unwrap_or_else(|| format!("not a frame: {error}")))
+}
+
+impl Notice {
+    fn fields<'a>(self) -> Fields<'a> {
+        let none = Fields::default();
+        match self {
+            Notice::Lost(request) => {
+                Fields { notice: Some("lost".into()), request: Some(request.0), ..none }
+            }
+            Notice::ShouldYield(request, should) => Fields {
+                notice: Some("should_yield".into()),
+                request: Some(request.0),
+                should_yield: Some(should),
+                ..none
+            },
+            Notice::Event(event) => {
+                Fields { notice: Some("event".into()), event: Some(event), ..none }
+            }
+        }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// The reply that these fields say. Which it is follows from the fields that are there.
+    fn of(fields: Fields<'a>) -> Result<Self, String> {
+        if fields.error.is_some() {
+            return Ok(Reply::Failed(Failed {
+                request: fields.request.map(RequestId),
+                still_held: fields.still_held.unwrap_or_default(),
+                why: fields.refused(),
+            }));
+        }
+        let timeout = fields.timeout.and_then(|timeout| timeout.0).map(|timeout| timeout.0);
+        if fields.waiting == Some(true) {
+            let request = RequestId(needed(fields.request, "request")?);
+            return Ok(Reply::Waiting { request, timeout });
+        }
+        if let Some(life) = fields.life {
+            return Ok(Reply::Welcome {
+                version: needed(fields.version, "version")?,
+                server: fields.server.unwrap_or_default(),
+                mutex: fields.mutex.unwrap_or_default(),
+                life,
+                timeout: timeout.ok_or_else(|| bad("timeout", Seconds::MUST))?,
+                lease: fields.lease.and_then(|lease| lease.0).map(|lease| lease.0),
+            });
+        }
+        if let Some(request) = fields.request {
+            let depth = fields.depth.unwrap_or_default();
+            let grant = Grant {
+                module: ModuleId::NONE,
+                token: fields.token.and_then(|token| token.0).map(|token| token.0),
+                waited: fields.waited.unwrap_or_default().0,
+                others_since_request: fields.others.unwrap_or_default(),
+                predecessor_abandoned: fields.predecessor_abandoned.unwrap_or_default(),
+                depth: usize::try_from(depth).unwrap_or(usize::MAX),
+            };
+            let module = needed(fields.module, "module")?;
+            return Ok(Reply::Granted { request: RequestId(request), module, grant });
+        }
+        Ok(if let Some(should) = fields.should_yield {
+            Reply::ShouldYield(should)
+        } else if let Some(status) = fields.status {
+            let (mutex, status) = status.into_parts();
+            Reply::Status(mutex.into(), Box::new(status))
+        } else if let Some(roster) = fields.roster {
+            Reply::Roster(roster)
+        } else if let Some(after) = fields.after {
+            Reply::Events { after }
+        } else if let Some(module) = fields.module {
+            let nearest = fields.nearest.and_then(|nearest| nearest.0);
+            let first_unknown = fields.first_unknown.unwrap_or_default();
+            Reply::Module { module, first_unknown, nearest }
+        } else {
+            Reply::Done
+        })
+    }
+
+    fn fields(self) -> Fields<'a> {
+        let none = Fields { ok: Some(true), ..Fields::default() };
+        match self {
+            Reply::Done => none,
+            Reply::Welcome { version, server, mutex, life, timeout, lease } => Fields {
+                version: Some(version),
+                server: Some(server),
+                mutex: Some(mutex),
+                life: Some(life),
+                timeout: Some(OrNull(Some(Seconds(timeout)))),
+                lease: Some(OrNull(lease.map(Seconds))),
+                ..none
+            },
+            Reply::Granted { request, module, grant } => {
+                let Grant {
+                    module: _,
+                    token,
+                    waited,
+                    others_since_request,
+                    predecessor_abandoned,
+                    depth,
+                } = grant;
+                Fields {
+                    request: Some(request.0),
+                    module: Some(module),
+                    token: Some(OrNull(token.map(TokenText))),
+                    waited: Some(Seconds(waited)),
+                    others: Some(others_since_request),
+                    predecessor_abandoned: Some(predecessor_abandoned),
+                    depth: Some(depth as u64),
+                    ..none
+                }
+            }
+            Reply::Waiting { request, timeout } => Fields {
+                waiting: Some(true),
+                request: Some(request.0),
+                timeout: Some(OrNull(timeout.map(Seconds))),
+                ..Fields::default()
+            },
+            Reply::ShouldYield(should) => Fields { should_yield: Some(should), ..none },
+            Reply::Module { module, first_unknown, nearest } => Fields {
+                module: Some(module),
+                first_unknown: Some(first_unknown),
+                nearest: Some(OrNull(nearest)),
+                ..none
+            },
+            Reply::Status(mutex, status) => {
+                Fields { status: Some(StatusObject::new(&mutex, &status)), ..none }
+            }
+            Reply::Roster(roster) => Fields { roster: Some(roster), ..none },
+            Reply::Events { after } => Fields { after: Some(after), ..none },
+            Reply::Failed(Failed { request, still_held, why }) => Fields {
+                request: request.map(|request| request.0),
+                still_held: still_held.then_some(true),
+                ..why.fields()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::net::protocol::Refused;
+    use packet_mutex_arbiter::{InvalidName, NameError, Refusal, TimedOut, Token};
+
+    fn read_back(frame: FromServer<'_>, shown: &str) {
+        let mut line = Vec::new();
+        frame.write(&mut line);
+        assert_eq!(line.pop(), Some(b'\n'));
+        let again = FromServer::parse(&line).unwrap_or_else(|why| panic!("{shown}: {why}"));
+        assert_eq!(format!("{again:?}"), shown);
+    }
+
+    #[test]
+    fn what_a_server_writes_a_client_reads() {
+        let grant = Grant {
+            module: ModuleId::NONE,
+            token: Some(Token(u64::MAX)),
+            waited: Duration::from_nanos(1_500_000_001),
+            others_since_request: 3,
+            predecessor_abandoned: true,
+            depth: 2,
+        };
+        let request = RequestId(7);
+        let module = || Text::from("fi\"sher");
+        let replies = [
+            Reply::Done,
+            Reply::Welcome {
+                version: 1,
+                server: "s".into(),
+                mutex: "main".into(),
+                life: "a-1".into(),
+                timeout: Duration::from_secs(30),
+                lease: None,
+            },
+            Reply::Granted { request, module: module(), grant },
+            Reply::Granted { request, module: module(), grant: Grant { token: None, ..grant } },
+            Reply::Waiting { request, timeout: Some(Duration::from_millis(1)) },
+            Reply::ShouldYield(true),
+            Reply::Module { module: module(), first_unknown: true, nearest: Some("fisher".into()) },
+            Reply::Status("main".into(), Box::default()),
+            Reply::Roster("timeout = \"1s\"".into()),
+            Reply::Events { after: 0 },
+        ];
+        for reply in replies {
+            let frame = FromServer::Reply(Some(5), reply);
+            let shown = format!("{frame:?}");
+            read_back(frame, &shown);
+        }
+        for notice in [Notice::Lost(request), Notice::ShouldYield(request, false)] {
+            let frame = FromServer::Notice(notice);
+            let shown = format!("{frame:?}");
+            read_back(frame, &shown);
+        }
+    }
+
+    #[test]
+    fn errors_are_read_as_they_were_written() {
+        let errors = [
+            Error::Timeout(TimedOut {
+                waited: Duration::from_millis(1500),
+                holder: Some(("fisher".into(), Duration::from_secs(2))),
+                ahead: 3,
+                delay_left: Duration::from_nanos(1),
+                paused: Some("alarm".into()),
+            }),
+            Error::Timeout(TimedOut::default()),
+            Error::WouldDeadlock { holds: "a".into(), asked: "b".into() },
+            Error::Refused(Refusal::Other("no".into())),
+            Error::Cancelled,
+            Error::Disabled { module: "a".into() },
+            Error::Closed,
+            Error::NotHolder { holder: None },
+            Error::NotHolder { holder: Some("a".into()) },
+            Error::QueueFull { limit: 9 },
+            Error::InvalidName(InvalidName::NearMiss { name: "a-b".into(), meant: "a_b".into() }),
+            Error::UnknownModule(NameError::UnknownModule { name: "a".into(), nearest: None }),
+            Error::NoLongerValid,
+            Error::Lost,
+            Error::ChannelLost,
+            Error::Unavailable("gone".into()),
+            Error::Unauthorized,
+            Error::RosterDiffers { fields: vec!["timeout".into()] },
+        ];
+        let refused = errors.map(Refused::Error).into_iter().chain([
+            Refused::Withdrawn,
+            Refused::BadFrame("`id` must be".into()),
+            Refused::Unsupported("no".into()),
+        ]);
+        for why in refused {
+            let failed = Failed { request: Some(RequestId(1)), still_held: true, why };
+            let frame = FromServer::Reply(None, Reply::Failed(failed));
+            let shown = format!("{frame:?}");
+            read_back(frame, &shown);
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_newer_server_counts_as_dropped() {
+        let line =
+            br#"{"notice":"event","event":{"seq":7,"t":2.5,"event":"blessed","mutex":"main"}}"#;
+        let at = Time::from_nanos(2_500_000_000);
+        let dropped = Event::dropped("main".into(), 7, at, 1);
+        assert_eq!(FromServer::parse(line), Ok(FromServer::Notice(Notice::Event(dropped))));
+    }
+}

@@ -1,0 +1,605 @@
+//! What a client says.
+
+use super::errors::Refused;
+use super::fields::{Field, How, Level, ModeName, Seconds, Text, bad, fields, needed};
+use crate::net::VERSION;
+use crate::roster_toml::{from_toml, to_toml};
+use packet_mutex_arbiter::{Leave, Owner, RequestId, Steer};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::error::Category;
+use std::time::Duration;
+
+/// One line of a client: a request and the number under which it wants its reply.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) id: u64,
+    pub(crate) request: Request<'a>,
+}
+
+/// What a client asks for. `docs/PROTOCOL.md` says what each is for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Request<'a> {
+    Hello(Hello<'a>),
+    Acquire(Acquire<'a>),
+    Yield {
+        request: RequestId,
+        owner: Option<u64>,
+        timeout: Option<Duration>,
+    },
+    Release {
+        request: RequestId,
+        owner: Option<u64>,
+        how: Leave,
+    },
+    ReleaseModule {
+        module: Text<'a>,
+        owner: Option<u64>,
+    },
+    Withdraw(Which),
+    Claim(Which),
+    Acknowledge(Which),
+    /// `None`: all leases of the connection.
+    Heartbeat(Option<RequestId>),
+    ShouldYield(Which),
+    OwnerLost {
+        owner: u64,
+    },
+    Ping,
+    Module(Text<'a>),
+    Status,
+    Roster,
+    Events {
+        so_far: bool,
+        after: Option<u64>,
+    },
+    /// What an operator can do. The owner of a reset is the client's own number for it.
+    Steer(Steer<Text<'a>>),
+}
+
+/// The first frame.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Hello<'a> {
+    pub(crate) version: u64,
+    pub(crate) mutex: Option<Text<'a>>,
+    pub(crate) secret: Option<Text<'a>>,
+    pub(crate) roster: Option<Text<'a>>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Acquire<'a> {
+    pub(crate) module: Text<'a>,
+    pub(crate) owner: Option<u64>,
+    pub(crate) within: Option<RequestId>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) urgent: bool,
+    pub(crate) claim: bool,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) requeued: bool,
+}
+
+/// A request by its number, or by the frame that made it, for a client that has not yet read that number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Which {
+    Request(RequestId),
+    Ask(u64),
+}
+
+fields! {
+    /// All fields of all requests.
+    struct Fields<'a> {
+        id: u64,
+        op: Text<'a>,
+        version: u64,
+        mutex: Text<'a>,
+        secret: Text<'a>,
+        roster: Text<'a>,
+        module: Text<'a>,
+        request: u64,
+        ask: u64,
+        owner: u64,
+        within: u64,
+        timeout: Seconds,
+        urgent: bool,
+        claim: bool,
+        lease: Seconds,
+        requeued: bool,
+        how: How,
+        so_far: bool,
+        after: u64,
+        mode: ModeName,
+        reason: Text<'a>,
+        below: Level,
+        lasts: Seconds,
+    }
+}
+
+/// Why a line is not a frame.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NotAFrame {
+    /// The number under which it would have had its reply.
+    pub(crate) id: Option<u64>,
+    pub(crate) why: Wrong,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Wrong {
+    /// It is not a JSON object: nothing after it can be understood either.
+    Garbled(String),
+    /// A field is not what it must be.
+    Field(String),
+    /// The `op` is not known.
+    Op,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a line. It copies only texts in which something is escaped.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Frame<'a>, NotAFrame> {
+        let mut fields = read(line).map_err(|error| explain(line, &error))?;
+        let id = fields.id;
+        let wrong = |why| NotAFrame { id, why };
+        let op = needed(fields.op.take(), "op").map_err(|why| wrong(Wrong::Field(why)));
+        let id = needed(id, "id").map_err(|why| wrong(Wrong::Field(why)))?;
+        Ok(Frame { id, request: Request::of(&op?, fields).map_err(wrong)? })
+    }
+
+    /// Appends the frame as a line.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let (op, mut fields) = self.request.fields();
+        (fields.id, fields.op) = (Some(self.id), Some(op.into()));
+        // A vector takes everything, and a structure of plain fields is always JSON.
+        let _ = serde_json::to_writer(&mut *out, &fields);
+        out.push(b'\n');
+    }
+}
+
+/// Reads what the page's buttons send: a request that steers, without a number.
+///
+/// # Errors
+///
+/// What is wrong with it; never the text itself.
+pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
+    let told = |wrong: Wrong| match wrong {
+        Wrong::Garbled(why) | Wrong::Field(why) => why,
+        Wrong::Op => "`op` must be a way to steer, such as \"pause\"".into(),
+    };
+    let mut fields = read(text).map_err(|error| told(explain(text, &error).why))?;
+    let op = needed(fields.op.take(), "op")?;
+    match Request::of(&op, fields).map_err(told)? {
+        Request::Steer(steer) => steer.try_map_module(|module| Ok(module.0.into_owned())),
+        _ => Err(told(Wrong::Op)),
+    }
+}
+
+fn read(line: &[u8]) -> Result<Fields<'_>, serde_json::Error> {
+    let text = str::from_utf8(line).map_err(serde::de::Error::custom)?;
+    serde_json::from_str(text)
+}
+
+/// Says what is wrong with a line that could not be read: where and what, never the text itself.
+fn explain(line: &[u8], error: &serde_json::Error) -> NotAFrame {
+    // What nests too deep is refused like what is not JSON; to read it all the same would take it in.
+    let whole = serde_json::from_slice::<Value>(line);
+    match whole {
+        Ok(Value::Object(object)) => {
+            let id = object.get("id").and_then(Value::as_u64);
+            let why =
+                Fields::explain(&object).unwrap_or_else(|| "a field is not what it must be".into());
+            NotAFrame { id, why: Wrong::Field(why) }
+        }
+        Ok(_) => NotAFrame { id: None, why: Wrong::Garbled("a frame is a JSON object".into()) },
+        Err(why) => {
+            let why = match error.classify() {
+                Category::Data if str::from_utf8(line).is_err() => "not UTF-8".into(),
+                _ => format!("not JSON: {why}"),
+            };
+            NotAFrame { id: None, why: Wrong::Garbled(why) }
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The request that these fields say.
+    fn of(op: &str, fields: Fields<'a>) -> Result<Self, Wrong> {
+        let which = fields.which();
+        let Fields {
+            id: _,
+            op: _,
+            version,
+            mutex,
+            secret,
+            roster,
+            module,
+            request,
+            ask: _,
+            owner,
+            within,
+            timeout,
+            urgent,
+            claim,
+            lease,
+            requeued,
+            how,
+            so_far,
+            after,
+            mode,
+            reason,
+            below,
+            lasts,
+            frame: _,
+        } = fields;
+        let timeout = timeout.map(|timeout| timeout.0);
+        let (request_id, named) =
+            (|| needed(request, "request").map(RequestId), || needed(module, "module"));
+        let words =
+            |reason: Option<Text<'_>>| needed(reason, "reason").map(|reason| reason.0.into_owned());
+        let request = match op {
+            "hello" => {
+                let version = needed(version, "version")?;
+                Request::Hello(Hello { version, mutex, secret, roster })
+            }
+            "acquire" => Request::Acquire(Acquire {
+                module: named()?,
+                owner,
+                within: within.map(RequestId),
+                timeout,
+                urgent: urgent.unwrap_or_default(),
+                claim: claim.unwrap_or_default(),
+                lease: lease.map(|lease| lease.0),
+                requeued: requeued.unwrap_or_default(),
+            }),
+            "yield" => Request::Yield { request: request_id()?, owner, timeout },
+            "release" => {
+                let how = how.map_or(Leave::Released, |how| how.0);
+                Request::Release { request: request_id()?, owner, how }
+            }
+            "release_module" => Request::ReleaseModule { module: named()?, owner },
+            "withdraw" => Request::Withdraw(which?),
+            "claim" => Request::Claim(which?),
+            "acknowledge" => Request::Acknowledge(which?),
+            "heartbeat" => Request::Heartbeat(request.map(RequestId)),
+            "should_yield" => Request::ShouldYield(which?),
+            "owner_lost" => Request::OwnerLost { owner: needed(owner, "owner")? },
+            "ping" => Request::Ping,
+            "module" => Request::Module(named()?),
+            "status" => Request::Status,
+            "roster" => Request::Roster,
+            "events" => Request::Events { so_far: so_far.unwrap_or_default(), after },
+            "cancel" => Request::Steer(Steer::Cancel { module: named()? }),
+            "disable" => Request::Steer(Steer::Disable { module: named()? }),
+            "enable" => Request::Steer(Steer::Enable { module: named()? }),
+            "mode" => {
+                let mode = needed(mode, "mode")?.0;
+                Request::Steer(Steer::Mode { module: named()?, mode })
+            }
+            "pause" => Request::Steer(Steer::Pause {
+                reason: words(reason)?,
+                below: needed(below, "below")?.0,
+                lasts: lasts.map(|lasts| lasts.0),
+            }),
+            "resume" => {
+                let reason = reason.map(|reason| reason.0.into_owned());
+                Request::Steer(Steer::Resume { reason })
+            }
+            "close" => Request::Steer(Steer::Close),
+            "revoke" => Request::Steer(Steer::Revoke { reason: words(reason)? }),
+            "reload" => {
+                let roster = from_toml("roster", &needed(roster, "roster")?);
+                let roster = roster.map_err(|errors| Wrong::Field(errors.to_string()))?;
+                Request::Steer(Steer::Reload(Box::new(roster)))
+            }
+            "reset" => Request::Steer(Steer::Reset { owner: owner.map(Owner) }),
+            _ => return Err(Wrong::Op),
+        };
+        Ok(request)
+    }
+
+    /// The `op` and the fields that say this request.
+    fn fields(self) -> (&'static str, Fields<'a>) {
+        let none = Fields::default();
+        let flag = |is: bool| is.then_some(true);
+        match self {
+            Request::Hello(Hello { version, mutex, secret, roster }) => {
+                ("hello", Fields { version: Some(version), mutex, secret, roster, ..none })
+            }
+            Request::Acquire(Acquire {
+                module,
+                owner,
+                within,
+                timeout,
+                urgent,
+                claim,
+                lease,
+                requeued,
+            }) => {
+                let fields = Fields {
+                    module: Some(module),
+                    owner,
+                    within: within.map(|within| within.0),
+                    timeout: timeout.map(Seconds),
+                    urgent: flag(urgent),
+                    claim: flag(claim),
+                    lease: lease.map(Seconds),
+                    requeued: flag(requeued),
+                    ..none
+                };
+                ("acquire", fields)
+            }
+            Request::Yield { request, owner, timeout } => {
+                let timeout = timeout.map(Seconds);
+                ("yield", Fields { request: Some(request.0), owner, timeout, ..none })
+            }
+            Request::Release { request, owner, how } => {
+                let how = (how != Leave::Released).then_some(How(how));
+                ("release", Fields { request: Some(request.0), owner, how, ..none })
+            }
+            Request::ReleaseModule { module, owner } => {
+                ("release_module", Fields { module: Some(module), owner, ..none })
+            }
+            Request::Withdraw(which) => ("withdraw", which.fields()),
+            Request::Claim(which) => ("claim", which.fields()),
+            Request::Acknowledge(which) => ("acknowledge", which.fields()),
+            Request::Heartbeat(request) => {
+                ("heartbeat", Fields { request: request.map(|request| request.0), ..none })
+            }
+            Request::ShouldYield(which) => ("should_yield", which.fields()),
+            Request::OwnerLost { owner } => ("owner_lost", Fields { owner: Some(owner), ..none }),
+            Request::Ping => ("ping", none),
+            Request::Module(module) => ("module", Fields { module: Some(module), ..none }),
+            Request::Status => ("status", none),
+            Request::Roster => ("roster", none),
+            Request::Events { so_far, after } => {
+                ("events", Fields { so_far: flag(so_far), after, ..none })
+            }
+            Request::Steer(steer) => steer_fields(steer),
+        }
+    }
+}
+
+fn steer_fields(steer: Steer<Text<'_>>) -> (&'static str, Fields<'_>) {
+    let none = Fields::default();
+    match steer {
+        Steer::Cancel { module } => ("cancel", Fields { module: Some(module), ..none }),
+        Steer::Disable { module } => ("disable", Fields { module: Some(module), ..none }),
+        Steer::Enable { module } => ("enable", Fields { module: Some(module), ..none }),
+        Steer::Mode { module, mode } => {
+            ("mode", Fields { module: Some(module), mode: Some(ModeName(mode)), ..none })
+        }
+        Steer::Pause { reason, below, lasts } => {
+            let (below, lasts) = (Some(Level(below)), lasts.map(Seconds));
+            ("pause", Fields { reason: Some(reason.into()), below, lasts, ..none })
+        }
+        Steer::Resume { reason } => ("resume", Fields { reason: reason.map(Text::from), ..none }),
+        Steer::Close => ("close", none),
+        Steer::Revoke { reason } => ("revoke", Fields { reason: Some(reason.into()), ..none }),
+        Steer::Reload(roster) => {
+            let roster = to_toml(&roster);
+            ("reload", Fields { roster: Some(roster.into()), ..none })
+        }
+        Steer::Reset { owner } => {
+            ("reset", Fields { owner: owner.map(|Owner(number)| number), ..none })
+        }
+    }
+}
+
+impl Fields<'_> {
+    fn which(&self) -> Result<Which, Wrong> {
+        match (self.ask, self.request) {
+            (Some(ask), _) => Ok(Which::Ask(ask)),
+            (None, Some(request)) => Ok(Which::Request(RequestId(request))),
+            (None, None) => Err(bad("request", <u64 as Field>::MUST).into()),
+        }
+    }
+}
+
+impl Which {
+    fn fields<'a>(self) -> Fields<'a> {
+        match self {
+            Which::Request(request) => Fields { request: Some(request.0), ..Fields::default() },
+            Which::Ask(ask) => Fields { ask: Some(ask), ..Fields::default() },
+        }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Wrong::Field(why)
+    }
+}
+
+impl From<Wrong> for Refused {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Garbled(why) | Wrong::Field(why) => Refused::BadFrame(why),
+            Wrong::Op => Refused::Unsupported(format!("version {VERSION} has no such `op`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet_mutex_arbiter::{Below, Mode, Roster};
+
+    fn parse(line: &str) -> Result<Request<'_>, NotAFrame> {
+        Frame::parse(line.as_bytes()).map(|frame| frame.request)
+    }
+
+    #[test]
+    fn what_a_client_writes_a_server_reads() {
+        let (request, owner) = (RequestId(7), Some(3));
+        let second = Some(Duration::from_secs(1));
+        let which = Which::Request(request);
+        let module = || Text::from("fisher");
+        let reason = || "an \"alarm\"\u{1}".to_owned();
+        let hello = Hello { version: 1, mutex: Some("a".into()), ..Hello::default() };
+        let acquire = Acquire {
+            module: module(),
+            owner,
+            within: Some(request),
+            timeout: Some(Duration::from_nanos(1_234_567_891)),
+            urgent: true,
+            claim: true,
+            lease: second,
+            requeued: true,
+        };
+        let requests = [
+            Request::Hello(hello),
+            Request::Acquire(acquire),
+            Request::Acquire(Acquire { module: module(), ..Acquire::default() }),
+            Request::Yield { request, owner, timeout: second },
+            Request::Release { request, owner: None, how: Leave::Released },
+            Request::Release { request, owner, how: Leave::Declined },
+            Request::ReleaseModule { module: module(), owner },
+            Request::Withdraw(Which::Ask(2)),
+            Request::Claim(which),
+            Request::Acknowledge(which),
+            Request::Heartbeat(None),
+            Request::Heartbeat(Some(request)),
+            Request::ShouldYield(which),
+            Request::OwnerLost { owner: 3 },
+            Request::Ping,
+            Request::Module(module()),
+            Request::Status,
+            Request::Roster,
+            Request::Events { so_far: true, after: Some(0) },
+            Request::Steer(Steer::Cancel { module: module() }),
+            Request::Steer(Steer::Disable { module: module() }),
+            Request::Steer(Steer::Enable { module: module() }),
+            Request::Steer(Steer::Mode { module: module(), mode: Mode::Off }),
+            Request::Steer(Steer::Pause { reason: reason(), below: Below::Urgent, lasts: second }),
+            Request::Steer(Steer::Pause {
+                reason: reason(),
+                below: Below::Priority(9),
+                lasts: None,
+            }),
+            Request::Steer(Steer::Resume { reason: Some(reason()) }),
+            Request::Steer(Steer::Resume { reason: None }),
+            Request::Steer(Steer::Close),
+            Request::Steer(Steer::Revoke { reason: reason() }),
+            Request::Steer(Steer::Reload(Box::new(Roster::default()))),
+            Request::Steer(Steer::Reset { owner: Some(Owner(5)) }),
+        ];
+        for request in requests {
+            let shown = format!("{request:?}");
+            let mut line = Vec::new();
+            Frame { id: 1, request }.write(&mut line);
+            assert_eq!(line.pop(), Some(b'\n'));
+            let again = Frame::parse(&line).unwrap_or_else(|why| panic!("{shown}: {why:?}"));
+            assert_eq!(format!("{:?}", again.request), shown);
+        }
+    }
+
+    #[test]
+    fn fields_that_are_unknown_null_or_doubled() {
+        let line = r#"{"id":7,"x":[{"y":1e9}],"op":"acquire","module":"a\u0062","id":8,"urgent":true,"owner":null,"timeout":2}"#;
+        let frame = Frame::parse(line.as_bytes()).unwrap();
+        let acquire = Acquire {
+            module: "ab".into(),
+            urgent: true,
+            timeout: Some(Duration::from_secs(2)),
+            ..Acquire::default()
+        };
+        assert_eq!(frame, Frame { id: 8, request: Request::Acquire(acquire) });
+    }
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        let bad = [
+            (r#"{"id":1}"#, "`op` must be a text"),
+            (r#"{"op":"ping"}"#, "`id` must be a whole number from 0"),
+            (r#"{"id":-1,"op":"ping"}"#, "`id` must be a whole number from 0"),
+            (r#"{"id":1,"op":"acquire"}"#, "`module` must be a text"),
+            (r#"{"id":1,"op":"acquire","module":7}"#, "`module` must be a text"),
+            (
+                r#"{"id":1,"op":"acquire","module":"a","timeout":-1}"#,
+                "`timeout` must be a number of seconds from 0",
+            ),
+            (
+                r#"{"id":1,"op":"acquire","module":"a","timeout":1e300}"#,
+                "`timeout` must be a number of seconds from 0",
+            ),
+            (
+                r#"{"id":1,"op":"acquire","module":"a","urgent":"yes"}"#,
+                "`urgent` must be true or false",
+            ),
+            (r#"{"id":1,"op":"withdraw"}"#, "`request` must be a whole number from 0"),
+            (
+                r#"{"id":1,"op":"release","request":1,"how":"slowly"}"#,
+                "`how` must be \"released\", \"panicked\" or \"declined\"",
+            ),
+            (
+                r#"{"id":1,"op":"pause","reason":"x"}"#,
+                "`below` must be a priority from 0 to 255 or \"urgent\"",
+            ),
+            (
+                r#"{"id":1,"op":"pause","reason":"x","below":256}"#,
+                "`below` must be a priority from 0 to 255 or \"urgent\"",
+            ),
+            (
+                r#"{"id":1,"op":"mode","module":"a","mode":"loose"}"#,
+                "`mode` must be \"enforced\", \"observed\" or \"off\"",
+            ),
+        ];
+        for (line, why) in bad {
+            assert_eq!(parse(line).unwrap_err().why, Wrong::Field(why.into()), "{line}");
+        }
+        assert_eq!(parse(r#"{"id":1,"op":"acquire","module":7}"#).unwrap_err().id, Some(1));
+        assert_eq!(
+            parse(r#"{"id":1,"op":"dance"}"#),
+            Err(NotAFrame { id: Some(1), why: Wrong::Op })
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_garbled() {
+        let (open, deep) = ("[".repeat(60_000), "[".repeat(200) + &"]".repeat(200));
+        let inside = format!("{{\"id\":1,\"op\":\"ping\",\"x\":{deep}}}");
+        let bad =
+            ["", "null", "[]", "{", r#"{"op":}"#, "\u{0}\u{1}", "{}{}", &open, &deep, &inside];
+        for bad in
+            bad.map(str::as_bytes).into_iter().chain([&b"\xff\xfe{}"[..], b"{\"x\":\"\xff\"}"])
+        {
+            let wrong = Frame::parse(bad).unwrap_err().why;
+            assert!(
+                matches!(wrong, Wrong::Garbled(_)),
+                "{:.20}: {wrong:?}",
+                String::from_utf8_lossy(bad)
+            );
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_documentation_are_frames() {
+        let text = include_str!("../../../../../docs/PROTOCOL.md");
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let (mut asked, mut said) = (0, 0);
+        for (from, line) in lines.filter(|(_, line)| line.starts_with('{')) {
+            match from {
+                ">" => {
+                    asked += usize::from(
+                        Frame::parse(line.as_bytes())
+                            .map_err(|why| panic!("{line}: {why:?}"))
+                            .is_ok(),
+                    )
+                }
+                "<" => {
+                    let frame = super::super::FromServer::parse(line.as_bytes());
+                    said += usize::from(frame.map_err(|why| panic!("{line}: {why}")).is_ok());
+                }
+                _ => {}
+            }
+        }
+        assert!(asked >= 3 && said >= 4, "{asked} and {said} examples");
+    }
+
+    #[test]
+    fn the_pages_buttons_steer_and_do_nothing_else() {
+        let steer = steer_from_json(br#"{"op":"pause","reason":"x","below":60,"lasts":1.5}"#);
+        let lasts = Some(Duration::from_millis(1500));
+        let below = Below::Priority(60);
+        assert_eq!(steer, Ok(Steer::Pause { reason: "x".into(), below, lasts }));
+        assert!(steer_from_json(br#"{"op":"acquire","module":"fisher"}"#).is_err());
+        assert!(steer_from_json(br#"{"op":"cancel"}"#).unwrap_err().contains("`module`"));
+    }
+}

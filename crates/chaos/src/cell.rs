@@ -8,7 +8,7 @@ use crate::step::{
     Cell, DELAY, FIRST, Fault, Has, Kind, LAST, LEASE, NESTED, SUBJECT, Step, Transport,
 };
 use packet_mutex::PacketMutex;
-use packet_mutex_sim::Dice;
+use random::Rng;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ struct Run<'a> {
     cell: Cell,
     place: PathBuf,
     log: Log,
-    dice: Option<Dice>,
+    rng: Option<Rng>,
     channel: Channel,
     server: Server,
     first: Standby,
@@ -131,8 +131,8 @@ impl<'a> Run<'a> {
             Ok::<_, String>(Standby { client, plays: false })
         };
         let (first, last) = (by(FIRST)?, by(LAST)?);
-        let dice = cell.jitter.map(Dice::new);
-        Ok(Run { program, cell, place, log, dice, channel, server, first, last })
+        let rng = cell.jitter.map(Rng::new);
+        Ok(Run { program, cell, place, log, rng, channel, server, first, last })
     }
 
     fn subject(&self) -> Result<Client, String> {
@@ -192,8 +192,8 @@ impl<'a> Run<'a> {
                 self.log.write(What::Restarts);
                 let url = self.server.url.clone();
                 self.server = Server::start(self.program, &self.place, transport, Some(&url))?;
-                let knows = self.dice.is_none()
-                    && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
+                let knows =
+                    self.rng.is_none() && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
                 // Who waits through the library finds out nothing: it is asked for anew.
                 subject.tell(if knows { "notice-loss" } else { "finish" })?;
                 self.others_end()?;
@@ -201,7 +201,7 @@ impl<'a> Run<'a> {
             }
             Fault::ServerStop => {
                 self.server.stop()?;
-                let holds = step.has() == Has::Holds && self.dice.is_none();
+                let holds = step.has() == Has::Holds && self.rng.is_none();
                 if holds && over_tcp && self.cell.kind == Kind::Library {
                     subject.tell("notice-loss")?;
                 }
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
     /// Brings the subject to the step; without jitter, exactly there.
     fn reach(&mut self, subject: &mut Client, step: Step) -> Result<(), String> {
         subject.tell(&format!("reach {}", step.name()))?;
-        if self.dice.is_some() {
+        if self.rng.is_some() {
             self.pause((0, 40));
             return Ok(());
         }
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
         }
         self.pause((0, 40));
         self.last.turn()?;
-        if self.dice.is_some() {
+        if self.rng.is_some() {
             return Ok(());
         }
         self.until_waiting(|waiters| {
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
     /// The others play on as far as a stopped subject lets them.
     fn others_while_stopped(&mut self) -> Result<(), String> {
         let has = self.cell.step.has();
-        if self.cell.transport == Transport::Unix && self.dice.is_some() {
+        if self.cell.transport == Transport::Unix && self.rng.is_some() {
             // Nobody knows who holds: it may be the subject.
             self.first.turn()?;
             return self.last.turn();
@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
         let Cell { step, fault, transport, .. } = self.cell;
         // Its ask may have been granted and the turn lost while it was stopped; with jitter the step may have been out of reach.
         let may_be_lost = fault == Fault::Stop && transport == Transport::Tcp;
-        let may_fail = may_be_lost && step.has() == Has::Waits || self.dice.is_some();
+        let may_fail = may_be_lost && step.has() == Has::Waits || self.rng.is_some();
         match subject.settle() {
             Err(why) if !may_fail || why.contains("hangs") => Err(why),
             _ => Ok(()),
@@ -291,7 +291,7 @@ impl<'a> Run<'a> {
 
     /// Waits until the subject's ask is lost, if it had one; before that it could be granted.
     fn until_forgotten(&self) -> Result<(), String> {
-        if self.dice.is_some() || self.cell.step.has() != Has::Waits {
+        if self.rng.is_some() || self.cell.step.has() != Has::Waits {
             return Ok(());
         }
         self.until_waiting(|waiters| !waiters.contains(&SUBJECT))
@@ -316,8 +316,8 @@ impl<'a> Run<'a> {
 
     /// Lets some time go by if the cell has jitter, of milliseconds in a range.
     fn pause(&mut self, range: (u64, u64)) {
-        if let Some(dice) = &mut self.dice {
-            sleep(Duration::from_millis(dice.between(range)));
+        if let Some(rng) = &mut self.rng {
+            sleep(Duration::from_millis(rng.range(range.0, range.1)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cell::{Outcome, run};
 use crate::step::{Cell, Fault, Transport, cells};
-use packet_mutex_sim::Dice;
+use random::Rng;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,8 +27,8 @@ impl Soak {
         let end = Instant::now() + self.lasts;
         let all = cells();
         let next = (self.seed..).map_while(|seed| {
-            let mut dice = Dice::new(seed);
-            let at = usize::try_from(dice.roll()).unwrap_or_default() % all.len();
+            let mut rng = Rng::new(seed);
+            let at = usize::try_from(rng.next_u64()).unwrap_or_default() % all.len();
             (Instant::now() < end).then(|| Cell { jitter: Some(seed), ..all[at] })
         });
         run_all(program, next, self.workers, look)

@@ -6,6 +6,7 @@ use crate::log::{Entry, Name};
 use crate::oracle::Oracle;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Arbiter, Roster, Start};
+use random::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
 const MS: Nanos = SECOND / 1000;
@@ -60,37 +61,6 @@ const SIX: [Work; 6] = [
     Work { module: "eater", think: (15000, 60000), turn: (50, 200), timeout: Some(4000), ..CALM },
 ];
 
-/// A small generator with a good spread (splitmix64, by G. Steele and others, 2014): the same numbers for the same seed on
-/// every machine.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The numbers of this seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Dice(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number from `range`, both ends included.
-    pub fn between(&mut self, (low, high): (u64, u64)) -> u64 {
-        low + self.roll() % (high - low + 1)
-    }
-
-    fn one_of_a_thousand(&mut self, times: u64) -> bool {
-        self.roll() % 1000 < times
-    }
-}
-
 /// What happened in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -114,7 +84,7 @@ pub fn run_six(seed: u64, length: Nanos) -> Result<Tally, String> {
     let mut run = Run {
         front: ArbiterFront::over(Arbiter::new(roster.clone(), Start::default())),
         oracle: Oracle::new(&roster).forgetting(),
-        dice: Dice::new(seed),
+        rng: Rng::new(seed),
         plans: BTreeMap::new(),
         next: 0,
         asked: BTreeMap::new(),
@@ -123,7 +93,7 @@ pub fn run_six(seed: u64, length: Nanos) -> Result<Tally, String> {
         tally: Tally::default(),
     };
     for (at, work) in SIX.iter().enumerate() {
-        let first = run.dice.between((0, work.think.1)) * MS;
+        let first = run.rng.range(0, work.think.1) * MS;
         run.plan(first, Plan::Ask(at));
     }
     run.go(length).map_err(|why| format!("seed {seed}: {why}"))?;
@@ -165,7 +135,7 @@ struct Asked {
 struct Run {
     front: ArbiterFront,
     oracle: Oracle,
-    dice: Dice,
+    rng: Rng,
     /// What happens at which moment, in order of planning.
     plans: BTreeMap<(Nanos, u64), Plan>,
     next: u64,
@@ -214,12 +184,12 @@ impl Run {
                 let request = Name::from(format!("r{}", self.next));
                 let settings = &SIX[work];
                 let ask = Ask {
-                    urgent: self.dice.one_of_a_thousand(settings.urgent),
+                    urgent: self.rng.below(1000) < settings.urgent,
                     timeout: settings.timeout.map(|ms| ms * MS),
                     ..Ask::new(&request, settings.module)
                 };
-                if self.dice.one_of_a_thousand(settings.withdrawn) {
-                    let after = self.dice.between((0, 3000)) * MS;
+                if self.rng.below(1000) < settings.withdrawn {
+                    let after = self.rng.range(0, 3000) * MS;
                     self.plan(at + after, Plan::Withdraw { request: request.clone() });
                 }
                 self.tally.requests += 1;
@@ -231,7 +201,7 @@ impl Run {
                 let request = Name::from(format!("n{}", self.next));
                 let nested = Ask { owner: Some(owner.clone()), ..Ask::new(&request, "stacker") };
                 if self.asked.contains_key(&hold) {
-                    let after = self.dice.between((10, 200)) * MS;
+                    let after = self.rng.range(10, 200) * MS;
                     self.plan(at + after, Plan::EndNested { hold: request, owner });
                     self.act(at, &Action::Ask(nested))?;
                 }
@@ -247,7 +217,7 @@ impl Run {
             Plan::End { hold } => {
                 let Some(asked) = self.asked.get(&hold) else { return Ok(()) };
                 let (work, owner) = (&SIX[asked.work], asked.owner.clone());
-                let mut ends = |times| self.dice.one_of_a_thousand(times);
+                let mut ends = |times| self.rng.below(1000) < times;
                 let how = match () {
                     () if ends(work.lost) => return self.act(at, &Action::OwnerLost(owner)),
                     () if ends(work.declined) => How::Declined,
@@ -308,12 +278,12 @@ impl Run {
                 self.tally.turns += 1;
                 let Some(asked) = self.asked.get(request) else { return Ok(()) };
                 let (work, owner) = (&SIX[asked.work], asked.owner.clone());
-                let length = self.dice.between(work.turn) * MS;
+                let length = self.rng.range(work.turn.0, work.turn.1) * MS;
                 let hold = request.clone();
-                if self.dice.one_of_a_thousand(work.nested) {
+                if self.rng.below(1000) < work.nested {
                     let nest = Plan::Nest { hold: hold.clone(), owner };
                     self.plan(entry.at + length / 2, nest);
-                } else if self.dice.one_of_a_thousand(work.yields) {
+                } else if self.rng.below(1000) < work.yields {
                     self.plan(entry.at + length, Plan::Yield { hold });
                     return Ok(());
                 }
@@ -334,7 +304,8 @@ impl Run {
                 if let Some(asked) = self.asked.remove(request)
                     && event != "yielded"
                 {
-                    let think = self.dice.between(SIX[asked.work].think) * MS;
+                    let think =
+                        self.rng.range(SIX[asked.work].think.0, SIX[asked.work].think.1) * MS;
                     self.plan(entry.at + think, Plan::Ask(asked.work));
                 }
                 self.front.forget(request);

@@ -46,7 +46,7 @@ pub mod words;
 pub use action::{Action, Ask, How, Level, Query};
 pub use check::check;
 pub use front::{ArbiterFront, Front};
-pub use hour::{Dice, Tally, run_six};
+pub use hour::{Tally, run_six};
 pub use log::{Entry, Name, Value};
 pub use mutants::{FAILED, Mutant, Verdict, Workshop, mutate, parse_mutants};
 pub use oracle::{Oracle, Refused};

@@ -5,7 +5,7 @@
 #[path = "it/common.rs"]
 mod common;
 
-use common::Dice;
+use common::Rng;
 use packet_mutex::{
     End, Entry, Error, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
 };
@@ -66,12 +66,12 @@ struct Worker<'a> {
     stranger: &'a Module,
     channel: &'a Channel,
     seen: &'a Seen,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Worker<'_> {
     fn step(&mut self) {
-        let way = self.dice.below(100);
+        let way = self.rng.below(100);
         let ask = self.mutex.request(self.module);
         let asked = match way {
             0..4 => self.mutex.try_acquire(self.module),
@@ -91,7 +91,7 @@ impl Worker<'_> {
             }
             Err(error) => self.note(error),
         }
-        if way == 12 && self.dice.below(20) == 0 {
+        if way == 12 && self.rng.below(20) == 0 {
             self.mutex.cancel(self.module).unwrap();
         }
     }
@@ -106,7 +106,7 @@ impl Worker<'_> {
     }
 
     fn use_up(&mut self, mut turn: Turn) {
-        match self.dice.below(40) {
+        match self.rng.below(40) {
             0 => {
                 one_more(&self.seen.declined);
                 turn.decline();
@@ -136,7 +136,7 @@ impl Worker<'_> {
                 let inner = turn.nest(self.partner.unwrap()).unwrap();
                 one_more(&self.seen.nested);
                 assert_eq!(inner.token(), turn.token());
-                if self.dice.below(2) == 0 {
+                if self.rng.below(2) == 0 {
                     drop(turn);
                 }
             }
@@ -259,7 +259,7 @@ fn a_million_turns() {
                     stranger: &modules[(at + 1) % MODULES.len()],
                     channel: &channel,
                     seen: &seen,
-                    dice: Dice::new(number as u64),
+                    rng: Rng::new(number as u64),
                 };
                 s.spawn(move || {
                     while worker.channel.turns.load(Ordering::Relaxed) < TURNS {

@@ -32,7 +32,6 @@ pub mod clock;
 pub mod judge;
 pub mod logs;
 pub mod modules;
-pub mod rng;
 pub mod run;
 pub mod server;
 pub mod wire;

@@ -16,7 +16,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::rng::Rng;
+use random::Rng;
+
 use crate::wire::{Action, BACKPACK_WINDOW, CORPSE_WINDOW, HAND, Item, Place, State, Verdict};
 use crate::world::{
     BACKPACK_SLOTS, BLANK, BOOT, CORPSE, CORPSE_TILE, GROUND_TILE, ROD, RUNE, RUNE_MANA,

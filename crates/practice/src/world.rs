@@ -26,7 +26,8 @@
 
 use std::time::Duration;
 
-use crate::rng::Rng;
+use random::Rng;
+
 use crate::wire::{
     Action, BACKPACK_WINDOW, CORPSE_WINDOW, Corpse, Effect, HAND, Item, Place, State, Verdict,
 };

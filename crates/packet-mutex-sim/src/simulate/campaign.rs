@@ -2,18 +2,18 @@
 
 use super::checker::Checker;
 use super::crew::{Burst, Demand, Source, When, Work};
-use super::draw::{Draw, dice, stream};
+use super::draw::{Draw, rng_for, stream};
 use super::faults::Faults;
 use super::shrink::{Rosters, Tape, action, caught, replay, scenario, shrink};
 use super::world::{Observer, World};
 use crate::front::{ArbiterFront, Front};
-use crate::hour::Dice;
 use crate::log::Name;
 use crate::oracle::Oracle;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{
     Arbiter, DelaySpec, Event, EventKind, Input, Limits, ModuleSpec, Roster, RosterSpec, Start,
 };
+use random::Rng;
 use std::time::Duration;
 
 const NAMES: [&str; 6] = ["runemaker", "trainer", "fisher", "auto_loot", "stacker", "eater"];
@@ -126,10 +126,10 @@ impl Campaign {
     ) -> Option<World<'d, Watch>> {
         let checker = Checker::new(&rosters.rules);
         let watch = Watch { checker, tape, last: 0, counts: Counts::default() };
-        let mut chances = dice(self.seed, stream("faults", ""), 0);
+        let mut chances = rng_for(self.seed, stream("faults", ""), 0);
         // From one in ten seconds to one in about half an hour.
-        let every = (10 * SECOND) << chances.between((0, 8));
-        let faults = Faults::new(chances.roll(), every);
+        let every = (10 * SECOND) << chances.range(0, 8);
+        let faults = Faults::new(chances.next_u64(), every);
         // The roster names all modules that work.
         let world = World::new(demand, rosters.arbiter.clone(), self.seed, watch).ok()?;
         Some(world.with_faults(faults))
@@ -231,30 +231,30 @@ fn unlike_the_oracle(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<Strin
 
 /// The crew of a seed: two to six modules with settings and work of their own.
 fn crew(seed: u64) -> (Roster, Demand) {
-    let mut dice = dice(seed, stream("crew", ""), 0);
-    let dice = &mut dice;
-    let count = dice.between((2, NAMES.len() as u64)) as usize;
+    let mut rng = rng_for(seed, stream("crew", ""), 0);
+    let rng = &mut rng;
+    let count = rng.range(2, NAMES.len() as u64) as usize;
     let ms = |ms: u64| Duration::from_millis(ms);
     let modules: Vec<ModuleSpec> = NAMES[..count]
         .iter()
         .map(|name| ModuleSpec {
-            group: one_in(dice, 2).then(|| ["red", "blue"][below(dice, 2)].to_string()),
-            timeout: one_in(dice, 3).then(|| ms(dice.between((0, 20_000)))),
-            handover_delay: one_in(dice, 4).then(|| ms(dice.between((0, 3000)))),
-            longest_turn: one_in(dice, 2).then(|| ms(dice.between((100, 3000)))),
-            urgent: !one_in(dice, 5),
-            ..ModuleSpec::new(name, dice.between((0, 120)) as u8)
+            group: one_in(rng, 2).then(|| ["red", "blue"][rng.below(2) as usize].to_string()),
+            timeout: one_in(rng, 3).then(|| ms(rng.range(0, 20_000))),
+            handover_delay: one_in(rng, 4).then(|| ms(rng.range(0, 3000))),
+            longest_turn: one_in(rng, 2).then(|| ms(rng.range(100, 3000))),
+            urgent: !one_in(rng, 5),
+            ..ModuleSpec::new(name, rng.range(0, 120) as u8)
         })
         .collect();
-    let delays = if one_in(dice, 4) { delays(dice) } else { Vec::new() };
+    let delays = if one_in(rng, 4) { delays(rng) } else { Vec::new() };
     let spec = RosterSpec {
-        handover_delay: ms([0, 600, 1000, 2000][below(dice, 4)]),
-        timeout: ms(dice.between((2000, 30_000))),
-        aging: one_in(dice, 2).then(|| ms(dice.between((10, 500)))),
-        starving_after: one_in(dice, 2).then(|| ms(dice.between((1000, 20_000)))),
+        handover_delay: ms([0, 600, 1000, 2000][rng.below(4) as usize]),
+        timeout: ms(rng.range(2000, 30_000)),
+        aging: one_in(rng, 2).then(|| ms(rng.range(10, 500))),
+        starving_after: one_in(rng, 2).then(|| ms(rng.range(1000, 20_000))),
         // Events are read after each input; a short buffer stays in the processor's cache.
         limits: Limits {
-            waiters: [4, 64, 4096][below(dice, 3)],
+            waiters: [4, 64, 4096][rng.below(3) as usize],
             events: 2048,
             ..Limits::default()
         },
@@ -262,24 +262,24 @@ fn crew(seed: u64) -> (Roster, Demand) {
         delays,
         ..RosterSpec::default()
     };
-    let every = Draw::Exponential(dice.between((5, 60)) * SECOND);
+    let every = Draw::Exponential(rng.range(5, 60) * SECOND);
     let burst = Burst { size: (1, 3), gap: Draw::Uniform(0, SECOND) };
     let sources = vec![Source { name: "corpse".into(), every, burst }];
-    let works = spec.modules.iter().map(|module| work(&module.name, dice)).collect();
+    let works = spec.modules.iter().map(|module| work(&module.name, rng)).collect();
     // All durations are within bounds, so a roster comes of it.
     (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
 }
 
 /// Up to three, each of a pair of its own; the first two name one side each, so that they can be at odds.
-fn delays(dice: &mut Dice) -> Vec<DelaySpec> {
+fn delays(rng: &mut Rng) -> Vec<DelaySpec> {
     let mut delays: Vec<DelaySpec> = Vec::new();
     for at in 0..3 {
         let mut side = |any| match any {
             true => "*".to_string(),
-            false => ["red", "blue", "runemaker"][below(dice, 3)].to_string(),
+            false => ["red", "blue", "runemaker"][rng.below(3) as usize].to_string(),
         };
         let (from, to) = (side(at == 1), side(at == 0));
-        let delay = Duration::from_millis(dice.between((0, 2000)));
+        let delay = Duration::from_millis(rng.range(0, 2000));
         if !delays.iter().any(|other| (&other.from, &other.to) == (&from, &to)) {
             delays.push(DelaySpec { from, to, delay });
         }
@@ -287,14 +287,14 @@ fn delays(dice: &mut Dice) -> Vec<DelaySpec> {
     delays
 }
 
-fn work(module: &str, dice: &mut Dice) -> Work {
-    let mean = dice.between((2, 60)) * SECOND;
-    let when = match below(dice, 4) {
+fn work(module: &str, rng: &mut Rng) -> Work {
+    let mean = rng.range(2, 60) * SECOND;
+    let when = match rng.below(4) {
         0..=1 => When::Rest(Draw::Uniform(mean / 2, mean + mean / 2)),
         2 => When::Every(Draw::Exponential(mean)),
         _ => When::After { source: 0, reaction: Draw::Uniform(0, 2 * SECOND) },
     };
-    let mut rarely = |most: u64| dice.between((0, most)) as f64 / 1000.0;
+    let mut rarely = |most: u64| rng.range(0, most) as f64 / 1000.0;
     Work {
         module: module.to_string(),
         when,
@@ -304,20 +304,16 @@ fn work(module: &str, dice: &mut Dice) -> Work {
         dies: rarely(20),
         stalls: rarely(10),
         gives_up: rarely(50),
-        burst: Burst { size: (1, 1 + below(dice, 3) as u32), gap: Draw::Uniform(0, SECOND) },
-        actions: (1, 1 + below(dice, 6) as u32),
-        action: Draw::Uniform(0, dice.between((10, 500)) * (SECOND / 1000)),
+        burst: Burst { size: (1, 1 + rng.below(3) as u32), gap: Draw::Uniform(0, SECOND) },
+        actions: (1, 1 + rng.below(6) as u32),
+        action: Draw::Uniform(0, rng.range(10, 500) * (SECOND / 1000)),
         stall: Draw::Lognormal { median: 3 * SECOND, p99: 40 * SECOND },
         patience: Draw::Exponential(2 * SECOND),
     }
 }
 
-fn one_in(dice: &mut Dice, n: u64) -> bool {
-    dice.between((1, n)) == 1
-}
-
-fn below(dice: &mut Dice, n: u64) -> usize {
-    dice.between((0, n - 1)) as usize
+fn one_in(rng: &mut Rng, n: u64) -> bool {
+    rng.below(n) == 0
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Chances: lengths of time and counts as distributions.
 
-use crate::hour::Dice;
 use crate::seconds::{Nanos, SECOND};
+use random::Rng;
 
 /// No draw is longer, as no duration of a roster is.
 const LONGEST: f64 = 24.0 * 3600.0 * SECOND as f64;
@@ -32,21 +32,21 @@ impl Draw {
     /// Draws.
     ///
     /// The functions are `libm`'s and not the system's, so that every machine draws the same.
-    pub fn roll(&self, dice: &mut Dice) -> Nanos {
+    pub fn roll(&self, rng: &mut Rng) -> Nanos {
         let drawn = match self {
             Draw::Always(length) => return *length,
-            Draw::Uniform(low, high) => return dice.between((*low, *high)),
+            Draw::Uniform(low, high) => return rng.range(*low, *high),
             Draw::OneOf(lengths) => {
                 let last = lengths.len().saturating_sub(1) as u64;
-                let at = usize::try_from(dice.between((0, last))).unwrap_or(0);
+                let at = usize::try_from(rng.range(0, last)).unwrap_or(0);
                 return lengths.get(at).copied().unwrap_or(0);
             }
-            Draw::Exponential(mean) => -libm::log(unit(dice)) * *mean as f64,
+            Draw::Exponential(mean) => -libm::log(unit(rng)) * *mean as f64,
             Draw::Lognormal { median, p99 } => {
                 let spread = libm::log(*p99 as f64 / *median as f64) / Z99;
                 // G. Box and M. Muller, 1958.
-                let radius = libm::sqrt(-2.0 * libm::log(unit(dice)));
-                let normal = radius * libm::cos(2.0 * std::f64::consts::PI * unit(dice));
+                let radius = libm::sqrt(-2.0 * libm::log(unit(rng)));
+                let normal = radius * libm::cos(2.0 * std::f64::consts::PI * unit(rng));
                 *median as f64 * libm::exp(spread * normal)
             }
         };
@@ -69,29 +69,29 @@ impl Draw {
 }
 
 /// A number above 0, at most 1.
-pub(super) fn unit(dice: &mut Dice) -> f64 {
+pub(super) fn unit(rng: &mut Rng) -> f64 {
     const STEPS: f64 = (1_u64 << 53) as f64;
-    ((dice.roll() >> 11) + 1) as f64 / STEPS
+    ((rng.next_u64() >> 11) + 1) as f64 / STEPS
 }
 
 /// Is it so, with this probability?
-pub(super) fn chance(dice: &mut Dice, probability: f64) -> bool {
-    unit(dice) <= probability
+pub(super) fn chance(rng: &mut Rng, probability: f64) -> bool {
+    unit(rng) <= probability
 }
 
 /// A number from these two on, each as likely.
-pub(super) fn count(dice: &mut Dice, (low, high): (u32, u32)) -> u32 {
-    u32::try_from(dice.between((low.into(), high.into()))).unwrap_or(high)
+pub(super) fn count(rng: &mut Rng, (low, high): (u32, u32)) -> u32 {
+    u32::try_from(rng.range(low.into(), high.into())).unwrap_or(high)
 }
 
-/// The dice of the `at`th draw in a stream of its own, such as a module's turns.
+/// Returns the generator for the `at`th draw of a stream, such as a module's turns.
 ///
-/// What a module draws thus depends on nothing but the seed, its name and how often it drew before: two rosters under
-/// one seed meet the same demand.
-pub(super) fn dice(seed: u64, stream: u64, at: u64) -> Dice {
-    // Two rolls between the parts, so that neighbours in one of them are strangers.
-    let start = Dice::new(seed ^ stream).roll();
-    Dice::new(Dice::new(start.wrapping_add(at)).roll())
+/// What a module draws depends only on the seed, its name and how often it drew before: two rosters under one seed meet
+/// the same demand.
+pub(super) fn rng_for(seed: u64, stream: u64, at: u64) -> Rng {
+    // A number is drawn between the parts, so that neighbouring seeds or places have unrelated generators.
+    let start = Rng::new(seed ^ stream).next_u64();
+    Rng::new(Rng::new(start.wrapping_add(at)).next_u64())
 }
 
 /// The stream of a name and purpose (FNV-1a).
@@ -109,7 +109,7 @@ mod tests {
     /// The middle and the 99th percentile of many draws.
     fn quantiles(draw: &Draw) -> (f64, f64) {
         let mut drawn: Vec<Nanos> =
-            (0..20_000).map(|at| draw.roll(&mut dice(7, stream("test", "x"), at))).collect();
+            (0..20_000).map(|at| draw.roll(&mut rng_for(7, stream("test", "x"), at))).collect();
         drawn.sort_unstable();
         let second = |at: usize| drawn[at] as f64 / SECOND as f64;
         (second(10_000), second(19_800))
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_draw_depends_on_seed_stream_and_place() {
-        let first = |seed, name, at| dice(seed, stream("turn", name), at).roll();
+        let first = |seed, name, at| rng_for(seed, stream("turn", name), at).next_u64();
         assert_eq!(first(1, "fisher", 5), first(1, "fisher", 5));
         for (seed, name, at) in [(2, "fisher", 5), (1, "eater", 5), (1, "fisher", 6)] {
             assert_ne!(first(1, "fisher", 5), first(seed, name, at));

@@ -2,14 +2,14 @@
 
 use super::draw::Draw;
 use super::world::{Job, Observer, Plan, World};
-use crate::hour::Dice;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId};
+use random::Rng;
 use std::time::Duration;
 
 /// When what goes wrong.
 pub(super) struct Faults {
-    dice: Dice,
+    rng: Rng,
     every: Draw,
 }
 
@@ -77,17 +77,17 @@ const CROWD: usize = 30;
 impl Faults {
     /// With one fault in so long, on average.
     pub(super) fn new(seed: u64, every: Nanos) -> Self {
-        Faults { dice: Dice::new(seed), every: Draw::Exponential(every.max(SECOND / 1000)) }
+        Faults { rng: Rng::new(seed), every: Draw::Exponential(every.max(SECOND / 1000)) }
     }
 
     /// How long until the next fault.
     pub(super) fn pause(&mut self) -> Nanos {
-        self.every.roll(&mut self.dice)
+        self.every.roll(&mut self.rng)
     }
 
     fn below(&mut self, limit: usize) -> usize {
         let last = limit.saturating_sub(1) as u64;
-        usize::try_from(self.dice.between((0, last))).unwrap_or(0)
+        usize::try_from(self.rng.range(0, last)).unwrap_or(0)
     }
 
     /// A fault.
@@ -156,7 +156,7 @@ impl<O: Observer> World<'_, O> {
             Fault::Disable { work } => {
                 let module = self.module(work);
                 self.hand_in(now, Input::Disable { module });
-                let until = now + faults.dice.between((0, LONGEST));
+                let until = now + faults.rng.range(0, LONGEST);
                 self.plan(until, Plan::Fault(Fault::Enable { work }));
             }
             Fault::Enable { work } => {
@@ -173,7 +173,7 @@ impl<O: Observer> World<'_, O> {
                 let mode = [Mode::Observed, Mode::Off][faults.below(2)];
                 let module = self.module(work);
                 self.hand_in(now, Input::SetMode { module, mode });
-                let until = now + faults.dice.between((0, LONGEST));
+                let until = now + faults.rng.range(0, LONGEST);
                 self.plan(until, Plan::Fault(Fault::SwitchBack { work }));
             }
             Fault::SwitchBack { work } => {
@@ -187,7 +187,7 @@ impl<O: Observer> World<'_, O> {
             }
             Fault::AsksAgain { work } => {
                 if let Some((_, owner)) = self.holding() {
-                    let length = faults.dice.between((0, SECOND));
+                    let length = faults.rng.range(0, SECOND);
                     self.request_apart(now, (self.module(work), Some(owner)), length, |_| ());
                     // Who has a nested turn cannot give the outer one away.
                     self.plan(now + length / 2, Plan::Fault(Fault::Yields));
@@ -212,7 +212,7 @@ impl<O: Observer> World<'_, O> {
 
     /// An ask, or one of a flood: mostly short, mostly impatient.
     fn ask_apart(&mut self, now: Nanos, work: usize, faults: &mut Faults) {
-        let length = faults.dice.between((0, SECOND / 2));
+        let length = faults.rng.range(0, SECOND / 2);
         let timeout = [0, SECOND / 2, 3 * SECOND, 10 * SECOND][faults.below(4)];
         let urgent = faults.below(20) == 0;
         self.request_apart(now, (self.module(work), None), length, |request| {
@@ -225,7 +225,7 @@ impl<O: Observer> World<'_, O> {
         let level = u8::try_from(faults.below(121)).unwrap_or(0);
         let below = if faults.below(3) == 0 { Below::Urgent } else { Below::Priority(level) };
         let reason = ["alarm", "supper"][faults.below(2)].to_string();
-        let length = faults.dice.between((0, LONGEST));
+        let length = faults.rng.range(0, LONGEST);
         let by_itself = faults.below(2) == 0;
         let lasts = by_itself.then(|| Duration::from_nanos(length));
         self.hand_in(now, Input::Pause { reason, below, lasts });

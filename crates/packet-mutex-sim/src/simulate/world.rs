@@ -1,14 +1,14 @@
 //! The modules at work around the arbiter, in virtual time.
 
 use super::crew::{Burst, Demand, When, Work};
-use super::draw::{chance, count, dice, stream, unit};
+use super::draw::{chance, count, rng_for, stream, unit};
 use super::faults::{Fault, Faults};
-use crate::hour::Dice;
 use crate::seconds::Nanos;
 use packet_mutex_arbiter::{
     Answer, Arbiter, Event, Input, Leave, ModuleId, NameError, Output, Owner, Request, RequestId,
     Roster, Start, Time,
 };
+use random::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -126,17 +126,17 @@ impl<'c, O: Observer> World<'c, O> {
             faults: None,
         };
         for (source, of) in demand.sources.iter().enumerate() {
-            let first = of.every.roll(&mut dice(seed, world.source_streams[source], 0));
+            let first = of.every.roll(&mut rng_for(seed, world.source_streams[source], 0));
             world.plan(first, Plan::Happens { source, at: 1 });
         }
         for (work, of) in demand.works.iter().enumerate() {
             match &of.when {
                 When::Rest(rest) => {
-                    let first = rest.roll(&mut dice(seed, stream("first", &of.module), 0));
+                    let first = rest.roll(&mut rng_for(seed, stream("first", &of.module), 0));
                     world.plan(first, Plan::Ask { work });
                 }
                 When::Every(every) => {
-                    let first = every.roll(&mut dice(seed, stream("first", &of.module), 0));
+                    let first = every.roll(&mut rng_for(seed, stream("first", &of.module), 0));
                     world.plan(first, Plan::Occasion { work });
                 }
                 When::After { .. } => {}
@@ -231,17 +231,17 @@ impl<'c, O: Observer> World<'c, O> {
 
     fn happens(&mut self, now: Nanos, source: usize, at: u64) {
         let demand = self.demand;
-        let mut dice = dice(self.seed, self.source_streams[source], at);
+        let mut rng = rng_for(self.seed, self.source_streams[source], at);
         let of = &demand.sources[source];
-        self.plan(now + of.every.roll(&mut dice), Plan::Happens { source, at: at + 1 });
-        for moment in moments(&of.burst, now, &mut dice) {
+        self.plan(now + of.every.roll(&mut rng), Plan::Happens { source, at: at + 1 });
+        for moment in moments(&of.burst, now, &mut rng) {
             for (work, of) in demand.works.iter().enumerate() {
                 if let When::After { source: its, reaction } = &of.when
                     && *its == source
                 {
-                    let mut dice = self.next_occasion(work);
-                    let asks = moment + reaction.roll(&mut dice);
-                    for ask in moments(&of.burst, asks, &mut dice) {
+                    let mut rng = self.next_occasion(work);
+                    let asks = moment + reaction.roll(&mut rng);
+                    for ask in moments(&of.burst, asks, &mut rng) {
                         self.plan(ask, Plan::Ask { work });
                     }
                 }
@@ -252,18 +252,18 @@ impl<'c, O: Observer> World<'c, O> {
     fn occasion(&mut self, now: Nanos, work: usize) {
         let of = &self.demand.works[work];
         let When::Every(every) = &of.when else { return };
-        let mut dice = self.next_occasion(work);
-        self.plan(now + every.roll(&mut dice), Plan::Occasion { work });
-        for ask in moments(&of.burst, now, &mut dice) {
+        let mut rng = self.next_occasion(work);
+        self.plan(now + every.roll(&mut rng), Plan::Occasion { work });
+        for ask in moments(&of.burst, now, &mut rng) {
             self.plan(ask, Plan::Ask { work });
         }
     }
 
-    /// The dice of the module's next occasion: its own, whatever other modules the crew has.
-    fn next_occasion(&mut self, work: usize) -> Dice {
+    /// Returns the generator of the module's next occasion: its own, whatever other modules the crew has.
+    fn next_occasion(&mut self, work: usize) -> Rng {
         let player = &mut self.players[work];
         player.occasions += 1;
-        dice(self.seed, !player.stream, player.occasions)
+        rng_for(self.seed, !player.stream, player.occasions)
     }
 
     fn ask(&mut self, now: Nanos, work: usize) {
@@ -271,11 +271,11 @@ impl<'c, O: Observer> World<'c, O> {
         let player = &mut self.players[work];
         player.asks += 1;
         // All that this ask will ever draw, so that how it fares does not change what comes after it.
-        let mut dice = dice(self.seed, player.stream, player.asks);
-        let urgent = chance(&mut dice, of.urgent);
+        let mut rng = rng_for(self.seed, player.stream, player.asks);
+        let urgent = chance(&mut rng, of.urgent);
         let fate = {
             // Each is told as a share of all turns.
-            let mut left = unit(&mut dice);
+            let mut left = unit(&mut rng);
             let fates = [
                 (Fate::Declines, of.declines),
                 (Fate::Panics, of.panics),
@@ -288,21 +288,21 @@ impl<'c, O: Observer> World<'c, O> {
             });
             drawn.map_or(Fate::Done, |(fate, _)| fate)
         };
-        let actions = count(&mut dice, of.actions);
-        let mut length: Nanos = (0..actions).map(|_| of.action.roll(&mut dice)).sum();
+        let actions = count(&mut rng, of.actions);
+        let mut length: Nanos = (0..actions).map(|_| of.action.roll(&mut rng)).sum();
         match fate {
             Fate::Done => {}
             Fate::Declines => length = 0,
-            Fate::Panics | Fate::Dies => length = dice.between((0, length)),
-            Fate::Stalls => length += of.stall.roll(&mut dice),
+            Fate::Panics | Fate::Dies => length = rng.range(0, length),
+            Fate::Stalls => length += of.stall.roll(&mut rng),
         }
-        let patience = chance(&mut dice, of.gives_up).then(|| of.patience.roll(&mut dice));
+        let patience = chance(&mut rng, of.gives_up).then(|| of.patience.roll(&mut rng));
         let again = if let When::Rest(rest) = &of.when {
             if player.left == 0 {
-                player.left = count(&mut dice, of.burst.size);
+                player.left = count(&mut rng, of.burst.size);
             }
             player.left -= 1;
-            let (rest, gap) = (rest.roll(&mut dice), of.burst.gap.roll(&mut dice));
+            let (rest, gap) = (rest.roll(&mut rng), of.burst.gap.roll(&mut rng));
             Some(if player.left == 0 { rest } else { gap })
         } else {
             None
@@ -409,11 +409,11 @@ impl<'c, O: Observer> World<'c, O> {
 }
 
 /// The moments of a burst that begins at `from`.
-fn moments(burst: &Burst, from: Nanos, dice: &mut Dice) -> Vec<Nanos> {
+fn moments(burst: &Burst, from: Nanos, rng: &mut Rng) -> Vec<Nanos> {
     let mut at = from;
     let mut moments = vec![at];
-    for _ in 1..count(dice, burst.size) {
-        at += burst.gap.roll(dice);
+    for _ in 1..count(rng, burst.size) {
+        at += burst.gap.roll(rng);
         moments.push(at);
     }
     moments

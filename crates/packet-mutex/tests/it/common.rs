@@ -4,6 +4,7 @@
 use packet_mutex::{
     Entry, EventKind, Events, ManualClock, ModuleSpec, NamedEvent, PacketMutex, Roster, RosterSpec,
 };
+pub(crate) use random::Rng;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,22 +141,5 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(value) => return value,
             Poll::Pending => thread::park(),
         }
-    }
-}
-
-/// A small generator of numbers (splitmix64), so that a thread's choices do not depend on the others.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Dice(seed)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
     }
 }

@@ -1,6 +1,6 @@
 //! Several threads do what they like while one moves the clock; a small checker reads the event log afterwards.
 
-use crate::common::{Dice, in_thread, ms, named, poll, roster, with_roster};
+use crate::common::{Rng, in_thread, ms, named, poll, roster, with_roster};
 use packet_mutex::{
     Below, End, Error, EventKind, NamedEvent, PacketMutex, Time, Turn, Unserved, below,
 };
@@ -22,12 +22,12 @@ const MODULES: [(&str, u8, &str); 6] = [
 
 // What the threads do.
 
-fn step(mutex: &PacketMutex, dice: &mut Dice) {
-    let (module, _, group) = MODULES[dice.below(6) as usize];
-    let timeout = ms(dice.below(8000));
-    match dice.below(20) {
+fn step(mutex: &PacketMutex, rng: &mut Rng) {
+    let (module, _, group) = MODULES[rng.below(6) as usize];
+    let timeout = ms(rng.below(8000));
+    match rng.below(20) {
         0 => mutex.cancel(module).unwrap(),
-        1 => mutex.pause_for(timeout, below(dice.below(101) as u8), "alarm").unwrap(),
+        1 => mutex.pause_for(timeout, below(rng.below(101) as u8), "alarm").unwrap(),
         2 => {
             // Its thread dies with the turn.
             let ask = || mutex.request(module).timeout(timeout).acquire().map(forget);
@@ -35,17 +35,17 @@ fn step(mutex: &PacketMutex, dice: &mut Dice) {
         }
         3 => {
             let mut ask = Box::pin(mutex.request(module).timeout(timeout).acquire_async());
-            for _ in 0..dice.below(4) {
+            for _ in 0..rng.below(4) {
                 if poll(&mut ask).is_ready() {
                     return;
                 }
                 thread::yield_now();
             }
         }
-        4 => drop(mutex.try_acquire(module).map(|turn| use_up(turn, group, dice))),
+        4 => drop(mutex.try_acquire(module).map(|turn| use_up(turn, group, rng))),
         5 => {
             let ask = mutex.request(module).timeout(timeout).urgent();
-            drop(ask.acquire().map(|turn| use_up(turn, group, dice)));
+            drop(ask.acquire().map(|turn| use_up(turn, group, rng)));
         }
         6 => {
             let ask = mutex.request(module).timeout(timeout).valid_if(|| false);
@@ -53,23 +53,23 @@ fn step(mutex: &PacketMutex, dice: &mut Dice) {
         }
         _ => {
             let ask = mutex.request(module).timeout(timeout);
-            drop(ask.acquire().map(|turn| use_up(turn, group, dice)));
+            drop(ask.acquire().map(|turn| use_up(turn, group, rng)));
         }
     }
 }
 
-fn use_up(mut turn: Turn, group: &str, dice: &mut Dice) {
-    turn.sleep(ms(dice.below(700)));
-    match dice.below(8) {
+fn use_up(mut turn: Turn, group: &str, rng: &mut Rng) {
+    turn.sleep(ms(rng.below(700)));
+    match rng.below(8) {
         0 => turn.decline(),
-        1 => drop(turn.yield_within(ms(dice.below(5000)))),
+        1 => drop(turn.yield_within(ms(rng.below(5000)))),
         2 => {
             let other = MODULES.iter().rfind(|(_, _, of)| *of == group);
             let inner = turn.nest(other.unwrap().0).unwrap();
-            if dice.below(2) == 0 {
+            if rng.below(2) == 0 {
                 drop(turn);
             }
-            inner.sleep(ms(dice.below(200)));
+            inner.sleep(ms(rng.below(200)));
         }
         3 => {
             let unwound = catch_unwind(AssertUnwindSafe(|| {
@@ -216,16 +216,16 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
         for number in 0..THREADS {
             let (mutex, done) = (&mutex, &done);
             s.spawn(move || {
-                let mut dice = Dice::new(seed * THREADS + number);
+                let mut rng = Rng::new(seed * THREADS + number);
                 for _ in 0..100 {
-                    step(mutex, &mut dice);
+                    step(mutex, &mut rng);
                 }
                 done.fetch_add(1, Ordering::SeqCst);
             });
         }
-        let mut dice = Dice::new(!seed);
+        let mut rng = Rng::new(!seed);
         while done.load(Ordering::SeqCst) < THREADS as usize {
-            clock.advance(ms(dice.below(100)));
+            clock.advance(ms(rng.below(100)));
             thread::yield_now();
         }
     });

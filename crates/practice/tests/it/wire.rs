@@ -1,10 +1,10 @@
 //! Messages survive the way there and back, and bad bytes get an error that names frame and field.
 
-use practice::rng::Rng;
 use practice::wire::{
     Action, ClientMessage, Corpse, Effect, Frames, Item, Judged, MAX_CLIENT_FRAME, Place,
     ServerMessage, State, Verdict, frame,
 };
+use random::Rng;
 
 use crate::{IN_HAND, pack};
 

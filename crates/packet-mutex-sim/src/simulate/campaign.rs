@@ -2,7 +2,7 @@
 
 use super::checker::Checker;
 use super::crew::{Burst, Demand, Source, When, Work};
-use super::draw::{Draw, rng_for, stream};
+use super::distribution::{Distribution, rng_for, stream};
 use super::faults::Faults;
 use super::shrink::{Rosters, Tape, action, caught, replay, scenario, shrink};
 use super::world::{Observer, World};
@@ -262,8 +262,8 @@ fn crew(seed: u64) -> (Roster, Demand) {
         delays,
         ..RosterSpec::default()
     };
-    let every = Draw::Exponential(rng.range(5, 60) * SECOND);
-    let burst = Burst { size: (1, 3), gap: Draw::Uniform(0, SECOND) };
+    let every = Distribution::Exponential(rng.range(5, 60) * SECOND);
+    let burst = Burst { size: (1, 3), gap: Distribution::Uniform(0, SECOND) };
     let sources = vec![Source { name: "corpse".into(), every, burst }];
     let works = spec.modules.iter().map(|module| work(&module.name, rng)).collect();
     // All durations are within bounds, so a roster comes of it.
@@ -290,9 +290,9 @@ fn delays(rng: &mut Rng) -> Vec<DelaySpec> {
 fn work(module: &str, rng: &mut Rng) -> Work {
     let mean = rng.range(2, 60) * SECOND;
     let when = match rng.below(4) {
-        0..=1 => When::Rest(Draw::Uniform(mean / 2, mean + mean / 2)),
-        2 => When::Every(Draw::Exponential(mean)),
-        _ => When::After { source: 0, reaction: Draw::Uniform(0, 2 * SECOND) },
+        0..=1 => When::Rest(Distribution::Uniform(mean / 2, mean + mean / 2)),
+        2 => When::Every(Distribution::Exponential(mean)),
+        _ => When::After { source: 0, reaction: Distribution::Uniform(0, 2 * SECOND) },
     };
     let mut rarely = |most: u64| rng.range(0, most) as f64 / 1000.0;
     Work {
@@ -304,11 +304,11 @@ fn work(module: &str, rng: &mut Rng) -> Work {
         dies: rarely(20),
         stalls: rarely(10),
         gives_up: rarely(50),
-        burst: Burst { size: (1, 1 + rng.below(3) as u32), gap: Draw::Uniform(0, SECOND) },
+        burst: Burst { size: (1, 1 + rng.below(3) as u32), gap: Distribution::Uniform(0, SECOND) },
         actions: (1, 1 + rng.below(6) as u32),
-        action: Draw::Uniform(0, rng.range(10, 500) * (SECOND / 1000)),
-        stall: Draw::Lognormal { median: 3 * SECOND, p99: 40 * SECOND },
-        patience: Draw::Exponential(2 * SECOND),
+        action: Distribution::Uniform(0, rng.range(10, 500) * (SECOND / 1000)),
+        stall: Distribution::Lognormal { median: 3 * SECOND, p99: 40 * SECOND },
+        patience: Distribution::Exponential(2 * SECOND),
     }
 }
 

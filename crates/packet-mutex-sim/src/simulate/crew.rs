@@ -1,6 +1,6 @@
 //! Crews: a roster and what its modules do all day, from one TOML file. The format is in `docs/PLANNING.md`.
 
-use super::draw::Draw;
+use super::distribution::Distribution;
 use crate::seconds::{Nanos, SECOND, nanos};
 use packet_mutex::roster_toml::more::{
     DeTable, DeValue, Fields, Reader, Wrong, duration, in_order, name_text, not, shown,
@@ -47,7 +47,7 @@ pub struct Source {
     /// Its name.
     pub name: String,
     /// From one occasion to the next.
-    pub every: Draw,
+    pub every: Distribution,
     /// How many come at one occasion.
     pub burst: Burst,
 }
@@ -58,7 +58,7 @@ pub struct Burst {
     /// How many, from and to.
     pub size: (u32, u32),
     /// The time between them.
-    pub gap: Draw,
+    pub gap: Distribution,
 }
 
 /// What a module does.
@@ -73,7 +73,7 @@ pub struct Work {
     /// How many actions a turn has, from and to.
     pub actions: (u32, u32),
     /// How long one action takes.
-    pub action: Draw,
+    pub action: Distribution,
     /// The probability that it asks urgently.
     pub urgent: f64,
     /// The probability that it declines its turn.
@@ -85,26 +85,26 @@ pub struct Work {
     /// The probability that it stalls.
     pub stalls: f64,
     /// How much longer a stalled turn takes.
-    pub stall: Draw,
+    pub stall: Distribution,
     /// The probability that it loses patience while it waits.
     pub gives_up: f64,
     /// After which time it gives up.
-    pub patience: Draw,
+    pub patience: Distribution,
 }
 
 /// When a module asks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {
     /// So long after its turn has ended, or its ask has failed: one script that does one thing after another.
-    Rest(Draw),
+    Rest(Distribution),
     /// So long after its ask before, however that fared: demand that does not wait for the mutex.
-    Every(Draw),
+    Every(Distribution),
     /// After what happens at a source.
     After {
         /// The source's place among the crew's.
         source: usize,
         /// How long after.
-        reaction: Draw,
+        reaction: Distribution,
     },
 }
 
@@ -204,7 +204,7 @@ fn read_work(
     if !table.contains_key("action") {
         reader.wrong(at, fields.path_of("action"), "is missing".into());
     }
-    let action = reader.read(&fields, "action", draw);
+    let action = reader.read(&fields, "action", distribution);
     let mut probability = |key| reader.read(&fields, key, probability).unwrap_or(0.0);
     let [urgent, declines, panics, dies, stalls, gives_up] =
         ["urgent", "declines", "panics", "dies", "stalls", "gives_up"].map(&mut probability);
@@ -214,8 +214,10 @@ fn read_work(
         reader.wrong(at, fields.path_of("declines"), message);
     }
     let actions = reader.read(&fields, "actions", count).unwrap_or((1, 1));
-    let stall = reader.read(&fields, "stall", draw).unwrap_or(Draw::Always(10 * SECOND));
-    let patience = reader.read(&fields, "patience", draw).unwrap_or(Draw::Always(SECOND));
+    let stall =
+        reader.read(&fields, "stall", distribution).unwrap_or(Distribution::Always(10 * SECOND));
+    let patience =
+        reader.read(&fields, "patience", distribution).unwrap_or(Distribution::Always(SECOND));
     Some(Work {
         module,
         when: when?,
@@ -250,7 +252,7 @@ fn read_when(
     if table.contains_key("reaction") && !table.contains_key("after") {
         reader.wrong(at, fields.path_of("reaction"), "counts only with `after`".into());
     }
-    let reaction = reader.read(fields, "reaction", draw).unwrap_or(Draw::Always(0));
+    let reaction = reader.read(fields, "reaction", distribution).unwrap_or(Distribution::Always(0));
     let rest = reader.read(fields, "rest", interval).map(When::Rest);
     let every = reader.read(fields, "every", interval).map(When::Every);
     let after = reader.read(fields, "after", name_text);
@@ -271,49 +273,49 @@ fn read_when(
 fn read_burst(reader: &mut Reader, fields: &Fields<'_>) -> Burst {
     Burst {
         size: reader.read(fields, "burst", count).unwrap_or((1, 1)),
-        gap: reader.read(fields, "gap", draw).unwrap_or(Draw::Always(0)),
+        gap: reader.read(fields, "gap", distribution).unwrap_or(Distribution::Always(0)),
     }
 }
 
-fn interval(value: &DeValue<'_>) -> Result<Draw, Wrong> {
-    let draw = draw(value)?;
-    if draw.mean() < LEAST_INTERVAL {
+fn interval(value: &DeValue<'_>) -> Result<Distribution, Wrong> {
+    let distribution = distribution(value)?;
+    if distribution.mean() < LEAST_INTERVAL {
         return Err("must be 1 ms or more on average".to_string().into());
     }
-    Ok(draw)
+    Ok(distribution)
 }
 
-const A_DRAW: &str =
+const A_DISTRIBUTION: &str =
     "a duration such as \"2s\", or a table with one of uniform, exponential, lognormal and one_of";
 
-fn draw(value: &DeValue<'_>) -> Result<Draw, Wrong> {
+fn distribution(value: &DeValue<'_>) -> Result<Distribution, Wrong> {
     let DeValue::Table(shapes) = value else {
-        return length(value).map(Draw::Always);
+        return length(value).map(Distribution::Always);
     };
     let mut entries = shapes.iter();
     let (Some((key, value)), None) = (entries.next(), entries.next()) else {
-        return Err(format!("must be {A_DRAW}").into());
+        return Err(format!("must be {A_DISTRIBUTION}").into());
     };
     let value = value.get_ref();
     match key.get_ref().as_ref() {
         "uniform" => match lengths(value)?.as_slice() {
-            [low, high] if low <= high => Ok(Draw::Uniform(*low, *high)),
+            [low, high] if low <= high => Ok(Distribution::Uniform(*low, *high)),
             _ => Err("`uniform` must be [shortest, longest]".to_string().into()),
         },
         "exponential" => match length(value)? {
             0 => Err("`exponential` must be a mean above zero".to_string().into()),
-            mean => Ok(Draw::Exponential(mean)),
+            mean => Ok(Distribution::Exponential(mean)),
         },
         "lognormal" => match lengths(value)?.as_slice() {
             [median, p99] if 0 < *median && median <= p99 => {
-                Ok(Draw::Lognormal { median: *median, p99: *p99 })
+                Ok(Distribution::Lognormal { median: *median, p99: *p99 })
             }
             _ => {
                 Err("`lognormal` must be [median, 99th percentile], above zero".to_string().into())
             }
         },
         "one_of" => match lengths(value)? {
-            list if (1..=LIST_MAX).contains(&list.len()) => Ok(Draw::OneOf(list)),
+            list if (1..=LIST_MAX).contains(&list.len()) => Ok(Distribution::OneOf(list)),
             _ => Err(format!("`one_of` must list 1 to {LIST_MAX} durations").into()),
         },
         other => {

@@ -1,6 +1,6 @@
 //! What goes wrong around the modules: an operator, a flood, a thread that is killed.
 
-use super::draw::Draw;
+use super::distribution::Distribution;
 use super::world::{Job, Observer, Plan, World};
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId};
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// When what goes wrong.
 pub(super) struct Faults {
     rng: Rng,
-    every: Draw,
+    every: Distribution,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,12 +77,12 @@ const CROWD: usize = 30;
 impl Faults {
     /// With one fault in so long, on average.
     pub(super) fn new(seed: u64, every: Nanos) -> Self {
-        Faults { rng: Rng::new(seed), every: Draw::Exponential(every.max(SECOND / 1000)) }
+        Faults { rng: Rng::new(seed), every: Distribution::Exponential(every.max(SECOND / 1000)) }
     }
 
     /// How long until the next fault.
     pub(super) fn pause(&mut self) -> Nanos {
-        self.every.roll(&mut self.rng)
+        self.every.sample(&mut self.rng)
     }
 
     fn below(&mut self, limit: usize) -> usize {

@@ -22,16 +22,15 @@
 mod campaign;
 mod checker;
 mod crew;
-mod draw;
+mod distribution;
 mod faults;
 mod shrink;
-
 mod tally;
 mod world;
 
 pub use campaign::{Broken, Campaign, Counts};
 pub use crew::{Burst, Crew, Demand, Source, When, Work};
-pub use draw::Draw;
+pub use distribution::Distribution;
 pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};
 
 use crate::seconds::{Nanos, SECOND};

@@ -1,7 +1,7 @@
 //! The modules at work around the arbiter, in virtual time.
 
 use super::crew::{Burst, Demand, When, Work};
-use super::draw::{chance, count, rng_for, stream, unit};
+use super::distribution::{chance, count, rng_for, stream, unit};
 use super::faults::{Fault, Faults};
 use crate::seconds::Nanos;
 use packet_mutex_arbiter::{
@@ -126,17 +126,17 @@ impl<'c, O: Observer> World<'c, O> {
             faults: None,
         };
         for (source, of) in demand.sources.iter().enumerate() {
-            let first = of.every.roll(&mut rng_for(seed, world.source_streams[source], 0));
+            let first = of.every.sample(&mut rng_for(seed, world.source_streams[source], 0));
             world.plan(first, Plan::Happens { source, at: 1 });
         }
         for (work, of) in demand.works.iter().enumerate() {
             match &of.when {
                 When::Rest(rest) => {
-                    let first = rest.roll(&mut rng_for(seed, stream("first", &of.module), 0));
+                    let first = rest.sample(&mut rng_for(seed, stream("first", &of.module), 0));
                     world.plan(first, Plan::Ask { work });
                 }
                 When::Every(every) => {
-                    let first = every.roll(&mut rng_for(seed, stream("first", &of.module), 0));
+                    let first = every.sample(&mut rng_for(seed, stream("first", &of.module), 0));
                     world.plan(first, Plan::Occasion { work });
                 }
                 When::After { .. } => {}
@@ -233,14 +233,14 @@ impl<'c, O: Observer> World<'c, O> {
         let demand = self.demand;
         let mut rng = rng_for(self.seed, self.source_streams[source], at);
         let of = &demand.sources[source];
-        self.plan(now + of.every.roll(&mut rng), Plan::Happens { source, at: at + 1 });
+        self.plan(now + of.every.sample(&mut rng), Plan::Happens { source, at: at + 1 });
         for moment in moments(&of.burst, now, &mut rng) {
             for (work, of) in demand.works.iter().enumerate() {
                 if let When::After { source: its, reaction } = &of.when
                     && *its == source
                 {
                     let mut rng = self.next_occasion(work);
-                    let asks = moment + reaction.roll(&mut rng);
+                    let asks = moment + reaction.sample(&mut rng);
                     for ask in moments(&of.burst, asks, &mut rng) {
                         self.plan(ask, Plan::Ask { work });
                     }
@@ -253,7 +253,7 @@ impl<'c, O: Observer> World<'c, O> {
         let of = &self.demand.works[work];
         let When::Every(every) = &of.when else { return };
         let mut rng = self.next_occasion(work);
-        self.plan(now + every.roll(&mut rng), Plan::Occasion { work });
+        self.plan(now + every.sample(&mut rng), Plan::Occasion { work });
         for ask in moments(&of.burst, now, &mut rng) {
             self.plan(ask, Plan::Ask { work });
         }
@@ -289,20 +289,20 @@ impl<'c, O: Observer> World<'c, O> {
             drawn.map_or(Fate::Done, |(fate, _)| fate)
         };
         let actions = count(&mut rng, of.actions);
-        let mut length: Nanos = (0..actions).map(|_| of.action.roll(&mut rng)).sum();
+        let mut length: Nanos = (0..actions).map(|_| of.action.sample(&mut rng)).sum();
         match fate {
             Fate::Done => {}
             Fate::Declines => length = 0,
             Fate::Panics | Fate::Dies => length = rng.range(0, length),
-            Fate::Stalls => length += of.stall.roll(&mut rng),
+            Fate::Stalls => length += of.stall.sample(&mut rng),
         }
-        let patience = chance(&mut rng, of.gives_up).then(|| of.patience.roll(&mut rng));
+        let patience = chance(&mut rng, of.gives_up).then(|| of.patience.sample(&mut rng));
         let again = if let When::Rest(rest) = &of.when {
             if player.left == 0 {
                 player.left = count(&mut rng, of.burst.size);
             }
             player.left -= 1;
-            let (rest, gap) = (rest.roll(&mut rng), of.burst.gap.roll(&mut rng));
+            let (rest, gap) = (rest.sample(&mut rng), of.burst.gap.sample(&mut rng));
             Some(if player.left == 0 { rest } else { gap })
         } else {
             None
@@ -413,7 +413,7 @@ fn moments(burst: &Burst, from: Nanos, rng: &mut Rng) -> Vec<Nanos> {
     let mut at = from;
     let mut moments = vec![at];
     for _ in 1..count(rng, burst.size) {
-        at += burst.gap.roll(rng);
+        at += burst.gap.sample(rng);
         moments.push(at);
     }
     moments

@@ -1,48 +1,47 @@
-//! Chances: lengths of time and counts as distributions.
+//! Random lengths of time, counts and choices.
 
 use crate::seconds::{Nanos, SECOND};
 use random::Rng;
 
-/// No draw is longer, as no duration of a roster is.
+/// The longest sample: a day, the longest duration that a roster can have.
 const LONGEST: f64 = 24.0 * 3600.0 * SECOND as f64;
 /// The normal distribution's 99th percentile.
 const Z99: f64 = 2.326_347_874_040_841;
 
-/// A length of time that is drawn anew each time.
+/// How a length of time is drawn.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Draw {
+pub enum Distribution {
     /// Always the same.
     Always(Nanos),
-    /// Evenly between two, both included.
+    /// Evenly from the first to the second, both included.
     Uniform(Nanos, Nanos),
-    /// Exponential with this mean: what happens at random, such as arrivals that know nothing of each other.
+    /// Exponential with this mean, as between arrivals that are independent of each other.
     Exponential(Nanos),
-    /// Lognormal, told by its median and 99th percentile: mostly short, now and then long.
+    /// Lognormal: mostly short, now and then long.
     Lognormal {
-        /// Half are shorter.
+        /// Half of the samples are shorter.
         median: Nanos,
-        /// One of a hundred is longer.
+        /// One of a hundred samples is longer.
         p99: Nanos,
     },
-    /// One of these, each as likely: what was measured.
+    /// One of these, such as measured lengths, each as likely.
     OneOf(Vec<Nanos>),
 }
 
-impl Draw {
-    /// Draws.
-    ///
-    /// The functions are `libm`'s and not the system's, so that every machine draws the same.
-    pub fn roll(&self, rng: &mut Rng) -> Nanos {
+impl Distribution {
+    /// Draws a length of time.
+    pub fn sample(&self, rng: &mut Rng) -> Nanos {
+        // The functions are `libm`'s and not the system's, so that every machine draws the same.
         let drawn = match self {
-            Draw::Always(length) => return *length,
-            Draw::Uniform(low, high) => return rng.range(*low, *high),
-            Draw::OneOf(lengths) => {
+            Distribution::Always(length) => return *length,
+            Distribution::Uniform(low, high) => return rng.range(*low, *high),
+            Distribution::OneOf(lengths) => {
                 let last = lengths.len().saturating_sub(1) as u64;
                 let at = usize::try_from(rng.range(0, last)).unwrap_or(0);
                 return lengths.get(at).copied().unwrap_or(0);
             }
-            Draw::Exponential(mean) => -libm::log(unit(rng)) * *mean as f64,
-            Draw::Lognormal { median, p99 } => {
+            Distribution::Exponential(mean) => -libm::log(unit(rng)) * *mean as f64,
+            Distribution::Lognormal { median, p99 } => {
                 let spread = libm::log(*p99 as f64 / *median as f64) / Z99;
                 // G. Box and M. Muller, 1958.
                 let radius = libm::sqrt(-2.0 * libm::log(unit(rng)));
@@ -53,14 +52,14 @@ impl Draw {
         drawn.clamp(0.0, LONGEST) as Nanos
     }
 
-    /// The mean, roughly: what keeps a workload from asking without end at one instant.
+    /// Returns roughly the mean. A workload needs one above zero, or it would ask without end at one instant.
     pub(super) fn mean(&self) -> Nanos {
         match self {
-            Draw::Always(length) | Draw::Exponential(length) => *length,
-            Draw::Uniform(low, high) => low / 2 + high / 2,
+            Distribution::Always(length) | Distribution::Exponential(length) => *length,
+            Distribution::Uniform(low, high) => low / 2 + high / 2,
             // A lognormal's mean is never below its median.
-            Draw::Lognormal { median, .. } => *median,
-            Draw::OneOf(lengths) => {
+            Distribution::Lognormal { median, .. } => *median,
+            Distribution::OneOf(lengths) => {
                 let sum: u128 = lengths.iter().map(|length| u128::from(*length)).sum();
                 Nanos::try_from(sum / lengths.len().max(1) as u128).unwrap_or(Nanos::MAX)
             }
@@ -68,18 +67,18 @@ impl Draw {
     }
 }
 
-/// A number above 0, at most 1.
+/// Draws a number above 0 and at most 1.
 pub(super) fn unit(rng: &mut Rng) -> f64 {
     const STEPS: f64 = (1_u64 << 53) as f64;
     ((rng.next_u64() >> 11) + 1) as f64 / STEPS
 }
 
-/// Is it so, with this probability?
+/// Returns `true` with this probability.
 pub(super) fn chance(rng: &mut Rng, probability: f64) -> bool {
     unit(rng) <= probability
 }
 
-/// A number from these two on, each as likely.
+/// Draws a whole number from the first to the second, both included.
 pub(super) fn count(rng: &mut Rng, (low, high): (u32, u32)) -> u32 {
     u32::try_from(rng.range(low.into(), high.into())).unwrap_or(high)
 }
@@ -94,7 +93,7 @@ pub(super) fn rng_for(seed: u64, stream: u64, at: u64) -> Rng {
     Rng::new(Rng::new(start.wrapping_add(at)).next_u64())
 }
 
-/// The stream of a name and purpose (FNV-1a).
+/// Returns the stream of a name and a purpose: their hash (FNV-1a).
 pub(super) fn stream(purpose: &str, name: &str) -> u64 {
     let bytes = purpose.bytes().chain([0]).chain(name.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -107,9 +106,9 @@ mod tests {
     use super::*;
 
     /// The middle and the 99th percentile of many draws.
-    fn quantiles(draw: &Draw) -> (f64, f64) {
+    fn quantiles(draw: &Distribution) -> (f64, f64) {
         let mut drawn: Vec<Nanos> =
-            (0..20_000).map(|at| draw.roll(&mut rng_for(7, stream("test", "x"), at))).collect();
+            (0..20_000).map(|at| draw.sample(&mut rng_for(7, stream("test", "x"), at))).collect();
         drawn.sort_unstable();
         let second = |at: usize| drawn[at] as f64 / SECOND as f64;
         (second(10_000), second(19_800))
@@ -119,12 +118,12 @@ mod tests {
     fn draws_have_the_shape_that_they_are_told() {
         let near = |is: f64, should: f64| (is / should - 1.0).abs() < 0.05;
         let cases = [
-            (Draw::Always(SECOND), (1.0, 1.0)),
-            (Draw::Uniform(2 * SECOND, 4 * SECOND), (3.0, 3.98)),
+            (Distribution::Always(SECOND), (1.0, 1.0)),
+            (Distribution::Uniform(2 * SECOND, 4 * SECOND), (3.0, 3.98)),
             // Median and 99th percentile of an exponential are ln 2 and ln 100 times its mean.
-            (Draw::Exponential(SECOND), (0.693, 4.605)),
-            (Draw::Lognormal { median: SECOND, p99: 5 * SECOND }, (1.0, 5.0)),
-            (Draw::OneOf(vec![SECOND, SECOND, 2 * SECOND]), (1.0, 2.0)),
+            (Distribution::Exponential(SECOND), (0.693, 4.605)),
+            (Distribution::Lognormal { median: SECOND, p99: 5 * SECOND }, (1.0, 5.0)),
+            (Distribution::OneOf(vec![SECOND, SECOND, 2 * SECOND]), (1.0, 2.0)),
         ];
         for (draw, (median, p99)) in cases {
             let (is_median, is_p99) = quantiles(&draw);

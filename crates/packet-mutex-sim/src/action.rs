@@ -2,7 +2,7 @@
 
 use crate::log::Name;
 use crate::seconds::{Nanos, seconds};
-use packet_mutex_arbiter::{Mode, Roster};
+use packet_mutex_arbiter::{Below, Leave, Mode, Roster};
 use std::fmt;
 
 /// One thing that is done to a mutex. Requests, modules and owners go by name.
@@ -19,7 +19,7 @@ pub enum Action {
         /// Who ends it.
         owner: Option<Name>,
         /// How.
-        how: How,
+        how: Leave,
     },
     /// The newest hold of a module and owner ends.
     EndModule {
@@ -62,7 +62,7 @@ pub enum Action {
         /// Why.
         reason: String,
         /// Whom.
-        below: Level,
+        below: Below,
         /// For how long.
         lasts: Option<Nanos>,
     },
@@ -117,35 +117,6 @@ impl Ask {
     }
 }
 
-/// How a holder ends its hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// It is done.
-    Released,
-    /// A panic passed through it.
-    Panicked,
-    /// It sent nothing.
-    Declined,
-}
-
-/// Whom a pause holds back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Lower priorities than this.
-    Priority(u8),
-    /// All that are not urgent.
-    Urgent,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Level::Priority(level) => write!(f, "{level}"),
-            Level::Urgent => f.write_str("urgent"),
-        }
-    }
-}
-
 /// The action as a scenario writes it. A reload's roster follows on lines of its own.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,9 +125,9 @@ impl fmt::Display for Action {
             Action::Ask(ask) => write!(f, "{ask}"),
             Action::End { hold, owner, how } => {
                 let verb = match how {
-                    How::Released => "ends",
-                    How::Panicked => "panics",
-                    How::Declined => "declines",
+                    Leave::Released => "ends",
+                    Leave::Panicked => "panics",
+                    Leave::Declined => "declines",
                 };
                 write!(f, "{hold} {verb} by {}", owner.as_deref().unwrap_or("nobody"))
             }
@@ -176,7 +147,11 @@ impl fmt::Display for Action {
             Action::Enable(module) => write!(f, "enable {module}"),
             Action::SetMode(module, mode) => write!(f, "mode {module} {}", mode.name()),
             Action::Pause { reason, below, lasts } => {
-                write!(f, "pause {reason:?} below {below}")?;
+                write!(f, "pause {reason:?} below ")?;
+                match below {
+                    Below::Priority(level) => write!(f, "{level}")?,
+                    Below::Urgent => f.write_str("urgent")?,
+                }
                 lasts.map_or(Ok(()), |t| write!(f, " for {}", seconds(t)))
             }
             Action::Resume(None) => f.write_str("resume"),

@@ -1,13 +1,13 @@
 //! Ways in: what a scenario needs of the thing that it runs on, and the bare arbiter as the first such thing.
 
-use crate::action::{Action, How, Level, Query};
+use crate::action::{Action, Query};
 use crate::log::{Entry, Name};
 use crate::scenario::Scenario;
 use crate::seconds::Nanos;
 use crate::words;
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Below, Event, Failure, Input, Leave, ModuleId, NameError, Output, Owner,
-    Request, RequestId, Start, Time, Token,
+    Answer, Arbiter, Event, Failure, Input, ModuleId, NameError, Output, Owner, Request, RequestId,
+    Start, Time, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -110,11 +110,7 @@ impl ArbiterFront {
             Action::End { hold, owner, how } => Input::End {
                 hold: self.request(hold),
                 owner: self.owner(owner.as_ref()),
-                how: match how {
-                    How::Released => Leave::Released,
-                    How::Panicked => Leave::Panicked,
-                    How::Declined => Leave::Declined,
-                },
+                how: *how,
             },
             Action::EndModule { module, owner } => {
                 let module = self.module(module)?;
@@ -142,10 +138,7 @@ impl ArbiterFront {
             }
             Action::Pause { reason, below, lasts } => Input::Pause {
                 reason: reason.clone(),
-                below: match below {
-                    Level::Priority(level) => Below::Priority(*level),
-                    Level::Urgent => Below::Urgent,
-                },
+                below: *below,
                 lasts: lasts.map(Duration::from_nanos),
             },
             Action::Resume(reason) => Input::Resume { reason: reason.clone() },

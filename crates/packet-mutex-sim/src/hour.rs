@@ -1,11 +1,11 @@
 //! The six default modules at work in virtual time, with every event checked by the oracle as it happens.
 
-use crate::action::{Action, Ask, How};
+use crate::action::{Action, Ask};
 use crate::front::{ArbiterFront, Front};
 use crate::log::{Entry, Name};
 use crate::oracle::Oracle;
 use crate::seconds::{Nanos, SECOND};
-use packet_mutex_arbiter::{Arbiter, Roster, Start};
+use packet_mutex_arbiter::{Arbiter, Leave, Roster, Start};
 use random::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -212,7 +212,7 @@ impl Run {
                 if !self.nested.remove(&hold) {
                     return Ok(());
                 }
-                self.act(at, &Action::End { hold, owner: Some(owner), how: How::Released })
+                self.act(at, &Action::End { hold, owner: Some(owner), how: Leave::Released })
             }
             Plan::End { hold } => {
                 let Some(asked) = self.asked.get(&hold) else { return Ok(()) };
@@ -220,9 +220,9 @@ impl Run {
                 let mut ends = |times| self.rng.below(1000) < times;
                 let how = match () {
                     () if ends(work.lost) => return self.act(at, &Action::OwnerLost(owner)),
-                    () if ends(work.declined) => How::Declined,
-                    () if ends(work.panicked) => How::Panicked,
-                    () => How::Released,
+                    () if ends(work.declined) => Leave::Declined,
+                    () if ends(work.panicked) => Leave::Panicked,
+                    () => Leave::Released,
                 };
                 self.act(at, &Action::End { hold, owner: Some(owner), how })
             }

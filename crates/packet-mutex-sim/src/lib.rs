@@ -43,7 +43,7 @@ mod seconds;
 pub mod simulate;
 pub mod words;
 
-pub use action::{Action, Ask, How, Level, Query};
+pub use action::{Action, Ask, Query};
 pub use check::check;
 pub use front::{ArbiterFront, Front};
 pub use hour::{Tally, run_six};

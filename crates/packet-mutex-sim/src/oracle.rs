@@ -1,13 +1,13 @@
 //! A second, naive reading of `docs/RULES.md`: it predicts the whole event log from the whole history.
 //!
-//! It shares nothing with the arbiter but the form of the roster and of the log. Where the arbiter keeps queues and
+//! It shares nothing with the arbiter but the types of rosters and inputs. Where the arbiter keeps queues and
 //! barriers, this keeps plain lists of what happened and, for every decision, goes through all of them again. It is
 //! slow and plain; where the two differ, one of them has misread a rule.
 
-use crate::action::{Action, Ask, How, Level};
+use crate::action::{Action, Ask};
 use crate::log::{Entry, Name, Value};
 use crate::seconds::{Nanos, nanos};
-use packet_mutex_arbiter::{DEFAULT_PRIORITY, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{Below, DEFAULT_PRIORITY, Leave, Mode, ModuleSpec, Roster, RosterSpec};
 use std::sync::Arc;
 
 /// The longest timeout, lease or pause.
@@ -143,7 +143,7 @@ struct PassEnd {
 #[derive(Clone, Debug)]
 struct Pause {
     reason: String,
-    below: Level,
+    below: Below,
     until: Option<Nanos>,
 }
 
@@ -279,8 +279,8 @@ impl Oracle {
 
     fn paused(&self, priority: u8) -> bool {
         self.pauses.iter().any(|pause| match pause.below {
-            Level::Priority(level) => priority < level,
-            Level::Urgent => true,
+            Below::Priority(level) => priority < level,
+            Below::Urgent => true,
         })
     }
 
@@ -621,9 +621,9 @@ impl Oracle {
             }
             Action::End { hold, owner, how } => {
                 let end = match how {
-                    How::Released => "released",
-                    How::Panicked => "panicked",
-                    How::Declined => "declined",
+                    Leave::Released => "released",
+                    Leave::Panicked => "panicked",
+                    Leave::Declined => "declined",
                 };
                 if !self.end_own(hold, owner.as_ref(), end) {
                     self.write("not_holder", (Some(hold.clone()), None, None), Vec::new());
@@ -1004,7 +1004,7 @@ impl Oracle {
         }
     }
 
-    fn pause(&mut self, reason: &str, below: Level, lasts: Option<Nanos>) -> Result<(), Refused> {
+    fn pause(&mut self, reason: &str, below: Below, lasts: Option<Nanos>) -> Result<(), Refused> {
         let bad = !(1..=REASON_MAX).contains(&reason.len()) || reason.chars().any(char::is_control);
         if bad || lasts.is_some_and(|lasts| lasts > LONGEST) {
             return Err("refused");
@@ -1017,8 +1017,8 @@ impl Oracle {
             None => self.pauses.push(pause),
         }
         let below = match below {
-            Level::Priority(level) => Value::Count(u64::from(level)),
-            Level::Urgent => Value::Fixed("urgent"),
+            Below::Priority(level) => Value::Count(u64::from(level)),
+            Below::Urgent => Value::Fixed("urgent"),
         };
         let mut details = vec![("reason", Value::Text(reason.into())), ("below", below)];
         details.extend(until.map(|until| ("until", Value::At(until))));

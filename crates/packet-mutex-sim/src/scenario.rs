@@ -1,11 +1,11 @@
 //! Scenarios: what is done to a mutex and what must come of it, as text. The format is in `scenarios/README.md`.
 
-use crate::action::{Action, Ask, How, Level, Query};
+use crate::action::{Action, Ask, Query};
 use crate::front::Front;
 use crate::log::Name;
 use crate::roster_text;
 use crate::seconds::{Nanos, moment, parse_seconds};
-use packet_mutex_arbiter::{Mode, Roster, RosterSpec};
+use packet_mutex_arbiter::{Below, Leave, Mode, Roster, RosterSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -397,9 +397,9 @@ impl Parser {
             [name, "heartbeats"] => Action::Heartbeat(self.known(name)?),
             [hold, verb @ ("ends" | "panics" | "declines"), by @ ..] => {
                 let how = match *verb {
-                    "ends" => How::Released,
-                    "panics" => How::Panicked,
-                    _ => How::Declined,
+                    "ends" => Leave::Released,
+                    "panics" => Leave::Panicked,
+                    _ => Leave::Declined,
                 };
                 let hold = self.known(hold)?;
                 let owner = match by {
@@ -527,8 +527,8 @@ fn pause(text: &str) -> Result<Action, String> {
         return Err("a pause is: pause \"reason\" below PRIORITY|urgent [for SECONDS]".into());
     };
     let below = match *below {
-        "urgent" => Level::Urgent,
-        level => Level::Priority(roster_text::number(level)?),
+        "urgent" => Below::Urgent,
+        level => Below::Priority(roster_text::number(level)?),
     };
     let lasts = match lasts {
         [] => None,

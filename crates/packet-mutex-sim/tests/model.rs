@@ -4,9 +4,9 @@
 //! And where two ways lead to decisions that call themselves equal, they must also decide alike: a decision that forgot to
 //! compare something that matters would be found here.
 
-use packet_mutex_arbiter::{Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{Below, Leave, Mode, ModuleSpec, Roster, RosterSpec};
 use packet_mutex_sim::{
-    Action, ArbiterFront, Ask, Entry, Front, How, Level, Name, Nanos, Oracle, SECOND, Scenario,
+    Action, ArbiterFront, Ask, Entry, Front, Name, Nanos, Oracle, SECOND, Scenario,
 };
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -167,8 +167,8 @@ impl State {
             }
             if let Some(hold) = self.holding[at].first() {
                 let end = |how| Action::End { hold: hold.clone(), owner: owner(at), how };
-                now(end(How::Released));
-                now(end(How::Declined));
+                now(end(Leave::Released));
+                now(end(Leave::Declined));
                 now(Action::Claim(hold.clone()));
                 now(Action::Heartbeat(hold.clone()));
                 now(Action::Acknowledge(hold.clone()));
@@ -183,7 +183,7 @@ impl State {
         now(Action::SetMode("c".into(), Mode::Observed));
         now(Action::SetMode("c".into(), Mode::Enforced));
         let lasts = Some(2 * SECOND);
-        now(Action::Pause { reason: "boss".into(), below: Level::Priority(3), lasts });
+        now(Action::Pause { reason: "boss".into(), below: Below::Priority(3), lasts });
         now(Action::Resume(None));
         actions
     }

@@ -1,10 +1,10 @@
 //! Random rosters and random actions: the arbiter against the oracle. Times lie on a coarse grid, so that much happens at
 //! one instant. What fails is shrunk and written out as a scenario file.
 
-use packet_mutex_arbiter::{DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{Below, DelaySpec, Leave, Limits, Mode, ModuleSpec, Roster, RosterSpec};
 use packet_mutex_sim::{
-    Action, ArbiterFront, Ask, Entry, Front, How, Level, Name, Nanos, Oracle, SECOND, Scenario,
-    Timers, check, results,
+    Action, ArbiterFront, Ask, Entry, Front, Name, Nanos, Oracle, SECOND, Scenario, Timers, check,
+    results,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -281,15 +281,15 @@ fn action(draft: &Draft, oracle: &Oracle, asked: &mut Vec<Ask>) -> Option<Action
         Draft::End { which, how } => {
             let (hold, owner) = hold(*which)?;
             let how = match how {
-                0 => How::Panicked,
-                1 | 2 => How::Declined,
-                _ => How::Released,
+                0 => Leave::Panicked,
+                1 | 2 => Leave::Declined,
+                _ => Leave::Released,
             };
             Action::End { hold, owner, how }
         }
         Draft::EndAny { which, owner: who } => {
             let hold = any(*which)?;
-            Action::End { owner: owner(*who, &hold), hold, how: How::Released }
+            Action::End { owner: owner(*who, &hold), hold, how: Leave::Released }
         }
         Draft::EndModule { module: m, owner } => {
             Action::EndModule { module: module(m), owner: OWNERS[*owner].into() }
@@ -317,7 +317,7 @@ fn action(draft: &Draft, oracle: &Oracle, asked: &mut Vec<Ask>) -> Option<Action
         }
         Draft::Pause { reason, below, lasts } => Action::Pause {
             reason: REASONS[*reason].to_string(),
-            below: below.map_or(Level::Urgent, Level::Priority),
+            below: below.map_or(Below::Urgent, Below::Priority),
             lasts: grid(lasts),
         },
         Draft::Resume { reason } => Action::Resume(reason.map(|at| REASONS[at].to_string())),

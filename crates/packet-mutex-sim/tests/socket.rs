@@ -7,9 +7,9 @@ mod common;
 use common::StepClock;
 use packet_mutex::net::{Options, Running, Server};
 use packet_mutex::{PacketMutex, roster_toml::to_toml};
-use packet_mutex_arbiter::{Answer, Failure, Grant, Refusal, TimedOut, Token};
+use packet_mutex_arbiter::{Answer, Below, Failure, Grant, Leave, Refusal, TimedOut, Token};
 use packet_mutex_sim::{
-    Action, Entry, Front, How, Level, Name, Nanos, Query, Scenario, Value, read_all, run, words,
+    Action, Entry, Front, Name, Nanos, Query, Scenario, Value, read_all, run, words,
 };
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
@@ -253,9 +253,9 @@ impl Front for SocketFront {
             }
             Action::End { hold, owner, how } => {
                 let how = match how {
-                    How::Released => "released",
-                    How::Panicked => "panicked",
-                    How::Declined => "declined",
+                    Leave::Released => "released",
+                    Leave::Panicked => "panicked",
+                    Leave::Declined => "declined",
                 };
                 let frame = json!({"request": self.request(hold).0, "how": how});
                 done(&self.call(owner.as_ref(), "release", frame))
@@ -284,8 +284,8 @@ impl Front for SocketFront {
             }
             Action::Pause { reason, below, lasts } => {
                 let below = match below {
-                    Level::Priority(level) => json!(level),
-                    Level::Urgent => json!("urgent"),
+                    Below::Priority(level) => json!(level),
+                    Below::Urgent => json!("urgent"),
                 };
                 let lasts = lengths(lasts);
                 self.steer("pause", json!({"reason": reason, "below": below, "lasts": lasts}))

@@ -8,9 +8,9 @@ use common::{
     steer,
 };
 use packet_mutex::{Error, PacketMutex, Slept, TaskTurn};
-use packet_mutex_arbiter::{Answer, Failure};
+use packet_mutex_arbiter::{Answer, Failure, Leave};
 use packet_mutex_sim::{
-    Action, Ask, Entry, Front, How, Name, Nanos, Query, Scenario, Step, What, moment, words,
+    Action, Ask, Entry, Front, Name, Nanos, Query, Scenario, Step, What, moment, words,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -180,13 +180,13 @@ impl TaskFront {
         }
     }
 
-    fn end(&mut self, hold: &Name, how: How) -> Result<(), String> {
+    fn end(&mut self, hold: &Name, how: Leave) -> Result<(), String> {
         let turn = self.take(hold)?;
         match how {
-            How::Declined if self.fault == Fault::Releases => turn.release(),
-            How::Released => turn.release(),
-            How::Declined => turn.decline(),
-            How::Panicked => {
+            Leave::Declined if self.fault == Fault::Releases => turn.release(),
+            Leave::Released => turn.release(),
+            Leave::Declined => turn.decline(),
+            Leave::Panicked => {
                 // Nothing is printed of a panic that is only resumed.
                 let panicked = catch_unwind(AssertUnwindSafe(|| {
                     let _turn = turn;

@@ -8,9 +8,9 @@ use common::{
     run_all, steer,
 };
 use packet_mutex::{PacketMutex, Slept, Turn};
-use packet_mutex_arbiter::Answer;
+use packet_mutex_arbiter::{Answer, Leave};
 use packet_mutex_sim::{
-    Action, Ask, Entry, Front, How, Name, Nanos, Query, Scenario, Step, What, words,
+    Action, Ask, Entry, Front, Name, Nanos, Query, Scenario, Step, What, words,
 };
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -49,14 +49,14 @@ impl Hands {
         Reply::Asked(told)
     }
 
-    fn end(&mut self, hold: &Name, how: How) -> Reply {
+    fn end(&mut self, hold: &Name, how: Leave) -> Reply {
         let Some(turn) = self.take(hold) else {
             return Reply::Done(Err("has no such turn".into()));
         };
         match how {
-            How::Released => turn.release(),
-            How::Declined => turn.decline(),
-            How::Panicked => {
+            Leave::Released => turn.release(),
+            Leave::Declined => turn.decline(),
+            Leave::Panicked => {
                 // Nothing is printed of a panic that is only resumed.
                 let panicked = catch_unwind(AssertUnwindSafe(|| {
                     let _turn = turn;
@@ -347,7 +347,7 @@ impl Front for ThreadFront {
             }
             Action::End { hold, owner, how } => {
                 let how = match how {
-                    How::Declined if self.fault == Fault::Releases => How::Released,
+                    Leave::Declined if self.fault == Fault::Releases => Leave::Released,
                     how => *how,
                 };
                 let hold = hold.clone();

@@ -2,13 +2,13 @@
 
 use super::checker::Checker;
 use super::world::Observer;
-use crate::action::{Action, Ask, How, Level};
+use crate::action::{Action, Ask};
 use crate::log::Name;
 use crate::oracle::Oracle;
 use crate::run::{Timers, results};
 use crate::scenario::Scenario;
 use crate::seconds::{Nanos, nanos};
-use packet_mutex_arbiter::{Arbiter, Below, Input, Leave, Owner, RequestId, Roster, Start, Time};
+use packet_mutex_arbiter::{Arbiter, Input, Owner, RequestId, Roster, Start, Time};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -162,15 +162,9 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
             timeout: asked.timeout.map(nanos),
             ..Ask::new(&request(&asked.id), &module(&asked.module))
         }),
-        Input::End { hold, owner: by, how } => Action::End {
-            hold: request(hold),
-            owner: by.as_ref().map(owner),
-            how: match how {
-                Leave::Released => How::Released,
-                Leave::Panicked => How::Panicked,
-                Leave::Declined => How::Declined,
-            },
-        },
+        Input::End { hold, owner: by, how } => {
+            Action::End { hold: request(hold), owner: by.as_ref().map(owner), how: *how }
+        }
         Input::Yield { hold, owner: by, id, timeout } => Action::Yield {
             hold: request(hold),
             owner: by.as_ref().map(owner),
@@ -184,14 +178,9 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
         Input::Disable { module: it } => Action::Disable(module(it)),
         Input::Enable { module: it } => Action::Enable(module(it)),
         Input::SetMode { module: it, mode } => Action::SetMode(module(it), *mode),
-        Input::Pause { reason, below, lasts } => Action::Pause {
-            reason: reason.clone(),
-            below: match below {
-                Below::Priority(level) => Level::Priority(*level),
-                Below::Urgent => Level::Urgent,
-            },
-            lasts: lasts.map(nanos),
-        },
+        Input::Pause { reason, below, lasts } => {
+            Action::Pause { reason: reason.clone(), below: *below, lasts: lasts.map(nanos) }
+        }
         Input::Resume { reason } => Action::Resume(reason.clone()),
         Input::Close => Action::Close,
         // No campaign does these.

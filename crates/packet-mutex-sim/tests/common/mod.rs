@@ -7,11 +7,11 @@ use packet_mutex::{
     Alarm, Clock, Entry as Read, Error, Event, EventKind, Events, PacketMutex, Time, TurnOf,
 };
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Below, Failure, Grant, ModuleId, NameError, Refusal, RequestId,
+    Answer, Arbiter, Failure, Grant, ModuleId, NameError, Refusal, RequestId,
 };
 use packet_mutex_sim::{
-    Action, ArbiterFront, Entry, Front, Level, Name, Nanos, Query, Scenario, Step, What, read_all,
-    run, words,
+    Action, ArbiterFront, Entry, Front, Name, Nanos, Query, Scenario, Step, What, read_all, run,
+    words,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -257,16 +257,10 @@ pub(crate) fn steer(mutex: &PacketMutex, action: &Action) -> Option<Result<(), S
         Action::Disable(module) => mutex.disable(&**module),
         Action::Enable(module) => mutex.enable(&**module),
         Action::SetMode(module, mode) => mutex.set_mode(&**module, *mode),
-        Action::Pause { reason, below, lasts } => {
-            let below = match below {
-                Level::Priority(level) => Below::Priority(*level),
-                Level::Urgent => Below::Urgent,
-            };
-            match lasts {
-                Some(lasts) => mutex.pause_for(Duration::from_nanos(*lasts), below, reason),
-                None => mutex.pause(below, reason),
-            }
-        }
+        Action::Pause { reason, below, lasts } => match lasts {
+            Some(lasts) => mutex.pause_for(Duration::from_nanos(*lasts), *below, reason),
+            None => mutex.pause(*below, reason),
+        },
         Action::Resume(Some(reason)) => mutex.resume(reason),
         Action::Resume(None) => {
             mutex.resume_all();

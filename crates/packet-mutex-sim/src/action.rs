@@ -1,8 +1,8 @@
 //! What can be done to a mutex, in terms that every front understands, and its text in scenarios.
 
 use crate::log::Name;
-use crate::seconds::{Nanos, seconds};
-use packet_mutex_arbiter::{Below, Leave, Mode, Roster};
+use crate::seconds::{Nanos, nanos, seconds};
+use packet_mutex_arbiter::{Below, Leave, Steer};
 use std::fmt;
 
 /// One thing that is done to a mutex. Requests, modules and owners go by name.
@@ -49,30 +49,9 @@ pub enum Action {
     Heartbeat(Name),
     /// An owner is gone.
     OwnerLost(Name),
-    /// A module's waiting requests are cancelled.
-    Cancel(Name),
-    /// A module is refused from now on.
-    Disable(Name),
-    /// A module is no longer refused.
-    Enable(Name),
-    /// A module's mode is switched.
-    SetMode(Name, Mode),
-    /// Requests are held back.
-    Pause {
-        /// Why.
-        reason: String,
-        /// Whom.
-        below: Below,
-        /// For how long.
-        lasts: Option<Nanos>,
-    },
-    /// One pause, or all, end.
-    Resume(Option<String>),
-    /// The mutex takes no more requests.
-    Close,
-    /// The roster is replaced.
-    Reload(Box<Roster>),
-    /// The mutex is reset.
+    /// An operator steers, with all but the owner of a reset.
+    Steer(Steer<Name>),
+    /// The mutex is reset, by this owner.
     Reset(Option<Name>),
 }
 
@@ -142,26 +121,35 @@ impl fmt::Display for Action {
             Action::Acknowledge(hold) => write!(f, "{hold} acknowledges"),
             Action::Heartbeat(hold) => write!(f, "{hold} heartbeats"),
             Action::OwnerLost(owner) => write!(f, "lost {owner}"),
-            Action::Cancel(module) => write!(f, "cancel {module}"),
-            Action::Disable(module) => write!(f, "disable {module}"),
-            Action::Enable(module) => write!(f, "enable {module}"),
-            Action::SetMode(module, mode) => write!(f, "mode {module} {}", mode.name()),
-            Action::Pause { reason, below, lasts } => {
-                write!(f, "pause {reason:?} below ")?;
-                match below {
-                    Below::Priority(level) => write!(f, "{level}")?,
-                    Below::Urgent => f.write_str("urgent")?,
-                }
-                lasts.map_or(Ok(()), |t| write!(f, " for {}", seconds(t)))
-            }
-            Action::Resume(None) => f.write_str("resume"),
-            Action::Resume(Some(reason)) => write!(f, "resume {reason:?}"),
-            Action::Close => f.write_str("close"),
-            Action::Reload(_) => f.write_str("reload"),
+            Action::Steer(steer) => write_steer(steer, f),
             Action::Reset(owner) => {
                 write!(f, "reset by {}", owner.as_deref().unwrap_or("nobody"))
             }
         }
+    }
+}
+
+fn write_steer(steer: &Steer<Name>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match steer {
+        Steer::Cancel { module } => write!(f, "cancel {module}"),
+        Steer::Disable { module } => write!(f, "disable {module}"),
+        Steer::Enable { module } => write!(f, "enable {module}"),
+        Steer::Mode { module, mode } => write!(f, "mode {module} {}", mode.name()),
+        Steer::Pause { reason, below, lasts } => {
+            write!(f, "pause {reason:?} below ")?;
+            match below {
+                Below::Priority(level) => write!(f, "{level}")?,
+                Below::Urgent => f.write_str("urgent")?,
+            }
+            lasts.map_or(Ok(()), |t| write!(f, " for {}", seconds(nanos(t))))
+        }
+        Steer::Resume { reason: None } => f.write_str("resume"),
+        Steer::Resume { reason: Some(reason) } => write!(f, "resume {reason:?}"),
+        Steer::Close => f.write_str("close"),
+        Steer::Reload(_) => f.write_str("reload"),
+        Steer::Revoke { reason } => write!(f, "revoke {reason:?}"),
+        // Scenarios name owners; see `Action::Reset`.
+        Steer::Reset { .. } => f.write_str("reset"),
     }
 }
 

@@ -5,9 +5,10 @@ use crate::log::{Entry, Name};
 use crate::scenario::Scenario;
 use crate::seconds::Nanos;
 use crate::words;
+use packet_mutex::English;
 use packet_mutex_arbiter::{
     Answer, Arbiter, Event, Failure, Input, ModuleId, NameError, Output, Owner, Request, RequestId,
-    Start, Time, Token,
+    Start, Steer, Time, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -130,21 +131,12 @@ impl ArbiterFront {
             Action::Acknowledge(name) => Input::Acknowledge { hold: self.request(name) },
             Action::Heartbeat(name) => Input::Heartbeat { hold: self.request(name) },
             Action::OwnerLost(owner) => Input::OwnerLost { owner: self.known_owner(owner) },
-            Action::Cancel(module) => Input::Cancel { module: self.module(module)? },
-            Action::Disable(module) => Input::Disable { module: self.module(module)? },
-            Action::Enable(module) => Input::Enable { module: self.module(module)? },
-            Action::SetMode(module, mode) => {
-                Input::SetMode { module: self.module(module)?, mode: *mode }
+            Action::Steer(steer) => {
+                Input::Steer(steer.clone().try_map_module(|module| self.module(&module))?)
             }
-            Action::Pause { reason, below, lasts } => Input::Pause {
-                reason: reason.clone(),
-                below: *below,
-                lasts: lasts.map(Duration::from_nanos),
-            },
-            Action::Resume(reason) => Input::Resume { reason: reason.clone() },
-            Action::Close => Input::Close,
-            Action::Reload(roster) => Input::Reload(roster.clone()),
-            Action::Reset(owner) => Input::Reset { owner: self.owner(owner.as_ref()) },
+            Action::Reset(owner) => {
+                Input::Steer(Steer::Reset { owner: self.owner(owner.as_ref()) })
+            }
         })
     }
 
@@ -236,7 +228,8 @@ impl ArbiterFront {
             known.unwrap_or_else(|| format!("#{}", request.0).into())
         };
         let (names, arbiter) = (&mut self.module_names, &self.arbiter);
-        words::entry(event, |module| module_name(names, arbiter, module), request)
+        let named = event.clone().map_modules(|module| module_name(names, arbiter, module));
+        words::entry(named, request)
     }
 
     fn handle(&mut self, at: Nanos, input: Input) -> Result<(), Failure> {
@@ -300,7 +293,7 @@ impl Front for ArbiterFront {
                     }
                     text
                 }
-                Err(why) => format!("{}: {why}", why.kind()),
+                Err(why) => format!("{}: {}", why.kind(), English(&why)),
             },
             Query::Holder
             | Query::Waiters

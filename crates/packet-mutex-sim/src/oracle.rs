@@ -7,7 +7,9 @@
 use crate::action::{Action, Ask};
 use crate::log::{Entry, Name, Value};
 use crate::seconds::{Nanos, nanos};
-use packet_mutex_arbiter::{Below, DEFAULT_PRIORITY, Leave, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{
+    Below, DEFAULT_PRIORITY, Leave, Mode, ModuleSpec, Roster, RosterSpec, Steer,
+};
 use std::sync::Arc;
 
 /// The longest timeout, lease or pause.
@@ -643,34 +645,58 @@ impl Oracle {
                 turn.ok_or("not_holder")?.heard = now;
             }
             Action::OwnerLost(owner) => self.owner_lost(owner),
-            Action::Cancel(module) => {
+            Action::Steer(steer) => return self.steer(steer),
+            Action::Reset(owner) => self.reset(owner.as_ref()),
+        }
+        Ok(())
+    }
+
+    fn steer(&mut self, steer: &Steer<Name>) -> Result<(), Refused> {
+        match steer {
+            Steer::Cancel { module } => {
                 let module = self.module(module)?;
                 self.leave_all("cancelled", |waiter| waiter.module == module);
             }
-            Action::Disable(module) => self.set_disabled(module, true)?,
-            Action::Enable(module) => self.set_disabled(module, false)?,
-            Action::SetMode(module, mode) => {
+            Steer::Disable { module } => self.set_disabled(module, true)?,
+            Steer::Enable { module } => self.set_disabled(module, false)?,
+            Steer::Mode { module, mode } => {
                 let module = self.module(module)?;
                 self.set_mode(module, *mode);
             }
-            Action::Pause { reason, below, lasts } => return self.pause(reason, *below, *lasts),
-            Action::Resume(reason) => {
+            Steer::Pause { reason, below, lasts } => {
+                return self.pause(reason, *below, lasts.map(nanos));
+            }
+            Steer::Resume { reason } => {
                 let ended =
                     self.end_pauses(|pause| reason.as_ref().is_none_or(|r| *r == pause.reason));
                 if ended == 0 && reason.is_some() {
                     return Err("refused");
                 }
             }
-            Action::Close => {
+            Steer::Close => {
                 if !self.closed {
                     self.closed = true;
                     self.write("closing", (None, None, None), Vec::new());
                     self.leave_all("closed", |_| true);
                 }
             }
-            Action::Reload(roster) => return self.reload(roster),
-            Action::Reset(owner) => self.reset(owner.as_ref()),
+            Steer::Reload(roster) => return self.reload(roster),
+            Steer::Revoke { reason } => return self.revoke(reason),
+            Steer::Reset { .. } => self.reset(None),
         }
+        Ok(())
+    }
+
+    /// S12: whoever holds, holds no longer.
+    fn revoke(&mut self, reason: &str) -> Result<(), Refused> {
+        if !is_reason(reason) {
+            return Err("refused");
+        }
+        let Some(turn) = self.turn() else { return Err("not_holder") };
+        let first = turn.open().next().map(|hold| hold.name.clone());
+        let about = (first, Some(turn.module), Some(turn.token));
+        self.write("revoking", about, vec![("reason", Value::Text(reason.into()))]);
+        self.end_turn("revoked");
         Ok(())
     }
 
@@ -1005,8 +1031,7 @@ impl Oracle {
     }
 
     fn pause(&mut self, reason: &str, below: Below, lasts: Option<Nanos>) -> Result<(), Refused> {
-        let bad = !(1..=REASON_MAX).contains(&reason.len()) || reason.chars().any(char::is_control);
-        if bad || lasts.is_some_and(|lasts| lasts > LONGEST) {
+        if !is_reason(reason) || lasts.is_some_and(|lasts| lasts > LONGEST) {
             return Err("refused");
         }
         let until = lasts.map(|lasts| self.now + lasts);
@@ -1185,4 +1210,9 @@ fn delay(roster: &RosterSpec, from: &str, to: &str, own: Nanos) -> Option<Nanos>
         return None;
     }
     pair(from, "*").max(pair("*", to)).or(pair("*", "*")).or(Some(own))
+}
+
+/// Whether a text can be a reason that people read.
+fn is_reason(text: &str) -> bool {
+    (1..=REASON_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }

@@ -5,10 +5,12 @@ use crate::front::Front;
 use crate::log::Name;
 use crate::roster_text;
 use crate::seconds::{Nanos, moment, parse_seconds};
-use packet_mutex_arbiter::{Below, Leave, Mode, Roster, RosterSpec};
+use packet_mutex::English;
+use packet_mutex_arbiter::{Below, Leave, Mode, Roster, RosterSpec, Steer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One scenario.
 #[derive(Clone, Debug)]
@@ -124,7 +126,7 @@ impl Scenario {
         let mut roster_now = roster.spec().clone();
         let step = |(at, action): &(Nanos, Action)| {
             let mut text = vec![format!("{} {action}", moment(*at))];
-            if let Action::Reload(new) = action {
+            if let Action::Steer(Steer::Reload(new)) = action {
                 roster_now = new.spec().clone();
                 text.extend(roster_text::write(&roster_now).iter().map(|l| format!("  + {l}")));
             }
@@ -303,14 +305,15 @@ impl Parser {
     fn reload_line(&mut self, number: usize, raw: &str, line: &str) -> Result<(), String> {
         let spec = &mut self.spec;
         let step = self.steps.last_mut().filter(|step| step.expected.is_empty());
-        let Some(Step { what: What::Do(Action::Reload(roster)), text, .. }) = step else {
+        let Some(Step { what: What::Do(Action::Steer(Steer::Reload(roster))), text, .. }) = step
+        else {
             return Err("a + line belongs right under a reload".into());
         };
         roster_text::apply(line, spec)?;
         // Checked only when the reload is complete: see `finish`. Until then the last valid roster stands.
         match Roster::new(spec.clone()) {
             Ok(new) => **roster = new,
-            Err(why) => return Err(format!("{why} (line {number})")),
+            Err(why) => return Err(format!("{} (line {number})", English(&why))),
         }
         text.push(raw.trim_end().to_string());
         Ok(())
@@ -350,12 +353,10 @@ impl Parser {
             return pause(rest);
         }
         if let Some(rest) = text.strip_prefix("resume ") {
-            let (reason, rest) = quoted(rest)?;
-            return if rest.is_empty() {
-                Ok(Action::Resume(Some(reason)))
-            } else {
-                Err(format!("left over: {rest:?}"))
-            };
+            return Ok(Action::Steer(Steer::Resume { reason: Some(reason(rest)?) }));
+        }
+        if let Some(rest) = text.strip_prefix("revoke ") {
+            return Ok(Action::Steer(Steer::Revoke { reason: reason(rest)? }));
         }
         let words: Vec<&str> = text.split_whitespace().collect();
         if let [name, module, "asks", options @ ..] = words.as_slice()
@@ -370,24 +371,27 @@ impl Parser {
         }
         Ok(match words.as_slice() {
             ["tick"] => Action::Tick,
-            ["close"] => Action::Close,
-            ["resume"] => Action::Resume(None),
-            ["reload"] => Action::Reload(Box::new(
-                Roster::new(self.spec.clone()).map_err(|why| why.to_string())?,
-            )),
+            ["close"] => Action::Steer(Steer::Close),
+            ["resume"] => Action::Steer(Steer::Resume { reason: None }),
+            ["reload"] => {
+                let roster = Roster::new(self.spec.clone());
+                let roster = roster.map_err(|why| English(&why).to_string())?;
+                Action::Steer(Steer::Reload(Box::new(roster)))
+            }
             ["reset", by @ ..] => match by {
                 ["by", owner] => Action::Reset(owner_name(owner)),
                 [] => Action::Reset(None),
                 _ => return Err(format!("no action: {text:?}")),
             },
             ["lost", owner] => Action::OwnerLost((*owner).into()),
-            ["cancel", module] => Action::Cancel((*module).into()),
-            ["disable", module] => Action::Disable((*module).into()),
-            ["enable", module] => Action::Enable((*module).into()),
-            ["mode", module, mode] => Action::SetMode(
-                (*module).into(),
-                Mode::from_name(mode).ok_or_else(|| format!("no mode: {mode:?}"))?,
-            ),
+            ["cancel", module] => Action::Steer(Steer::Cancel { module: (*module).into() }),
+            ["disable", module] => Action::Steer(Steer::Disable { module: (*module).into() }),
+            ["enable", module] => Action::Steer(Steer::Enable { module: (*module).into() }),
+            ["mode", module, mode] => {
+                let mode =
+                    Mode::from_name(mode).ok_or_else(|| format!("{mode:?} is not a mode"))?;
+                Action::Steer(Steer::Mode { module: (*module).into(), mode })
+            }
             ["end", module, "by", owner] => {
                 Action::EndModule { module: (*module).into(), owner: (*owner).into() }
             }
@@ -532,10 +536,16 @@ fn pause(text: &str) -> Result<Action, String> {
     };
     let lasts = match lasts {
         [] => None,
-        ["for", t] => Some(time(t)?),
+        ["for", t] => Some(Duration::from_nanos(time(t)?)),
         _ => return Err(format!("left over: {rest:?}")),
     };
-    Ok(Action::Pause { reason, below, lasts })
+    Ok(Action::Steer(Steer::Pause { reason, below, lasts }))
+}
+
+/// A text in double quotes and nothing else.
+fn reason(text: &str) -> Result<String, String> {
+    let (reason, rest) = quoted(text)?;
+    if rest.is_empty() { Ok(reason) } else { Err(format!("left over: {rest:?}")) }
 }
 
 /// A text in double quotes at the start, with `\n`-like escapes, and the rest.

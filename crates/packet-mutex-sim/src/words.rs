@@ -3,33 +3,34 @@
 use crate::action::Query;
 use crate::log::{Entry, Name, Value};
 use crate::seconds::{nanos, seconds};
-use packet_mutex_arbiter::{
-    Answer, Below, Event, EventKind, Failure, Grant, ModuleId, RequestId, Status,
-};
+use packet_mutex::English;
+use packet_mutex_arbiter::{Answer, Below, Event, EventKind, Failure, Grant, RequestId, Status};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 /// An event with names in place of numbers.
 #[must_use]
-pub fn entry(
-    event: &Event,
-    mut module: impl FnMut(ModuleId) -> Name,
-    request: impl Fn(RequestId) -> Name,
-) -> Entry {
+pub fn entry(event: Event<Name>, request: impl Fn(RequestId) -> Name) -> Entry {
     Entry {
         seq: event.seq,
         at: event.at.as_nanos(),
         event: event.kind.name(),
+        details: details(&event.kind, &request),
         request: event.request.map(&request),
-        module: event.module.map(&mut module),
+        module: event.module,
         token: event.token.map(|token| token.0),
-        details: details(&event.kind, &mut module, &request),
     }
 }
 
+/// An event as a program reads it, with names in place of numbers.
+#[must_use]
+pub fn read_entry(event: packet_mutex::Event, request: impl Fn(RequestId) -> Name) -> Entry {
+    let packet_mutex::Event { mutex: _, seq, at, module, request: id, token, kind } = event;
+    entry(Event { seq, at, module, request: id, token, kind }, request)
+}
+
 fn details(
-    kind: &EventKind,
-    module: &mut dyn FnMut(ModuleId) -> Name,
+    kind: &EventKind<Name>,
     request: &dyn Fn(RequestId) -> Name,
 ) -> Vec<(&'static str, Value)> {
     let length = |t: &Duration| Value::For(nanos(*t));
@@ -55,7 +56,7 @@ fn details(
             ]));
             details
         }
-        EventKind::Refused { error } => vec![("error", Value::Fixed(error))],
+        EventKind::Refused { error } => vec![("error", Value::Fixed(error.name()))],
         EventKind::Unserved { why: _, waited } => vec![("waited", length(waited))],
         EventKind::Nested { depth } => vec![("depth", Value::Count(*depth as u64))],
         EventKind::Ended { end: _, held, depth, pass } => {
@@ -69,15 +70,15 @@ fn details(
         EventKind::Overrun { held } => vec![("held", length(held))],
         EventKind::Starving { waited, by } => {
             let mut details = vec![("waited", length(waited))];
-            details.extend(by.map(|by| ("by", Value::Word(module(by)))));
+            details.extend(by.iter().map(|by| ("by", Value::Word(by.clone()))));
             details
         }
         EventKind::Conflict { with, with_request } => vec![
-            ("with", Value::Word(module(*with))),
+            ("with", Value::Word(with.clone())),
             ("with_request", Value::Word(request(*with_request))),
         ],
         EventKind::ShortGap { after, missing } => {
-            vec![("after", Value::Word(module(*after))), ("missing", length(missing))]
+            vec![("after", Value::Word(after.clone())), ("missing", length(missing))]
         }
         EventKind::Paused { reason, below, until } => {
             let below = match below {
@@ -88,7 +89,10 @@ fn details(
             details.extend(until.map(|until| ("until", Value::At(until.as_nanos()))));
             details
         }
-        EventKind::Resumed { reason } => vec![("reason", Value::Text(reason.clone()))],
+        EventKind::Resumed { reason } | EventKind::Revoking { reason } => {
+            vec![("reason", Value::Text(reason.clone()))]
+        }
+        EventKind::Dropped { count } => vec![("count", Value::Count(*count))],
         EventKind::Mode { mode } => vec![("mode", Value::Fixed(mode.name()))],
         EventKind::NotHolder
         | EventKind::Disabled
@@ -131,7 +135,7 @@ pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Nam
             text
         })),
         Query::Why => list(status.waiters.iter().enumerate().map(|(at, waiter)| {
-            let why = status.reason(at).map_or_else(String::new, |reason| reason.to_string());
+            let why = status.reason(at).map(|why| English(&why).to_string()).unwrap_or_default();
             format!("{} {why}", request(waiter.request))
         })),
         Query::Next => {
@@ -203,7 +207,7 @@ pub fn told(answer: &Answer) -> String {
 /// A failure in short: its kind and what it tells.
 #[must_use]
 pub fn failure(why: &Failure) -> String {
-    let mut text = why.kind().to_string();
+    let mut text = why.kind().name().to_string();
     // Writing to a string cannot fail.
     let _ = match why {
         Failure::TimedOut(why) => {
@@ -216,7 +220,7 @@ pub fn failure(why: &Failure) -> String {
             why.paused.as_ref().map_or(Ok(()), |reason| write!(text, " paused {reason:?}"))
         }
         Failure::WouldDeadlock { holds, asked } => write!(text, " holds {holds} asked {asked}"),
-        Failure::Refused(why) => write!(text, ": {why}"),
+        Failure::Refused(why) => write!(text, ": {}", English(why)),
         Failure::Disabled { module } => write!(text, " {module}"),
         Failure::NotHolder { holder: Some(holder) } => write!(text, " holder {holder}"),
         Failure::QueueFull { limit } => write!(text, " limit {limit}"),

@@ -4,7 +4,7 @@
 //! And where two ways lead to decisions that call themselves equal, they must also decide alike: a decision that forgot to
 //! compare something that matters would be found here.
 
-use packet_mutex_arbiter::{Below, Leave, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{Below, Leave, Mode, ModuleSpec, Roster, RosterSpec, Steer};
 use packet_mutex_sim::{
     Action, ArbiterFront, Ask, Entry, Front, Name, Nanos, Oracle, SECOND, Scenario,
 };
@@ -180,11 +180,15 @@ impl State {
                 }
             }
         }
-        now(Action::SetMode("c".into(), Mode::Observed));
-        now(Action::SetMode("c".into(), Mode::Enforced));
-        let lasts = Some(2 * SECOND);
-        now(Action::Pause { reason: "boss".into(), below: Below::Priority(3), lasts });
-        now(Action::Resume(None));
+        now(Action::Steer(Steer::Mode { module: "c".into(), mode: Mode::Observed }));
+        now(Action::Steer(Steer::Mode { module: "c".into(), mode: Mode::Enforced }));
+        let lasts = Some(Duration::from_secs(2));
+        now(Action::Steer(Steer::Pause {
+            reason: "boss".into(),
+            below: Below::Priority(3),
+            lasts,
+        }));
+        now(Action::Steer(Steer::Resume { reason: None }));
         actions
     }
 

@@ -1,7 +1,9 @@
 //! Random rosters and random actions: the arbiter against the oracle. Times lie on a coarse grid, so that much happens at
 //! one instant. What fails is shrunk and written out as a scenario file.
 
-use packet_mutex_arbiter::{Below, DelaySpec, Leave, Limits, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{
+    Below, DelaySpec, Leave, Limits, Mode, ModuleSpec, Roster, RosterSpec, Steer,
+};
 use packet_mutex_sim::{
     Action, ArbiterFront, Ask, Entry, Front, Name, Nanos, Oracle, SECOND, Scenario, Timers, check,
     results,
@@ -85,6 +87,9 @@ enum Draft {
     Resume {
         reason: Option<usize>,
     },
+    Revoke {
+        reason: usize,
+    },
     Close,
     Reload {
         roster: Box<RosterSpec>,
@@ -133,6 +138,7 @@ fn drafts() -> impl Strategy<Value = Draft> {
         3 => (0..REASONS.len(), prop::option::of(0..6_u8), prop::option::of(times(6)))
             .prop_map(|(reason, below, lasts)| Draft::Pause { reason, below, lasts }),
         2 => prop::option::of(0..REASONS.len()).prop_map(|reason| Draft::Resume { reason }),
+        1 => (0..REASONS.len()).prop_map(|reason| Draft::Revoke { reason }),
         1 => prop::bool::weighted(0.3).prop_map(|close| if close { Draft::Close } else { Draft::Tick }),
         2 => rosters().prop_map(|roster| Draft::Reload { roster: Box::new(roster) }),
         1 => owner.prop_map(|owner| Draft::Reset { owner }),
@@ -309,21 +315,28 @@ fn action(draft: &Draft, oracle: &Oracle, asked: &mut Vec<Ask>) -> Option<Action
             let own = hold(*owner).and_then(|(_, owner)| owner);
             Action::OwnerLost(OWNERS.get(*owner).map(|o| Name::from(*o)).or(own)?)
         }
-        Draft::Cancel { module: m } => Action::Cancel(module(m)),
-        Draft::Disable { module: m } => Action::Disable(module(m)),
-        Draft::Enable { module: m } => Action::Enable(module(m)),
+        Draft::Cancel { module: m } => Action::Steer(Steer::Cancel { module: module(m) }),
+        Draft::Disable { module: m } => Action::Steer(Steer::Disable { module: module(m) }),
+        Draft::Enable { module: m } => Action::Steer(Steer::Enable { module: module(m) }),
         Draft::Mode { module: m, mode } => {
-            Action::SetMode(module(m), [Mode::Enforced, Mode::Observed, Mode::Off][*mode])
+            Action::Steer(Steer::Mode { module: module(m), mode: Mode::ALL[*mode] })
         }
-        Draft::Pause { reason, below, lasts } => Action::Pause {
+        Draft::Pause { reason, below, lasts } => Action::Steer(Steer::Pause {
             reason: REASONS[*reason].to_string(),
             below: below.map_or(Below::Urgent, Below::Priority),
-            lasts: grid(lasts),
-        },
-        Draft::Resume { reason } => Action::Resume(reason.map(|at| REASONS[at].to_string())),
-        Draft::Close => Action::Close,
+            lasts: grid(lasts).map(Duration::from_nanos),
+        }),
+        Draft::Resume { reason } => {
+            let reason = reason.map(|at| REASONS[at].to_string());
+            Action::Steer(Steer::Resume { reason })
+        }
+        Draft::Revoke { reason } => {
+            Action::Steer(Steer::Revoke { reason: REASONS[*reason].to_string() })
+        }
+        Draft::Close => Action::Steer(Steer::Close),
         Draft::Reload { roster } => {
-            Action::Reload(Box::new(Roster::new((**roster).clone()).expect("a valid roster")))
+            let roster = Roster::new((**roster).clone()).expect("a valid roster");
+            Action::Steer(Steer::Reload(Box::new(roster)))
         }
         Draft::Reset { owner: who } => Action::Reset(owner(*who, "nobody-else")),
     })

@@ -7,7 +7,9 @@ mod common;
 use common::StepClock;
 use packet_mutex::net::{Options, Running, Server};
 use packet_mutex::{PacketMutex, roster_toml::to_toml};
-use packet_mutex_arbiter::{Answer, Below, Failure, Grant, Leave, Refusal, TimedOut, Token};
+use packet_mutex_arbiter::{
+    Answer, Below, Failure, Grant, ModuleId, Refusal, Steer, TimedOut, Token,
+};
 use packet_mutex_sim::{
     Action, Entry, Front, Name, Nanos, Query, Scenario, Value, read_all, run, words,
 };
@@ -252,12 +254,7 @@ impl Front for SocketFront {
                 self.asked(&ask.request, owner.as_ref(), &reply)
             }
             Action::End { hold, owner, how } => {
-                let how = match how {
-                    Leave::Released => "released",
-                    Leave::Panicked => "panicked",
-                    Leave::Declined => "declined",
-                };
-                let frame = json!({"request": self.request(hold).0, "how": how});
+                let frame = json!({"request": self.request(hold).0, "how": how.name()});
                 done(&self.call(owner.as_ref(), "release", frame))
             }
             Action::EndModule { module, owner } => {
@@ -276,23 +273,10 @@ impl Front for SocketFront {
                 self.lose(owner);
                 Ok(())
             }
-            Action::Cancel(module) => self.steer("cancel", json!({"module": &**module})),
-            Action::Disable(module) => self.steer("disable", json!({"module": &**module})),
-            Action::Enable(module) => self.steer("enable", json!({"module": &**module})),
-            Action::SetMode(module, mode) => {
-                self.steer("mode", json!({"module": &**module, "mode": mode.name()}))
+            Action::Steer(steer) => {
+                let (op, frame) = steer_frame(steer);
+                self.steer(op, frame)
             }
-            Action::Pause { reason, below, lasts } => {
-                let below = match below {
-                    Below::Priority(level) => json!(level),
-                    Below::Urgent => json!("urgent"),
-                };
-                let lasts = lengths(lasts);
-                self.steer("pause", json!({"reason": reason, "below": below, "lasts": lasts}))
-            }
-            Action::Resume(reason) => self.steer("resume", json!({"reason": reason})),
-            Action::Close => self.steer("close", json!({})),
-            Action::Reload(roster) => self.steer("reload", json!({"roster": to_toml(roster)})),
             Action::Reset(owner) => done(&self.call(owner.as_ref(), "reset", json!({}))),
         };
         self.listen();
@@ -335,13 +319,6 @@ impl Front for SocketFront {
             }
             Query::Name(name) => {
                 let reply = self.looker.call("module", json!({"module": name}));
-                if reply["error"] == "refused" {
-                    // The only refusal of a name; fronts tell it in fewer words than the table of names.
-                    let limit = reply["message"].as_str().unwrap().replace("more than ", "");
-                    let limit = limit.replace(" modules", "");
-                    let why = "distinct modules are known already (the roster's `limits.modules`)";
-                    return format!("refused: {limit} {why}");
-                }
                 if let Some(kind) = reply["error"].as_str() {
                     return format!("{kind}: {}", reply["message"].as_str().unwrap());
                 }
@@ -400,6 +377,29 @@ impl SocketFront {
     }
 }
 
+/// How the protocol says what an operator does, as its documentation has it.
+fn steer_frame(steer: &Steer<Name>) -> (&'static str, Json) {
+    match steer {
+        Steer::Cancel { module } => ("cancel", json!({"module": &**module})),
+        Steer::Disable { module } => ("disable", json!({"module": &**module})),
+        Steer::Enable { module } => ("enable", json!({"module": &**module})),
+        Steer::Mode { module, mode } => ("mode", json!({"module": &**module, "mode": mode.name()})),
+        Steer::Pause { reason, below, lasts } => {
+            let below = match below {
+                Below::Priority(level) => json!(level),
+                Below::Urgent => json!("urgent"),
+            };
+            let lasts = lasts.map(|lasts| lasts.as_secs_f64());
+            ("pause", json!({"reason": reason, "below": below, "lasts": lasts}))
+        }
+        Steer::Resume { reason } => ("resume", json!({"reason": reason})),
+        Steer::Close => ("close", json!({})),
+        Steer::Reload(roster) => ("reload", json!({"roster": to_toml(roster)})),
+        Steer::Revoke { reason } => ("revoke", json!({"reason": reason})),
+        Steer::Reset { .. } => ("reset", json!({})),
+    }
+}
+
 /// The details of events, in the order in which a log has them.
 const DETAILS: [&str; 19] = [
     "timeout",
@@ -442,10 +442,7 @@ fn answer(reply: &Json) -> Answer {
     }
     let token = reply["token"].as_str().map(|token| Token(token.parse().unwrap()));
     // Which module it is of does not matter for what is told.
-    let module = packet_mutex_arbiter::Arbiter::new(Default::default(), Default::default())
-        .resolve("fisher")
-        .unwrap()
-        .module;
+    let module = ModuleId::NONE;
     let grant = Grant {
         module,
         token,

@@ -189,7 +189,7 @@ impl Display for English<'_, Reason> {
 }
 
 fn too_many_modules(f: &mut Formatter<'_>, limit: usize) -> fmt::Result {
-    write!(f, "{limit} distinct modules are known already (`limits.modules` in the roster)")
+    write!(f, "there can be at most {limit} distinct modules; raise `limits.modules` in the roster")
 }
 
 fn hours() -> u64 {

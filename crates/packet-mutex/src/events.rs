@@ -47,7 +47,9 @@ pub struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(mutex: Arc<str>, event: packet_mutex_arbiter::Event<Arc<str>>) -> Self {
+    /// An event of the arbiter's, with the mutex's name; its modules are named already.
+    #[must_use]
+    pub fn new(mutex: Arc<str>, event: packet_mutex_arbiter::Event<Arc<str>>) -> Self {
         let packet_mutex_arbiter::Event { seq, at, module, request, token, kind } = event;
         Event { mutex, seq, at, module, request, token, kind }
     }

@@ -12,6 +12,7 @@ use crate::oracle::Oracle;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{
     Arbiter, DelaySpec, Event, EventKind, Input, Limits, ModuleSpec, Roster, RosterSpec, Start,
+    Steer,
 };
 use random::Rng;
 use std::time::Duration;
@@ -140,7 +141,7 @@ impl Campaign {
         let end = Nanos::from(self.hours) * 3600 * SECOND;
         while world.observer.checker.broken().is_none() && world.step(end) {}
         if world.observer.checker.broken().is_none() {
-            world.hand_in(end, Input::Close);
+            world.hand_in(end, Input::Steer(Steer::Close));
             world.request_apart(end, (world.module(0), None), 0, |_| ());
             world.hand_in(end, Input::Tick);
         }

@@ -7,7 +7,7 @@ use super::world::Observer;
 use crate::seconds::{Nanos, nanos};
 use packet_mutex_arbiter::{
     Below, End, Event, EventKind, Input, Mode, ModuleId, Owner, RequestId, Roster, RosterSpec,
-    Unserved,
+    Steer, Unserved,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,8 +165,8 @@ impl Checker {
         }
         let waits = |which: &dyn Fn(&Waiter) -> bool| self.waiters.iter().any(which);
         let left = match &self.input {
-            Some(Input::Cancel { module }) => waits(&|w| w.module == module.index()),
-            Some(Input::SetMode { module, mode }) => {
+            Some(Input::Steer(Steer::Cancel { module })) => waits(&|w| w.module == module.index()),
+            Some(Input::Steer(Steer::Mode { module, mode })) => {
                 *mode != Mode::Enforced && waits(&|w| w.module == module.index())
             }
             Some(Input::OwnerLost { owner }) => {
@@ -181,7 +181,7 @@ impl Checker {
                     || self.passes.contains_key(request)
                     || self.turn.as_ref().is_some_and(holds)
             }
-            Some(Input::Close) => waits(&|_| true),
+            Some(Input::Steer(Steer::Close)) => waits(&|_| true),
             _ => false,
         };
         let input = self.input.take();
@@ -366,11 +366,11 @@ impl Checker {
         let Some(waiter) = self.take(request) else { return };
         let right = match (why, &self.input) {
             (Unserved::TimedOut, _) => waiter.deadline == now,
-            (Unserved::Cancelled, Some(Input::Cancel { module })) => {
+            (Unserved::Cancelled, Some(Input::Steer(Steer::Cancel { module }))) => {
                 module.index() == waiter.module
             }
             (Unserved::Withdrawn, Some(Input::Withdraw { request: it })) => *it == request,
-            (Unserved::Closed, Some(Input::Close)) => true,
+            (Unserved::Closed, Some(Input::Steer(Steer::Close))) => true,
             (Unserved::Lost, Some(Input::OwnerLost { owner })) => waiter.owner == Some(*owner),
             _ => false,
         };
@@ -472,7 +472,7 @@ impl Observer for Checker {
         let request = event.request.unwrap_or(RequestId(0));
         match &event.kind {
             EventKind::Requested { .. } => self.requested(request, module),
-            EventKind::Refused { error } => self.refused(request, error),
+            EventKind::Refused { error } => self.refused(request, error.name()),
             EventKind::Granted { pass: true, .. } => self.passed(request, module),
             EventKind::Granted { waited, .. } => {
                 self.granted(request, event.token.map_or(0, |token| token.0), nanos(*waited));

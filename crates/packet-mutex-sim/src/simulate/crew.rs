@@ -2,6 +2,7 @@
 
 use super::distribution::Distribution;
 use crate::seconds::{Nanos, SECOND, nanos};
+use packet_mutex::English;
 use packet_mutex::roster_toml::more::{
     DeTable, DeValue, Fields, Reader, Wrong, duration, in_order, name_text, not, shown,
 };
@@ -170,7 +171,7 @@ fn read_sources(reader: &mut Reader, table: &DeTable<'_>) -> Vec<(String, Option
         let name = match fold_name(key.get_ref()) {
             Ok(name) => name,
             Err(why) => {
-                reader.wrong(at, path, why.to_string());
+                reader.wrong(at, path, English(&why).to_string());
                 continue;
             }
         };

@@ -3,7 +3,7 @@
 use super::distribution::Distribution;
 use super::world::{Job, Observer, Plan, World};
 use crate::seconds::{Nanos, SECOND};
-use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId};
+use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId, Steer};
 use random::Rng;
 use std::time::Duration;
 
@@ -151,34 +151,34 @@ impl<O: Observer> World<'_, O> {
             Fault::Asks { work } => self.ask_apart(now, work, faults),
             Fault::Cancel { work } => {
                 let module = self.module(work);
-                self.hand_in(now, Input::Cancel { module });
+                self.hand_in(now, Input::Steer(Steer::Cancel { module }));
             }
             Fault::Disable { work } => {
                 let module = self.module(work);
-                self.hand_in(now, Input::Disable { module });
+                self.hand_in(now, Input::Steer(Steer::Disable { module }));
                 let until = now + faults.rng.range(0, LONGEST);
                 self.plan(until, Plan::Fault(Fault::Enable { work }));
             }
             Fault::Enable { work } => {
                 let module = self.module(work);
-                self.hand_in(now, Input::Enable { module });
+                self.hand_in(now, Input::Steer(Steer::Enable { module }));
             }
             Fault::Pause => self.pause(now, faults),
             Fault::Resume => {
-                self.hand_in(now, Input::Resume { reason: None });
+                self.hand_in(now, Input::Steer(Steer::Resume { reason: None }));
             }
             // Each of a crowd that is switched conflicts with all others: so many events that some would be dropped.
             Fault::Switch { .. } if self.jobs.len() > CROWD => {}
             Fault::Switch { work } => {
                 let mode = [Mode::Observed, Mode::Off][faults.below(2)];
                 let module = self.module(work);
-                self.hand_in(now, Input::SetMode { module, mode });
+                self.hand_in(now, Input::Steer(Steer::Mode { module, mode }));
                 let until = now + faults.rng.range(0, LONGEST);
                 self.plan(until, Plan::Fault(Fault::SwitchBack { work }));
             }
             Fault::SwitchBack { work } => {
                 let module = self.module(work);
-                self.hand_in(now, Input::SetMode { module, mode: Mode::Enforced });
+                self.hand_in(now, Input::Steer(Steer::Mode { module, mode: Mode::Enforced }));
             }
             Fault::Yields => {
                 if let Some(hold) = self.holding().map(|(hold, _)| hold) {
@@ -228,7 +228,7 @@ impl<O: Observer> World<'_, O> {
         let length = faults.rng.range(0, LONGEST);
         let by_itself = faults.below(2) == 0;
         let lasts = by_itself.then(|| Duration::from_nanos(length));
-        self.hand_in(now, Input::Pause { reason, below, lasts });
+        self.hand_in(now, Input::Steer(Steer::Pause { reason, below, lasts }));
         if !by_itself {
             self.plan(now + length, Plan::Fault(Fault::Resume));
         }

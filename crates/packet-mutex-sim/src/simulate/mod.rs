@@ -33,8 +33,10 @@ pub use crew::{Burst, Crew, Demand, Source, When, Work};
 pub use distribution::Distribution;
 pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};
 
+use crate::log::Name;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Event, ModuleId, NameError, Roster};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Range;
 use tally::Tally;
@@ -92,13 +94,17 @@ impl Simulation<'_> {
         Roster::new(spec).unwrap_or_else(|_| self.roster.clone())
     }
 
+    fn names(&self) -> Vec<Name> {
+        tally::modules(self.roster, self.demand).into_iter().map(Name::from).collect()
+    }
+
     /// The events of these stretches of the run, a line of JSON each.
     ///
     /// # Errors
     ///
     /// As [`run`](Self::run).
     pub fn events(&self, stretches: &[Range<Nanos>]) -> Result<Vec<String>, NameError> {
-        let names = tally::modules(self.roster, self.demand);
+        let names = self.names();
         let scribe = Scribe { stretches, names, lines: vec![String::new(); stretches.len()] };
         let mut world = World::new(self.demand, self.roomy(), self.seed, scribe)?;
         let last = stretches.iter().map(|stretch| stretch.end).max().unwrap_or(0);
@@ -116,8 +122,8 @@ impl Simulation<'_> {
         mutex: &str,
         out: &mut dyn Write,
     ) -> Result<io::Result<()>, NameError> {
-        let names = tally::modules(self.roster, self.demand);
-        let writer = Writer { mutex, names, line: String::new(), out, written: Ok(()) };
+        let names = self.names();
+        let writer = Writer { mutex: mutex.into(), names, out, written: Ok(()) };
         let mut world = World::new(self.demand, self.roomy(), self.seed, writer)?;
         while world.observer.written.is_ok() && world.step(self.length()) {}
         Ok(world.observer.written)
@@ -126,9 +132,8 @@ impl Simulation<'_> {
 
 /// Writes down all that happens.
 struct Writer<'w> {
-    mutex: &'w str,
-    names: Vec<String>,
-    line: String,
+    mutex: Name,
+    names: Vec<Name>,
     out: &'w mut dyn Write,
     written: io::Result<()>,
 }
@@ -138,22 +143,20 @@ impl Observer for Writer<'_> {
         if self.written.is_err() {
             return;
         }
-        self.line.clear();
-        // Writing to a string cannot fail.
-        let _ = event.write_json(self.mutex, |module| name(&self.names, module), &mut self.line);
-        self.line.push('\n');
-        self.written = self.out.write_all(self.line.as_bytes());
+        self.written = writeln!(self.out, "{}", named(&self.mutex, &self.names, event));
     }
 }
 
-fn name(names: &[String], module: ModuleId) -> &str {
-    names.get(module.index()).map_or("", String::as_str)
+/// The event as readers see it.
+fn named(mutex: &Name, names: &[Name], event: &Event) -> packet_mutex::Event {
+    let name = |module: ModuleId| names.get(module.index()).cloned().unwrap_or_else(|| "".into());
+    packet_mutex::Event::new(mutex.clone(), event.clone().map_modules(name))
 }
 
 /// Writes down what happens in stretches of a run.
 struct Scribe<'s> {
     stretches: &'s [Range<Nanos>],
-    names: Vec<String>,
+    names: Vec<Name>,
     lines: Vec<String>,
 }
 
@@ -162,8 +165,7 @@ impl Observer for Scribe<'_> {
         for (stretch, lines) in self.stretches.iter().zip(&mut self.lines) {
             if stretch.contains(&event.at.as_nanos()) {
                 // Writing to a string cannot fail.
-                let _ = event.write_json("main", |module| name(&self.names, module), lines);
-                lines.push('\n');
+                let _ = writeln!(lines, "{}", named(&"main".into(), &self.names, event));
             }
         }
     }

@@ -8,8 +8,9 @@ use crate::oracle::Oracle;
 use crate::run::{Timers, results};
 use crate::scenario::Scenario;
 use crate::seconds::{Nanos, nanos};
-use packet_mutex_arbiter::{Arbiter, Input, Owner, RequestId, Roster, Start, Time};
+use packet_mutex_arbiter::{Arbiter, Input, Owner, RequestId, Roster, Start, Steer, Time};
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What was handed to an arbiter, and when. Ticks too: what follows one at the same instant comes after the grant that it
@@ -174,20 +175,12 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
         Input::Withdraw { request: it } => Action::Withdraw(request(it)),
         Input::OwnerLost { owner: lost } => Action::OwnerLost(owner(lost)),
         Input::Acknowledge { hold } => Action::Acknowledge(request(hold)),
-        Input::Cancel { module: it } => Action::Cancel(module(it)),
-        Input::Disable { module: it } => Action::Disable(module(it)),
-        Input::Enable { module: it } => Action::Enable(module(it)),
-        Input::SetMode { module: it, mode } => Action::SetMode(module(it), *mode),
-        Input::Pause { reason, below, lasts } => {
-            Action::Pause { reason: reason.clone(), below: *below, lasts: lasts.map(nanos) }
+        Input::Steer(Steer::Reload(_) | Steer::Revoke { .. } | Steer::Reset { .. }) => return None,
+        Input::Steer(steer) => {
+            let named = steer.clone().try_map_module(|it| Ok::<_, Infallible>(module(&it)));
+            Action::Steer(named.unwrap_or_else(|never| match never {}))
         }
-        Input::Resume { reason } => Action::Resume(reason.clone()),
-        Input::Close => Action::Close,
         // No campaign does these.
-        Input::EndModule { .. }
-        | Input::Claim { .. }
-        | Input::Heartbeat { .. }
-        | Input::Reload(_)
-        | Input::Reset { .. } => return None,
+        Input::EndModule { .. } | Input::Claim { .. } | Input::Heartbeat { .. } => return None,
     })
 }

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file is a program of its own and uses its part")]
 
 use packet_mutex::{
-    Alarm, Clock, Entry as Read, Error, Event, EventKind, Events, PacketMutex, Time, TurnOf,
+    Alarm, Clock, English, Error, Event, EventKind, Events, PacketMutex, Time, TurnOf,
 };
 use packet_mutex_arbiter::{
     Answer, Arbiter, Failure, Grant, ModuleId, NameError, Refusal, RequestId,
@@ -18,7 +18,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread::ThreadId;
-use std::time::Duration;
 
 /// A clock that goes where it is set, and rings only when it is told to: what is done at an instant comes before what
 /// falls due at it, and timers can be held up. The library's `ManualClock` rings all that is due as soon as it is moved.
@@ -124,13 +123,15 @@ impl Log {
         }
     }
 
-    /// Reads on; a request that was not seen before is the one that is being made. Was there anything new?
+    /// Reads on; a request that was not seen before is the one that is being made. Returns whether there was anything new.
     pub(crate) fn read(&mut self, made: Option<&Name>) -> bool {
         let read = self.events.take();
-        for entry in &read {
+        let is_new = !read.is_empty();
+        for event in read {
             // What was dropped leaves a gap in the numbers, which the runner shows.
-            let Read::Event(named) = entry else { continue };
-            let event = &named.event;
+            if matches!(event.kind, EventKind::Dropped { .. }) {
+                continue;
+            }
             if let (Some(id), Some(name)) = (event.request, made)
                 && !self.names.contains_key(&id)
                 && !self.numbers.contains_key(name)
@@ -138,15 +139,10 @@ impl Log {
                 self.names.insert(id, name.clone());
                 self.numbers.insert(name.clone(), id);
             }
-            self.note(event);
-            let module = |id: ModuleId| -> Name {
-                let own = event.module == Some(id);
-                let name = if own { &named.module } else { &named.other };
-                name.clone().unwrap_or_else(|| "?".into())
-            };
-            self.entries.push(words::entry(event, module, |id| self.name(id)));
+            self.note(&event);
+            self.entries.push(words::read_entry(event, |id| self.name(id)));
         }
-        !read.is_empty()
+        is_new
     }
 
     fn note(&mut self, event: &Event) {
@@ -253,24 +249,7 @@ pub(crate) fn steer(mutex: &PacketMutex, action: &Action) -> Option<Result<(), S
             drop(mutex.status());
             Ok(())
         }
-        Action::Cancel(module) => mutex.cancel(&**module),
-        Action::Disable(module) => mutex.disable(&**module),
-        Action::Enable(module) => mutex.enable(&**module),
-        Action::SetMode(module, mode) => mutex.set_mode(&**module, *mode),
-        Action::Pause { reason, below, lasts } => match lasts {
-            Some(lasts) => mutex.pause_for(Duration::from_nanos(*lasts), *below, reason),
-            None => mutex.pause(*below, reason),
-        },
-        Action::Resume(Some(reason)) => mutex.resume(reason),
-        Action::Resume(None) => {
-            mutex.resume_all();
-            Ok(())
-        }
-        Action::Close => {
-            mutex.close();
-            Ok(())
-        }
-        Action::Reload(roster) => mutex.reload((**roster).clone()),
+        Action::Steer(steer) => mutex.steer(steer.as_str()),
         _ => return None,
     };
     Some(done.map_err(|error| refusal(&error)))
@@ -281,8 +260,8 @@ pub(crate) fn look(mutex: &PacketMutex, log: &Log, query: &Query) -> String {
     match query {
         Query::Missed => {
             let read = mutex.events_so_far().take();
-            let dropped = read.iter().find_map(|entry| match entry {
-                Read::Dropped { count, .. } => Some(*count),
+            let dropped = read.iter().find_map(|event| match event.kind {
+                EventKind::Dropped { count } => Some(count),
                 _ => None,
             });
             dropped.unwrap_or(0).to_string()
@@ -291,7 +270,7 @@ pub(crate) fn look(mutex: &PacketMutex, log: &Log, query: &Query) -> String {
             Ok(module) => module.name().to_string(),
             Err(Error::Refused(Refusal::TooManyModules { limit })) => {
                 // The table of names says it in more words than an error.
-                format!("refused: {}", NameError::TooManyModules { limit })
+                format!("refused: {}", English(&NameError::TooManyModules { limit }))
             }
             Err(error) => format!("{}: {error}", error.kind()),
         },

@@ -172,7 +172,7 @@ impl Fields<'_> {
     fn kind(&self) -> Result<EventKind, NotAnEvent> {
         let name: &str = &self.event;
         let text = |field: &Option<Cow<'_, str>>, name| {
-            needed(field.as_deref(), name).map(|text| Arc::<str>::from(text))
+            needed(field.as_deref(), name).map(Arc::<str>::from)
         };
         let waited = || needed(self.waited, "waited");
         let held = || needed(self.held, "held");

@@ -276,7 +276,9 @@ macro_rules! fields {
                         while let Some(key) = map.next_key::<$crate::net::protocol::fields::Text<'de>>()? {
                             match &*key {
                                 $( stringify!($field) => fields.$field = map.next_value()?, )+
-                                _ => drop(map.next_value::<$crate::net::protocol::fields::Ignored>()?),
+                                _ => {
+                                    map.next_value::<$crate::net::protocol::fields::Ignored>()?;
+                                }
                             }
                         }
                         Ok(fields)

@@ -127,19 +127,18 @@ impl Campaign {
     ) -> Option<World<'d, Watch>> {
         let checker = Checker::new(&rosters.rules);
         let watch = Watch { checker, tape, last: 0, counts: Counts::default() };
-        let mut chances = rng_for(self.seed, stream("faults", ""), 0);
-        // From one in ten seconds to one in about half an hour.
-        let every = (10 * SECOND) << chances.range(0, 8);
-        let faults = Faults::new(chances.next_u64(), every);
         // The roster names all modules that work.
-        let world = World::new(demand, rosters.arbiter.clone(), self.seed, watch).ok()?;
-        Some(world.with_faults(faults))
+        World::new(demand, rosters.arbiter.clone(), self.seed, watch).ok()
     }
 
     /// Runs until the end or until a rule is broken; at the end the mutex is closed, and takes no more requests.
     fn drive(&self, world: &mut World<'_, Watch>) {
         let end = Nanos::from(self.hours) * 3600 * SECOND;
-        while world.observer.checker.broken().is_none() && world.step(end) {}
+        let mut rng = rng_for(self.seed, stream("faults", ""), 0);
+        // From one in ten seconds to one in about half an hour.
+        let every = (10 * SECOND) << rng.range(0, 8);
+        let mut faults = Faults::new(rng.next_u64(), every, world.works());
+        while world.observer.checker.broken().is_none() && faults.step(world, end) {}
         if world.observer.checker.broken().is_none() {
             world.hand_in(end, Input::Steer(Steer::Close));
             world.request_apart(end, (world.module(0), None), 0, |_| ());

@@ -1,20 +1,27 @@
-//! What goes wrong around the modules: an operator, a flood, a thread that is killed.
+//! What goes wrong in a campaign: an operator, a flood, a thread that is killed.
 
 use super::distribution::Distribution;
 use super::world::{Job, Observer, Plan, World};
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Below, Input, Leave, Mode, Owner, RequestId, Steer};
 use random::Rng;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// When what goes wrong.
+/// Decides what goes wrong in a world, and when.
 pub(super) struct Faults {
     rng: Rng,
     every: Distribution,
+    /// How many works the world's crew has.
+    works: usize,
+    /// What goes wrong when, in order of time and of planning; `None`: it is drawn when the time comes.
+    plans: BinaryHeap<Reverse<(Nanos, u64, Option<Fault>)>>,
+    planned: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
+enum Fault {
     /// Somebody's thread is killed, whether it waits or holds.
     Dies,
     /// Somebody goes away, at whatever point its ask is.
@@ -75,24 +82,49 @@ const LONGEST: Nanos = 20 * SECOND;
 const CROWD: usize = 30;
 
 impl Faults {
-    /// With one fault in so long, on average.
-    pub(super) fn new(seed: u64, every: Nanos) -> Self {
-        Faults { rng: Rng::new(seed), every: Distribution::Exponential(every.max(SECOND / 1000)) }
+    /// Returns the faults of a seed: one in so long, on average.
+    pub(super) fn new(seed: u64, every: Nanos, works: usize) -> Self {
+        let every = Distribution::Exponential(every.max(SECOND / 1000));
+        let (rng, plans) = (Rng::new(seed), BinaryHeap::new());
+        let mut faults = Faults { rng, every, works, plans, planned: 0 };
+        faults.plan_next(0);
+        faults
     }
 
-    /// How long until the next fault.
-    pub(super) fn pause(&mut self) -> Nanos {
-        self.every.sample(&mut self.rng)
+    fn plan_next(&mut self, now: Nanos) {
+        let pause = self.every.sample(&mut self.rng);
+        self.plan(now + pause, None);
+    }
+
+    fn plan(&mut self, at: Nanos, fault: Option<Fault>) {
+        self.planned += 1;
+        self.plans.push(Reverse((at, self.planned, fault)));
+    }
+
+    /// Does what happens next in the world, or goes wrong there, if it is by `end`; returns whether anything was.
+    pub(super) fn step<O: Observer>(&mut self, world: &mut World<'_, O>, end: Nanos) -> bool {
+        let next = self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at);
+        // At one instant the world's plans come first, and a fault comes before what falls due: an ask or an end beside
+        // a deadline is one of the faults.
+        if next > end || world.next_plan() <= next || world.next_due() < next {
+            return world.step(end);
+        }
+        let Some(Reverse((now, _, planned))) = self.plans.pop() else { return false };
+        let fault = planned.unwrap_or_else(|| {
+            let fault = self.draw();
+            self.plan_next(now);
+            fault
+        });
+        self.go_wrong(world, now, fault);
+        true
     }
 
     fn below(&mut self, limit: usize) -> usize {
-        let last = limit.saturating_sub(1) as u64;
-        usize::try_from(self.rng.range(0, last)).unwrap_or(0)
+        usize::try_from(self.rng.below(limit as u64)).unwrap_or(0)
     }
 
-    /// A fault.
-    pub(super) fn draw(&mut self, works: usize) -> Fault {
-        let work = self.below(works);
+    fn draw(&mut self) -> Fault {
+        let work = self.below(self.works);
         match self.below(26) {
             0..=1 => Fault::Dies,
             2..=5 => Fault::Withdraws,
@@ -110,139 +142,139 @@ impl Faults {
             _ => Fault::Tick,
         }
     }
-}
 
-impl<O: Observer> World<'_, O> {
-    /// Something goes wrong.
-    pub(super) fn go_wrong(&mut self, now: Nanos, fault: Fault, faults: &mut Faults) {
+    fn go_wrong<O: Observer>(&mut self, world: &mut World<'_, O>, now: Nanos, fault: Fault) {
         match fault {
             Fault::Dies => {
-                if let Some(owner) = self.somebody(faults).map(|(_, job)| job.owner) {
-                    self.hand_in(now, Input::OwnerLost { owner });
+                if let Some(owner) = self.somebody(world).map(|(_, job)| job.owner) {
+                    world.hand_in(now, Input::OwnerLost { owner });
                 }
             }
             Fault::Withdraws => {
-                if let Some(request) = self.somebody(faults).map(|(id, _)| id) {
-                    self.withdraw(now, request);
+                if let Some(request) = self.somebody(world).map(|(id, _)| id) {
+                    world.withdraw(now, request);
                 }
             }
             Fault::Flood { work } => {
-                for _ in 0..10 + faults.below(90) {
-                    self.ask_apart(now, work, faults);
+                for _ in 0..10 + self.below(90) {
+                    self.ask(world, now, work);
                 }
             }
             Fault::Meets { work } => {
-                let at = self.beside_what_is_due(now, faults);
-                self.plan(at, Plan::Fault(Fault::Asks { work }));
+                let at = self.beside_what_is_due(world, now);
+                self.plan(at, Some(Fault::Asks { work }));
             }
             Fault::Ends => {
-                if let Some((hold, _)) = self.holding() {
-                    let at = self.beside_what_is_due(now, faults);
-                    self.plan(at, Plan::End { hold });
+                if let Some((hold, _)) = holding(world) {
+                    let at = self.beside_what_is_due(world, now);
+                    world.plan(at, Plan::End { hold });
                 }
             }
             Fault::Steals => {
-                if let Some((hold, _)) = self.holding() {
+                if let Some((hold, _)) = holding(world) {
                     // An owner that there never was.
                     let (owner, how) = (Some(Owner(0)), Leave::Released);
-                    self.hand_in(now, Input::End { hold, owner, how });
+                    world.hand_in(now, Input::End { hold, owner, how });
                 }
             }
-            Fault::Asks { work } => self.ask_apart(now, work, faults),
+            Fault::Asks { work } => self.ask(world, now, work),
             Fault::Cancel { work } => {
-                let module = self.module(work);
-                self.hand_in(now, Input::Steer(Steer::Cancel { module }));
+                let module = world.module(work);
+                world.hand_in(now, Input::Steer(Steer::Cancel { module }));
             }
             Fault::Disable { work } => {
-                let module = self.module(work);
-                self.hand_in(now, Input::Steer(Steer::Disable { module }));
-                let until = now + faults.rng.range(0, LONGEST);
-                self.plan(until, Plan::Fault(Fault::Enable { work }));
+                let module = world.module(work);
+                world.hand_in(now, Input::Steer(Steer::Disable { module }));
+                let until = now + self.rng.range(0, LONGEST);
+                self.plan(until, Some(Fault::Enable { work }));
             }
             Fault::Enable { work } => {
-                let module = self.module(work);
-                self.hand_in(now, Input::Steer(Steer::Enable { module }));
+                let module = world.module(work);
+                world.hand_in(now, Input::Steer(Steer::Enable { module }));
             }
-            Fault::Pause => self.pause(now, faults),
+            Fault::Pause => self.pause(world, now),
             Fault::Resume => {
-                self.hand_in(now, Input::Steer(Steer::Resume { reason: None }));
+                world.hand_in(now, Input::Steer(Steer::Resume { reason: None }));
             }
             // Each of a crowd that is switched conflicts with all others: so many events that some would be dropped.
-            Fault::Switch { .. } if self.jobs.len() > CROWD => {}
+            Fault::Switch { .. } if world.jobs.len() > CROWD => {}
             Fault::Switch { work } => {
-                let mode = [Mode::Observed, Mode::Off][faults.below(2)];
-                let module = self.module(work);
-                self.hand_in(now, Input::Steer(Steer::Mode { module, mode }));
-                let until = now + faults.rng.range(0, LONGEST);
-                self.plan(until, Plan::Fault(Fault::SwitchBack { work }));
+                let mode = [Mode::Observed, Mode::Off][self.below(2)];
+                let module = world.module(work);
+                world.hand_in(now, Input::Steer(Steer::Mode { module, mode }));
+                let until = now + self.rng.range(0, LONGEST);
+                self.plan(until, Some(Fault::SwitchBack { work }));
             }
             Fault::SwitchBack { work } => {
-                let module = self.module(work);
-                self.hand_in(now, Input::Steer(Steer::Mode { module, mode: Mode::Enforced }));
+                let module = world.module(work);
+                world.hand_in(now, Input::Steer(Steer::Mode { module, mode: Mode::Enforced }));
             }
             Fault::Yields => {
-                if let Some(hold) = self.holding().map(|(hold, _)| hold) {
-                    self.give_away(now, hold);
+                if let Some(hold) = holding(world).map(|(hold, _)| hold) {
+                    world.give_away(now, hold);
                 }
             }
             Fault::AsksAgain { work } => {
-                if let Some((_, owner)) = self.holding() {
-                    let length = faults.rng.range(0, SECOND);
-                    self.request_apart(now, (self.module(work), Some(owner)), length, |_| ());
+                if let Some((_, owner)) = holding(world) {
+                    let length = self.rng.range(0, SECOND);
+                    world.request_apart(now, (world.module(work), Some(owner)), length, |_| ());
                     // Who has a nested turn cannot give the outer one away.
-                    self.plan(now + length / 2, Plan::Fault(Fault::Yields));
+                    self.plan(now + length / 2, Some(Fault::Yields));
                 }
             }
             Fault::Acknowledges => {
-                if let Some((hold, _)) = self.holding() {
-                    self.hand_in(now, Input::Acknowledge { hold });
+                if let Some((hold, _)) = holding(world) {
+                    world.hand_in(now, Input::Acknowledge { hold });
                 }
             }
             Fault::Tick => {
-                self.hand_in(now, Input::Tick);
+                world.hand_in(now, Input::Tick);
             }
         }
     }
 
     /// A nanosecond before what is due next, at the very instant, or a nanosecond after.
-    fn beside_what_is_due(&self, now: Nanos, faults: &mut Faults) -> Nanos {
-        let due = self.arbiter.poll_timeout().map_or(now, |due| due.as_nanos().max(now));
-        (due + faults.below(3) as u64).saturating_sub(1).max(now)
+    fn beside_what_is_due<O: Observer>(&mut self, world: &World<'_, O>, now: Nanos) -> Nanos {
+        let due = match world.next_due() {
+            Nanos::MAX => now,
+            due => due.max(now),
+        };
+        (due + self.below(3) as u64).saturating_sub(1).max(now)
     }
 
     /// An ask, or one of a flood: mostly short, mostly impatient.
-    fn ask_apart(&mut self, now: Nanos, work: usize, faults: &mut Faults) {
-        let length = faults.rng.range(0, SECOND / 2);
-        let timeout = [0, SECOND / 2, 3 * SECOND, 10 * SECOND][faults.below(4)];
-        let urgent = faults.below(20) == 0;
-        self.request_apart(now, (self.module(work), None), length, |request| {
+    fn ask<O: Observer>(&mut self, world: &mut World<'_, O>, now: Nanos, work: usize) {
+        let length = self.rng.range(0, SECOND / 2);
+        let timeout = [0, SECOND / 2, 3 * SECOND, 10 * SECOND][self.below(4)];
+        let urgent = self.below(20) == 0;
+        world.request_apart(now, (world.module(work), None), length, |request| {
             request.urgent = urgent;
             request.timeout = Some(Duration::from_nanos(timeout));
         });
     }
 
-    fn pause(&mut self, now: Nanos, faults: &mut Faults) {
-        let level = u8::try_from(faults.below(121)).unwrap_or(0);
-        let below = if faults.below(3) == 0 { Below::Urgent } else { Below::Priority(level) };
-        let reason = ["alarm", "supper"][faults.below(2)].to_string();
-        let length = faults.rng.range(0, LONGEST);
-        let by_itself = faults.below(2) == 0;
+    fn pause<O: Observer>(&mut self, world: &mut World<'_, O>, now: Nanos) {
+        let level = u8::try_from(self.below(121)).unwrap_or(0);
+        let below = if self.below(3) == 0 { Below::Urgent } else { Below::Priority(level) };
+        let reason = ["alarm", "supper"][self.below(2)].to_string();
+        let length = self.rng.range(0, LONGEST);
+        let by_itself = self.below(2) == 0;
         let lasts = by_itself.then(|| Duration::from_nanos(length));
-        self.hand_in(now, Input::Steer(Steer::Pause { reason, below, lasts }));
+        world.hand_in(now, Input::Steer(Steer::Pause { reason, below, lasts }));
         if !by_itself {
-            self.plan(now + length, Plan::Fault(Fault::Resume));
+            self.plan(now + length, Some(Fault::Resume));
         }
     }
 
     /// Anybody who waits or holds.
-    fn somebody(&self, faults: &mut Faults) -> Option<(RequestId, &Job)> {
-        let at = faults.below(self.jobs.len());
-        self.jobs.iter().nth(at).map(|(id, job)| (*id, job))
+    fn somebody<'w, O>(&mut self, world: &'w World<'_, O>) -> Option<(RequestId, &'w Job)> {
+        let at = self.below(world.jobs.len());
+        world.jobs.iter().nth(at).map(|(id, job)| (*id, job))
     }
+}
 
-    /// The newest that was granted to somebody.
-    fn holding(&self) -> Option<(RequestId, Owner)> {
-        let mut newest = self.jobs.iter().rev();
-        newest.find(|(_, job)| job.granted).map(|(id, job)| (*id, job.owner))
-    }
+/// The newest that was granted to somebody.
+fn holding<O>(world: &World<'_, O>) -> Option<(RequestId, Owner)> {
+    let mut newest = world.jobs.iter().rev();
+    newest.find(|(_, job)| job.granted).map(|(id, job)| (*id, job.owner))
 }

@@ -80,7 +80,7 @@ impl Simulation<'_> {
                     break 'all;
                 }
             }
-            progress(world.next().unwrap_or(end).min(end));
+            progress(world.next_plan().min(world.next_due()).min(end));
         }
         Ok(world.observer.finish(end))
     }

@@ -2,7 +2,6 @@
 
 use super::crew::{Burst, Demand, When, Work};
 use super::distribution::{chance, count, rng_for, stream, unit};
-use super::faults::{Fault, Faults};
 use crate::seconds::Nanos;
 use packet_mutex_arbiter::{
     Answer, Arbiter, Event, Input, Leave, ModuleId, NameError, Output, Owner, Request, RequestId,
@@ -23,7 +22,7 @@ pub(super) trait Observer {
 
 /// A crew at work.
 pub(super) struct World<'c, O> {
-    pub(super) arbiter: Arbiter,
+    arbiter: Arbiter,
     pub(super) observer: O,
     demand: &'c Demand,
     seed: u64,
@@ -36,7 +35,6 @@ pub(super) struct World<'c, O> {
     planned: u64,
     pub(super) jobs: BTreeMap<RequestId, Job>,
     seen: u64,
-    faults: Option<Faults>,
 }
 
 struct Player {
@@ -60,10 +58,6 @@ pub(super) enum Plan {
     End { hold: RequestId },
     /// An asker loses patience.
     GivesUp { request: RequestId },
-    /// Something goes wrong: it is drawn what.
-    Trouble,
-    /// Something more comes of it.
-    Fault(Fault),
 }
 
 /// An ask on its way, or the turn that came of it.
@@ -123,7 +117,6 @@ impl<'c, O: Observer> World<'c, O> {
             planned: 0,
             jobs: BTreeMap::new(),
             seen: 0,
-            faults: None,
         };
         for (source, of) in demand.sources.iter().enumerate() {
             let first = of.every.sample(&mut rng_for(seed, world.source_streams[source], 0));
@@ -145,28 +138,23 @@ impl<'c, O: Observer> World<'c, O> {
         Ok(world)
     }
 
-    /// Lets things go wrong too.
-    pub(super) fn with_faults(mut self, mut faults: Faults) -> Self {
-        self.plan(faults.pause(), Plan::Trouble);
-        self.faults = Some(faults);
-        self
+    /// The moment of what the crew does next.
+    pub(super) fn next_plan(&self) -> Nanos {
+        self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at)
     }
 
-    /// The moment of what happens next.
-    pub(super) fn next(&self) -> Option<Nanos> {
-        let planned = self.plans.peek().map(|Reverse((at, ..))| *at);
-        let due = self.arbiter.poll_timeout().map(Time::as_nanos);
-        [planned, due].into_iter().flatten().min()
+    /// The moment of what the arbiter does next by itself.
+    pub(super) fn next_due(&self) -> Nanos {
+        self.arbiter.poll_timeout().map_or(Nanos::MAX, Time::as_nanos)
     }
 
-    /// Does what happens next, if it happens by `end`.
+    /// Does what happens next, if it happens by `end`; returns whether it did.
     pub(super) fn step(&mut self, end: Nanos) -> bool {
-        let planned = self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at);
-        let due = self.arbiter.poll_timeout().map_or(Nanos::MAX, Time::as_nanos);
-        if planned.min(due) > end {
+        let due = self.next_due();
+        if self.next_plan().min(due) > end {
             return false;
         }
-        if due < planned {
+        if due < self.next_plan() {
             self.hand_in(due, Input::Tick);
         } else if let Some(Reverse((at, _, plan))) = self.plans.pop() {
             self.carry_out(at, plan);
@@ -210,20 +198,6 @@ impl<'c, O: Observer> World<'c, O> {
             Plan::GivesUp { request } => {
                 if self.jobs.get(&request).is_some_and(|job| !job.granted) {
                     self.withdraw(now, request);
-                }
-            }
-            Plan::Trouble => {
-                if let Some(mut faults) = self.faults.take() {
-                    let fault = faults.draw(self.players.len());
-                    self.plan(now + faults.pause(), Plan::Trouble);
-                    self.go_wrong(now, fault, &mut faults);
-                    self.faults = Some(faults);
-                }
-            }
-            Plan::Fault(fault) => {
-                if let Some(mut faults) = self.faults.take() {
-                    self.go_wrong(now, fault, &mut faults);
-                    self.faults = Some(faults);
                 }
             }
         }
@@ -400,6 +374,11 @@ impl<'c, O: Observer> World<'c, O> {
         if let (Some(work), Some(again)) = (job.work, job.again) {
             self.plan(now + again, Plan::Ask { work });
         }
+    }
+
+    /// How many works the crew has.
+    pub(super) fn works(&self) -> usize {
+        self.players.len()
     }
 
     /// The crew's modules, in the order of its works.

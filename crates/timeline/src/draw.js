@@ -17,10 +17,10 @@ const GLYPHS = {
   short_gap: ["M-7-4.5-.8 0-7 4.5zM7-4.5.8 0 7 4.5z", "gap too short"],
   yielded: ["M-6 0 0-5V-2H5V2H0V5z", "yielded"],
   dropped: ["M-5.5 5.5-1.5-5.5H.5L-3.5 5.5zM-.5 5.5 3.5-5.5H5.5L1.5 5.5z", "events missed"],
-  steering: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "steering (pause, mode, …)"],
+  other: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "other (pause, mode, …)"],
 };
-const GLYPH_OF = { refused: "gave_up", cancelled: "gave_up", withdrawn: "gave_up", closed: "gave_up",
-  declined: "gave_up", abandoned: "lost" };
+// What shares a glyph with something else.
+const GLYPH_OF = { declined: "gave_up", abandoned: "lost" };
 const BARS = [["hold", "holds"], ["wait", "waits"], ["nested", "nested"], ["pass", "observed only"], ["handover", "handover"], ["cycle", "a cycle's actions"]];
 const PATHS = Object.fromEntries(Object.entries(GLYPHS).map(([name, [d]]) => [name, new Path2D(d)]));
 
@@ -115,7 +115,12 @@ function drawGlyph(ctx, name, colour, x, y) {
   ctx.fill(PATHS[name], "evenodd");
   ctx.restore();
 }
-const glyphOf = (thing) => { const name = GLYPH_OF[thing.name] ?? thing.name; return name in PATHS ? name : "steering"; };
+function glyphOf({ name }) {
+  // A log may call an event `constructor`.
+  if (Object.hasOwn(PATHS, name)) return name;
+  if (Object.hasOwn(GLYPH_OF, name)) return GLYPH_OF[name];
+  return END_WAIT.has(name) ? "gave_up" : "other";
+}
 
 function ticks(from, to, width) {
   const rough = (to - from) / Math.max(2, width / 90);

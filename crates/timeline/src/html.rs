@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
 
 use crate::log::{self, Log, LogRun};
@@ -106,11 +107,14 @@ fn page(report: &Report, around: Option<&Around<'_>>) -> String {
 <div id="said" class="unseen" aria-live="polite"></div>
 <script type="application/json" id="timeline-data">{data}</script>
 <script>
+"use strict";
+const EVENTS = {events};
 {SCRIPT}</script>
 {script}</body>
 </html>
 "#,
         below = around.below,
+        events = event_names(),
         data = embed(&data(&log, is_live)),
     );
     page
@@ -271,6 +275,18 @@ fn data(log: &Log<'_>, is_live: bool) -> Value {
         "live": is_live,
         "lanes": log.lanes.iter().map(lane).collect::<Vec<_>>(),
         "runs": log.runs.iter().map(run).collect::<Vec<_>>(),
+    })
+}
+
+/// The lists of event names that the script goes by, so that a new event needs no change in it.
+fn event_names() -> Value {
+    let list = |is_listed: fn(&str) -> bool| -> Vec<&str> {
+        EVENT_NAMES.iter().map(|(name, _)| *name).filter(|name| is_listed(name)).collect()
+    };
+    json!({
+        "troubles": list(log::is_trouble),
+        "endHold": list(turns::ends_hold),
+        "endWait": list(turns::ends_wait),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Map, Value};
 
 use crate::{Action, Lane, Report, Run};
@@ -93,20 +94,10 @@ impl Event {
     }
 }
 
-/// Whether an event of this kind is something one looks for in a long log.
-pub fn is_trouble(kind: &str) -> bool {
-    matches!(
-        kind,
-        "timed_out"
-            | "abandoned"
-            | "revoked"
-            | "panicked"
-            | "lost"
-            | "overrun"
-            | "starving"
-            | "conflict"
-            | "short_gap"
-    )
+/// Returns whether an event of this name is a trouble: something that a person looks for in a long log.
+#[must_use]
+pub fn is_trouble(name: &str) -> bool {
+    EVENT_NAMES.contains(&(name, true))
 }
 
 pub(crate) fn is_bad_action(action: &Action) -> bool {

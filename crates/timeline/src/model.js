@@ -1,19 +1,18 @@
-"use strict";
 // From events to things to draw. Needs no document; turns.rs does the same for text.
 //
 // A thing is {kind, module, from, to, open, outcome, facts, tone}: `kind` is wait, hold, nested,
 // pass, handover, cycle, action or mark; `facts` are the events (or the action) it came from;
 // `tone` is "bad", "warn" or nothing. Times count from the start of the run.
 
-const ENDS = new Set(["released", "panicked", "yielded", "declined", "abandoned", "revoked"]);
-const GIVEN_UP = new Set(["refused", "timed_out", "cancelled", "withdrawn", "closed", "lost"]);
-// Other events that are drawn where they happen.
-const MARKED = new Set(["overrun", "starving", "conflict", "short_gap", "paused", "resumed",
-  "disabled", "enabled", "mode", "requeued", "dropped", "not_holder", "acknowledged", "closing", "reloaded", "reset", "panicked", "yielded", "declined",
-  "abandoned", "revoked", ...GIVEN_UP]);
-const BAD = new Set(["conflict", "short_gap", "abandoned", "revoked", "panicked", "lost",
-  "wrong_item", "interleaved"]);
+// html.rs writes EVENTS from the arbiter's tables.
+const TROUBLES = new Set(EVENTS.troubles), END_HOLD = new Set(EVENTS.endHold), END_WAIT = new Set(EVENTS.endWait);
+// Bars show these. Every other event has a mark, also one that this script has never heard of.
+const IN_BARS = new Set(["requested", "granted", "nested", "released"]);
+// Troubles that need not be anybody's fault. The others are bad, and so are these actions.
 const WARN = new Set(["timed_out", "overrun", "starving", "act_refused"]);
+const BAD_ACTIONS = new Set(["wrong_item", "interleaved"]);
+const toneOf = (name) =>
+  WARN.has(name) ? "warn" : TROUBLES.has(name) || BAD_ACTIONS.has(name) ? "bad" : undefined;
 
 class RunModel {
   // `groupOf` gives a module's group; `start` is the time that becomes zero; null: the first one
@@ -60,7 +59,7 @@ class RunModel {
   mark(event, name, t) {
     const thing = this.add("mark", event, t, t);
     thing.name = name;
-    thing.tone = BAD.has(name) ? "bad" : WARN.has(name) ? "warn" : undefined;
+    thing.tone = toneOf(name);
   }
 
   push(event) {
@@ -71,7 +70,7 @@ class RunModel {
     const ago = (seconds) => Math.min(t, Math.max(Math.min(0, t), t - (Number(seconds) || 0)));
     this.newest = Math.max(this.newest, t);
     this.end = Math.max(this.end, t);
-    if (MARKED.has(kind)) this.mark(event, kind, t);
+    if (!IN_BARS.has(kind)) this.mark(event, kind, t);
     if (typeof event.module !== "string") return true;
 
     if (kind === "requested") {
@@ -88,7 +87,7 @@ class RunModel {
       if (this.waits.has(request)) this.endWait(request, event, t, t);
       if (!this.nested.has(token)) this.nested.set(token, []);
       this.nested.get(token).push(this.begin("nested", event, t));
-    } else if (ENDS.has(kind)) {
+    } else if (END_HOLD.has(kind)) {
       if (pass || event.token === null || event.token === undefined) {
         this.finish(this.passes.get(request), "pass", event, ago(event.held), t);
         this.passes.delete(request);
@@ -105,7 +104,7 @@ class RunModel {
         const lost = kind === "abandoned" || kind === "revoked";
         if (kind !== "declined") this.last = { module: event.module, t, lost };
       }
-    } else if (GIVEN_UP.has(kind)) {
+    } else if (END_WAIT.has(kind)) {
       this.endWait(request, event, t, ago(event.waited));
     }
     return true;
@@ -141,7 +140,7 @@ class RunModel {
     const verdict = action.verdict;
     thing.name = verdict === "wrong_item" ? verdict
       : verdict !== "ok" ? "act_refused" : action.interleaved ? "interleaved" : "ok";
-    thing.tone = BAD.has(thing.name) ? "bad" : WARN.has(thing.name) ? "warn" : undefined;
+    thing.tone = toneOf(thing.name);
     return true;
   }
 

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use packet_mutex_arbiter::{End, Unserved};
+
 use crate::Lane;
 use crate::log::{Event, LogRun, is_trouble};
 
@@ -129,7 +131,7 @@ impl Turns {
                 open.push(self.spans.len());
                 self.spans.push(span(Kind::Nested, t, t));
             }
-            "released" | "panicked" | "yielded" | "declined" | "abandoned" | "revoked" => {
+            name if ends_hold(name) => {
                 let token = token.clone().unwrap_or_default();
                 let depth = event.number("depth").unwrap_or(0.0);
                 if event.is_pass() || event.id("token").is_none() {
@@ -160,7 +162,7 @@ impl Turns {
                     }
                 }
             }
-            "refused" | "timed_out" | "cancelled" | "withdrawn" | "closed" | "lost" => {
+            name if ends_wait(name) => {
                 self.end_wait(&key, t, &event.kind, span(Kind::Wait, ago("waited"), t));
             }
             _ => {}
@@ -244,6 +246,16 @@ impl Turns {
         self.spans.retain(|_| keep.next() == Some(true));
         self.troubles.drain(..self.troubles.len() / 2);
     }
+}
+
+/// Returns whether an event of this name ends a hold or a pass.
+pub(crate) fn ends_hold(name: &str) -> bool {
+    End::from_name(name).is_some()
+}
+
+/// Returns whether an event of this name ends a wait without a grant.
+pub(crate) fn ends_wait(name: &str) -> bool {
+    name == "refused" || Unserved::from_name(name).is_some()
 }
 
 fn group_of(lanes: &[Lane], module: &str) -> String {

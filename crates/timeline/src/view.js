@@ -100,7 +100,7 @@ const timeline = (() => {
   }
   const colourOf = (module) => colours.groups[groupNumber(module)];
   // A good action is a dot of the lane's colour, or a hole in the turn that it was sent under.
-  const toneOf = (thing) => colours[thing.tone] ??
+  const paintOf = (thing) => colours[thing.tone] ??
     (thing.name !== "ok" ? colours.soft : thing.facts[0].token ? colours.card : colourOf(thing.module));
 
   function draw(chart) {
@@ -177,7 +177,7 @@ const timeline = (() => {
         const name = glyphOf(thing), x = X(thing.from), y = Y(thing.module), key = `${name} ${y}`;
         if (x - (drawn.get(key) ?? -99) < (tone ? 2 : 3)) continue;
         drawn.set(key, x);
-        drawGlyph(ctx, name, toneOf(thing), x, y);
+        drawGlyph(ctx, name, paintOf(thing), x, y);
         hit(thing, x - 6, x + 6, y - 8, y + 8);
       }
     }

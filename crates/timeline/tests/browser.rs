@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
-use timeline::{Action, Around, Lane, Report, Run, render_live};
+use timeline::{Action, Around, Lane, Report, Run, is_trouble, render_live};
 
 /// Opens a page, lets `script` fill in `window.out`, and gives that back.
 fn open(name: &str, report: &Report, script: &str) -> Value {
@@ -158,6 +159,29 @@ fn a_live_page_forgets_and_starts_again() {
     let expect = json!({"bounded": true, "from": true, "open": 1, "following": true, "elsewhere": false, "forgotten": 0,
         "again": [2, 0.5, true], "lanes": "c,a"});
     assert_eq!(got, expect);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn what_no_bar_shows_has_a_mark_even_if_it_is_new() {
+    let report = Report { runs: vec![Run::new("live")], ..Report::default() };
+    let names: Vec<&str> = EVENT_NAMES.iter().map(|(name, _)| *name).collect();
+    let troubles: Vec<&str> = names.iter().copied().filter(|name| is_trouble(name)).collect();
+    let got = open(
+        "marks",
+        &report,
+        &format!(
+            "for (const event of [...{names:?}, 'news', 'constructor']) timeline.push({{ t: 1, event, module: 'a' }});
+             const marks = timeline.runs[0].things.filter((thing) => thing.kind === 'mark');
+             const marked = new Set(marks.map((thing) => thing.name));
+             out.without = {names:?}.filter((name) => !marked.has(name));
+             out.marks = marks.length;
+             out.troubles = marks.filter((thing) => thing.tone).map((thing) => thing.name);"
+        ),
+    );
+    let without = ["requested", "granted", "nested", "released"];
+    let marks = names.len() + 2 - without.len();
+    assert_eq!(got, json!({"without": without, "marks": marks, "troubles": troubles}));
 }
 
 #[test]

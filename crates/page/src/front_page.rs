@@ -2,7 +2,7 @@
 
 use crate::{House, Shown};
 use serde_json::{Value, json};
-use timeline::{Around, Lane, Report, Run};
+use timeline::{Inserts, Lane, Report, Run};
 
 /// The page of a mutex. It has no events in it: those come.
 pub(crate) fn render(shown: &Shown) -> String {
@@ -13,7 +13,7 @@ pub(crate) fn render(shown: &Shown) -> String {
         Report { title, lanes: lanes(shown), runs: vec![Run::new("Lanes")], ..Report::default() };
     timeline::render_live(
         &report,
-        &Around {
+        &Inserts {
             style: include_str!("page.css"),
             corner: include_str!("corner.html"),
             above: include_str!("above.html"),

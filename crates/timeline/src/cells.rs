@@ -1,7 +1,7 @@
-//! Lanes in cells: a column is a stretch of time, a cell is the most notable thing in it.
+//! Lanes as a grid: a column is a stretch of time, a cell shows the most notable thing in it.
 
-use crate::Lane;
-use crate::turns::{Kind, Turns};
+use crate::report::Lane;
+use crate::spans::{SpanKind, Spans};
 
 /// What a cell shows, from the least notable to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,8 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// The letter that stands for it where there are no colours.
+    /// Returns the letter that stands for it where there are no colours.
+    #[must_use]
     pub fn letter(self) -> char {
         match self {
             Self::Nothing => ' ',
@@ -39,7 +40,8 @@ impl Cell {
         }
     }
 
-    /// A word for it.
+    /// Returns a word for it that goes on after the name of a module.
+    #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Nothing => "",
@@ -62,8 +64,8 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Shows the cell from one time to another where nothing more notable is shown.
-    pub(crate) fn raise(&self, row: &mut [Cell], from: f64, to: f64, cell: Cell) {
+    /// Paints the cell from one time to another, but not over anything more notable.
+    pub(crate) fn paint(&self, row: &mut [Cell], from: f64, to: f64, cell: Cell) {
         let over_before = to < self.from || (to == self.from && from < to);
         if over_before || from > self.to {
             return;
@@ -80,30 +82,28 @@ impl Columns {
     }
 }
 
-/// A row for each lane.
-pub(crate) fn grid(turns: &Turns, lanes: &[Lane], columns: &Columns) -> Vec<Vec<Cell>> {
+/// Returns a row for each lane.
+pub(crate) fn grid(spans: &Spans, lanes: &[Lane], columns: &Columns) -> Vec<Vec<Cell>> {
     let mut grid = vec![vec![Cell::Nothing; columns.count]; lanes.len()];
     let lane_of = |module: &str| lanes.iter().position(|lane| lane.module == module);
-    for span in &turns.spans {
+    for span in spans.all.iter().filter(|span| span.is_visible()) {
         let cell = match span.kind {
-            Kind::Handover => {
+            SpanKind::Handover => {
                 let rows = grid.iter_mut();
-                rows.for_each(|row| columns.raise(row, span.start, span.end, Cell::Handover));
+                rows.for_each(|row| columns.paint(row, span.start, span.end, Cell::Handover));
                 continue;
             }
-            // A request that was granted at once did not wait.
-            Kind::Wait if span.start == span.end => continue,
-            Kind::Wait => Cell::Wait,
-            Kind::Hold | Kind::Nested => Cell::Hold,
-            Kind::Pass => Cell::Pass,
+            SpanKind::Wait => Cell::Wait,
+            SpanKind::Hold | SpanKind::Nested => Cell::Hold,
+            SpanKind::Pass => Cell::Pass,
         };
         if let Some(lane) = lane_of(&span.module) {
-            columns.raise(&mut grid[lane], span.start, span.end, cell);
+            columns.paint(&mut grid[lane], span.start, span.end, cell);
         }
     }
-    for mark in &turns.troubles {
-        if let Some(lane) = lane_of(&mark.module) {
-            columns.raise(&mut grid[lane], mark.t, mark.t, Cell::Trouble);
+    for trouble in &spans.troubles {
+        if let Some(lane) = lane_of(&trouble.module) {
+            columns.paint(&mut grid[lane], trouble.t, trouble.t, Cell::Trouble);
         }
     }
     grid

@@ -1,13 +1,13 @@
-// How things look: colours, bars, marks and ticks. Charts and legend share these.
+// Colours, bars, marks and ticks. Charts and the legend share them.
 
-// Outlines about (0, 0), six pixels each way; even-odd.
+// Outlines around (0, 0), six pixels each way, filled by the even-odd rule; and what the legend says.
 const GLYPHS = {
   ok: ["M-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z", "action"],
   act_refused: ["M0-5.5 5.5 4.5-5.5 4.5z", "action refused"],
   wrong_item: ["M0-6.5 6.5 0 0 6.5-6.5 0z", "wrong item"],
-  interleaved: ["M-5.5-3.2-3.2-5.5 0-2.3 3.2-5.5 5.5-3.2 2.3 0 5.5 3.2 3.2 5.5 0 2.3-3.2 5.5-5.5 3.2-2.3 0z", "in another's cycle"],
+  interleaved: ["M-5.5-3.2-3.2-5.5 0-2.3 3.2-5.5 5.5-3.2 2.3 0 5.5 3.2 3.2 5.5 0 2.3-3.2 5.5-5.5 3.2-2.3 0z", "action in another module's cycle"],
   timed_out: ["M-4.5-5.5H4.5L-4.5 5.5H4.5z", "timed out"],
-  gave_up: ["M-4-2.6-2.6-4 0-1.4 2.6-4 4-2.6 1.4 0 4 2.6 2.6 4 0 1.4-2.6 4-4 2.6-1.4 0z", "gave up (refused, cancelled, withdrawn, closed)"],
+  not_served: ["M-4-2.6-2.6-4 0-1.4 2.6-4 4-2.6 1.4 0 4 2.6 2.6 4 0 1.4-2.6 4-4 2.6-1.4 0z", "not served (refused, cancelled, withdrawn, closed), or declined"],
   lost: ["M-5-5H5V5H-5zM-2-2V2H2V-2z", "abandoned, lost"],
   revoked: ["M-5-5H5L-5 5z", "revoked"],
   panicked: ["M-1.7-6.5H1.7L1 2H-1zM-1.6 3.4H1.6V6.4H-1.6z", "panicked"],
@@ -17,11 +17,11 @@ const GLYPHS = {
   short_gap: ["M-7-4.5-.8 0-7 4.5zM7-4.5.8 0 7 4.5z", "gap too short"],
   yielded: ["M-6 0 0-5V-2H5V2H0V5z", "yielded"],
   dropped: ["M-5.5 5.5-1.5-5.5H.5L-3.5 5.5zM-.5 5.5 3.5-5.5H5.5L1.5 5.5z", "events missed"],
-  other: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "other (pause, mode, …)"],
+  other: ["M-4-6H-2.6V6H-4zM-2.6-6 5-3-2.6 0z", "other events (pause, mode, …)"],
 };
-// What shares a glyph with something else.
-const GLYPH_OF = { declined: "gave_up", abandoned: "lost" };
-const BARS = [["hold", "holds"], ["wait", "waits"], ["nested", "nested"], ["pass", "observed only"], ["handover", "handover"], ["cycle", "a cycle's actions"]];
+// Events that share a glyph with others.
+const GLYPH_OF = { declined: "not_served", abandoned: "lost" };
+const BARS = [["hold", "holds"], ["wait", "waits"], ["nested", "nested turn"], ["pass", "pass (observed)"], ["handover", "handover"], ["cycle", "actions of one cycle"]];
 const PATHS = Object.fromEntries(Object.entries(GLYPHS).map(([name, [d]]) => [name, new Path2D(d)]));
 
 const make = (tag, parent, text) => {
@@ -32,11 +32,11 @@ const make = (tag, parent, text) => {
 };
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
-// The style sheet's colours, read anew when the theme changes.
+// The style sheet's colours. They are read again when the theme changes.
 const colours = {};
 const patterns = new Map();
 
-// Hatching at 45°, for waits. The tile is drawn at the device's resolution, so that it stays sharp.
+// Hatching at 45° for waits. The tile has the device's resolution, so that it stays sharp.
 function hatch(ctx, colour) {
   if (!patterns.has(colour)) {
     const ratio = devicePixelRatio || 1, size = Math.round(5 * ratio);
@@ -65,7 +65,7 @@ function bar(ctx, x, y, width, height, radius) {
   ctx.beginPath();
   ctx.roundRect(x, y, width, height, Math.min(radius, width / 2));
 }
-// `kind` at the centre line `y`, from x to x2: shared by charts and legend.
+// Draws a bar of this kind from x to x2 around the line y.
 function drawBar(ctx, kind, colour, x, x2, y) {
   const width = Math.max(x2 - x, 1.5);
   ctx.fillStyle = ctx.strokeStyle = colour;
@@ -80,7 +80,7 @@ function drawBar(ctx, kind, colour, x, x2, y) {
     bar(ctx, x, y - 3.5, width, 7, 2);
     ctx.fill();
   } else if (kind === "wait") {
-    // The taper says: here the waiting began.
+    // The taper shows where the wait began; the other end may be cut off or still open.
     const taper = Math.min(12, width);
     ctx.beginPath();
     ctx.moveTo(x, y);
@@ -103,7 +103,7 @@ function drawBar(ctx, kind, colour, x, x2, y) {
     ctx.globalAlpha = 1;
   }
 }
-// The halo keeps a mark apart from what lies under it.
+// A halo sets the mark off from what is below it.
 function drawGlyph(ctx, name, colour, x, y) {
   ctx.save();
   ctx.translate(x, y);
@@ -119,7 +119,7 @@ function glyphOf({ name }) {
   // A log may call an event `constructor`.
   if (Object.hasOwn(PATHS, name)) return name;
   if (Object.hasOwn(GLYPH_OF, name)) return GLYPH_OF[name];
-  return END_WAIT.has(name) ? "gave_up" : "other";
+  return END_WAIT.has(name) ? "not_served" : "other";
 }
 
 function ticks(from, to, width) {

@@ -1,58 +1,64 @@
-//! The page. Everything in it is inline, and its own policy forbids loading anything else.
+//! Renders a report as an HTML page. Everything in it is inline, and its content policy forbids loading anything else.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
 
-use crate::log::{self, Log, LogRun};
-use crate::turns::{self, Kind};
-use crate::{Action, Report, Run};
+use crate::log::{self, Log, MutexLog};
+use crate::report::{Action, Lane, Report, Run};
+use crate::spans::{self, SpanKind};
 
-/// From events to a picture; defines `timeline`.
+/// Draws the events. It defines `timeline`, and expects `EVENTS` before it.
 const SCRIPT: &str =
     concat!(include_str!("model.js"), include_str!("draw.js"), include_str!("view.js"));
 const STYLE: &str = include_str!("style.css");
 
+/// The most rows of the table of turns.
 const MAX_ROWS: usize = 500;
 
-/// Renders a report as one HTML document that needs nothing beside it: no network, no file.
+/// Renders a report as one HTML document that needs nothing else, neither a network nor a file.
+#[must_use]
 pub fn render(report: &Report) -> String {
     page(report, None)
 }
 
-/// What a page that goes on has beside the timeline. All of it becomes part of the page as it is: it
-/// must come from the program, never from input.
+/// What a program adds to a live page. All of it becomes part of the page as it is: it must come from the program, never from
+/// input.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Around<'a> {
-    /// Style that comes after the timeline's.
+pub struct Inserts<'a> {
+    /// CSS after the timeline's.
     pub style: &'a str,
     /// HTML in the upper right corner.
     pub corner: &'a str,
     /// HTML before the timeline.
     pub above: &'a str,
-    /// HTML after it.
+    /// HTML after the timeline.
     pub below: &'a str,
-    /// Runs after the first drawing.
+    /// JavaScript that runs after the first drawing.
     pub script: &'a str,
 }
 
-/// Renders a page that goes on. Its script may ask the page's own server, and gives what it hears to
-/// `timeline.push(event, run)` and `timeline.pushAction(action, run)`; `run` counts from 0 and may be
-/// left out. The first time that an empty run is given becomes its zero.
+/// Renders a page that takes more events while it is open. The inserted script may connect to the page's own server, and calls
 ///
-/// The newest is at the right edge until one moves away from it. So that it goes on in between,
-/// `timeline.now(t)` tells the time; `timeline.wall(epoch)` tells which second of the wall's clock was
-/// zero on the clock of the events; `timeline.forget()` says that events were missed, and
-/// `timeline.restart(lanes)` that a new log begins.
-pub fn render_live(report: &Report, around: &Around<'_>) -> String {
-    page(report, Some(around))
+/// - `timeline.push(event, run)` and `timeline.pushAction(action, run)`; `run` counts from 0 and may be left out; an empty run
+///   starts at the first time that it is given;
+/// - `timeline.now(t)` to say what time it is on the events' clock, so that the page moves on between events;
+/// - `timeline.wall(epoch)` to say which second of the wall clock was zero on the events' clock;
+/// - `timeline.forget()` when events were missed;
+/// - `timeline.restart(lanes)` when a new log begins.
+///
+/// The page follows the newest event until its reader looks elsewhere.
+#[must_use]
+pub fn render_live(report: &Report, inserts: &Inserts<'_>) -> String {
+    page(report, Some(inserts))
 }
 
-fn page(report: &Report, around: Option<&Around<'_>>) -> String {
-    let is_live = around.is_some();
+fn page(report: &Report, inserts: Option<&Inserts<'_>>) -> String {
+    let is_live = inserts.is_some();
     let connect = if is_live { "connect-src 'self'" } else { "connect-src 'none'" };
-    let around = around.copied().unwrap_or_default();
+    let inserts = inserts.copied().unwrap_or_default();
     let log = log::read(report);
     let title = if report.title.is_empty() { "Timeline" } else { &report.title };
     let mut page = String::new();
@@ -79,24 +85,24 @@ fn page(report: &Report, around: Option<&Around<'_>>) -> String {
 </header>
 <main>
 {above}"##,
-        style = around.style,
-        corner = around.corner,
-        above = around.above,
+        style = inserts.style,
+        corner = inserts.corner,
+        above = inserts.above,
         title = escape(title),
         subtitle = paragraph("subtitle", &report.subtitle),
     );
-    page.push_str(&summary(&report.runs));
+    page.push_str(&summary_table(&report.runs));
     page.push_str(TOOLS);
-    if log.runs.is_empty() {
+    if log.parts.is_empty() {
         page.push_str("<p class=\"note\">Nothing was recorded.</p>\n");
     }
-    for (i, run) in log.runs.iter().enumerate() {
-        page.push_str(&section(run, i));
+    for (i, part) in log.parts.iter().enumerate() {
+        page.push_str(&chart(part, i));
     }
-    for run in &log.runs {
-        page.push_str(&table(run, &log));
+    for part in &log.parts {
+        page.push_str(&turns_table(part, &log.lanes));
     }
-    let script = match around.script {
+    let script = match inserts.script {
         "" => String::new(),
         script => format!("<script>\n{script}\n</script>\n"),
     };
@@ -104,7 +110,7 @@ fn page(report: &Report, around: Option<&Around<'_>>) -> String {
         page,
         r#"{below}</main>
 <div id="tip" role="tooltip" hidden></div>
-<div id="said" class="unseen" aria-live="polite"></div>
+<div id="announcement" class="visually-hidden" aria-live="polite"></div>
 <script type="application/json" id="timeline-data">{data}</script>
 <script>
 "use strict";
@@ -113,15 +119,15 @@ const EVENTS = {events};
 {script}</body>
 </html>
 "#,
-        below = around.below,
+        below = inserts.below,
         events = event_names(),
-        data = embed(&data(&log, is_live)),
+        data = embed(&page_data(&log, is_live)),
     );
     page
 }
 
-/// Shown by the script, since without it there is nothing to zoom.
-const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript; the tables of turns do not.</p></noscript>
+/// The toolbar. The script shows it, because without the script there is nothing to zoom.
+const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript. The tables of turns do not.</p></noscript>
 <div class="tools" id="tools" role="toolbar" aria-label="Timeline" hidden>
 <span class="joined"><button type="button" id="zoom-out" aria-label="Zoom out">−</button><button type="button" id="zoom-in" aria-label="Zoom in">+</button><button type="button" id="zoom-fit">Fit</button></span>
 <button type="button" id="live" hidden>Live</button>
@@ -129,22 +135,22 @@ const TOOLS: &str = r#"<noscript><p class="note">The picture needs JavaScript; t
 <label id="linked-label" hidden><input type="checkbox" id="linked" checked> Zoom together</label>
 <details class="help"><summary>Keys</summary>
 <dl>
-<dt>drag, <kbd>←</kbd> <kbd>→</kbd></dt><dd>move</dd>
-<dt><kbd>Ctrl</kbd> + wheel, pinch, <kbd>+</kbd> <kbd>−</kbd></dt><dd>zoom; once a chart has the focus, the bare wheel too</dd>
-<dt><kbd>0</kbd></dt><dd>show all</dd>
+<dt>drag, <kbd>←</kbd> <kbd>→</kbd></dt><dd>move through time</dd>
+<dt><kbd>Ctrl</kbd> + wheel, pinch, <kbd>+</kbd> <kbd>−</kbd></dt><dd>zoom; in a chart that has the focus, the wheel alone is enough</dd>
+<dt><kbd>0</kbd></dt><dd>show everything</dd>
 <dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>choose a lane</dd>
-<dt><kbd>n</kbd> <kbd>p</kbd></dt><dd>next, previous in the lane</dd>
+<dt><kbd>n</kbd> <kbd>p</kbd></dt><dd>next, previous item in the lane</dd>
 <dt><kbd>t</kbd></dt><dd>next trouble (<kbd>Shift</kbd>: previous)</dd>
-<dt><kbd>Esc</kbd></dt><dd>let go</dd>
-<dt class="live" hidden><kbd>l</kbd></dt><dd class="live" hidden>follow what happens now, or stand still</dd>
+<dt><kbd>Esc</kbd></dt><dd>deselect</dd>
+<dt class="live" hidden><kbd>l</kbd></dt><dd class="live" hidden>follow the newest events, or stop</dd>
 </dl>
 </details>
 </div>
 <ul id="legend" aria-label="Legend" hidden></ul>
 "#;
 
-/// Several runs become columns of one table, so that they can be compared.
-fn summary(runs: &[Run]) -> String {
+/// Makes a table with a column for each run, so that runs can be compared.
+fn summary_table(runs: &[Run]) -> String {
     let mut labels: Vec<&str> = Vec::new();
     for count in runs.iter().flat_map(|run| &run.summary) {
         if !labels.contains(&count.label.as_str()) {
@@ -156,7 +162,7 @@ fn summary(runs: &[Run]) -> String {
     }
     let compared: Vec<&Run> = runs.iter().filter(|run| !run.summary.is_empty()).collect();
     let mut out = String::from(
-        "<div class=\"scroll\"><table class=\"summary\">\n<caption class=\"unseen\">Summary</caption>\n",
+        "<div class=\"scroll\"><table class=\"summary\">\n<caption class=\"visually-hidden\">Summary</caption>\n",
     );
     if runs.len() > 1 {
         out.push_str("<thead><tr><td></td>");
@@ -172,7 +178,7 @@ fn summary(runs: &[Run]) -> String {
             let _ = match run.summary.iter().find(|count| count.label == label) {
                 Some(count) if count.bad => write!(
                     out,
-                    "<td class=\"bad\"><span aria-hidden=\"true\">✕ </span>{}<span class=\"unseen\"> (bad)</span></td>",
+                    "<td class=\"bad\"><span aria-hidden=\"true\">✕ </span>{}<span class=\"visually-hidden\"> (bad)</span></td>",
                     escape(&count.value)
                 ),
                 Some(count) => write!(out, "<td>{}</td>", escape(&count.value)),
@@ -185,65 +191,69 @@ fn summary(runs: &[Run]) -> String {
     out
 }
 
-fn section(run: &LogRun<'_>, i: usize) -> String {
+/// Makes the heading, the notes and the empty box in which the script draws.
+fn chart(part: &MutexLog<'_>, i: usize) -> String {
     let mut out = format!(
         "<section aria-labelledby=\"run-{i}\">\n<h2 id=\"run-{i}\">{}</h2>\n",
-        escape(&run.title)
+        escape(&part.title)
     );
-    if run.first {
-        out.push_str(&paragraph("about", &run.run.note));
+    if part.first {
+        out.push_str(&paragraph("about", &part.run.note));
     }
-    for note in &run.notes {
+    for note in &part.notes {
         out.push_str(&paragraph("note", note));
     }
     let _ = write!(out, "<div class=\"chart\" data-run=\"{i}\"></div>\n</section>\n");
     out
 }
 
-/// Every request with what came of it, for whoever cannot use the picture.
-fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
-    let turns = turns::read(run, &log.lanes);
-    let ended_waits: std::collections::HashMap<_, _> = turns
-        .spans
+/// Makes a table of all requests and what became of them, for readers who cannot use the picture.
+fn turns_table(part: &MutexLog<'_>, lanes: &[Lane]) -> String {
+    let spans = spans::read(part, lanes).all;
+    let waits: HashMap<_, _> = spans
         .iter()
-        .filter(|span| span.kind == Kind::Wait && span.outcome.as_deref() == Some("granted"))
+        .filter(|span| span.kind == SpanKind::Wait && span.outcome.as_deref() == Some("granted"))
         .map(|span| (span.request.as_deref(), span.end - span.start))
         .collect();
-    // A granted wait is told in the row of its turn.
+    // A granted wait is in the row of its turn.
     let is_row = |kind, outcome: Option<&str>| match kind {
-        Kind::Handover => false,
-        Kind::Wait => !matches!(outcome, Some("granted" | "nested")),
+        SpanKind::Handover => false,
+        SpanKind::Wait => !matches!(outcome, Some("granted" | "nested")),
         _ => true,
     };
     let rows: Vec<_> =
-        turns.spans.iter().filter(|span| is_row(span.kind, span.outcome.as_deref())).collect();
+        spans.iter().filter(|span| is_row(span.kind, span.outcome.as_deref())).collect();
     if rows.is_empty() {
         return String::new();
     }
     let mut out = format!(
         "<details class=\"turns\"><summary>Turns as a table: {}</summary>\n",
-        escape(&run.title)
+        escape(&part.title)
     );
     if rows.len() > MAX_ROWS {
-        let text =
-            format!("The first {MAX_ROWS} rows; {} more are left out.", rows.len() - MAX_ROWS);
+        let left_out = rows.len() - MAX_ROWS;
+        let text = format!("These are the first {MAX_ROWS} rows; {left_out} more are left out.");
         out.push_str(&paragraph("note", &text));
     }
-    out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">module</th><th scope=\"col\">what</th><th scope=\"col\">from, s</th><th scope=\"col\">waited, s</th><th scope=\"col\">held, s</th><th scope=\"col\">ended</th><th scope=\"col\">token</th></tr></thead>\n<tbody>\n");
+    out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">module</th><th scope=\"col\">kind</th><th scope=\"col\">start, s</th><th scope=\"col\">waited, s</th><th scope=\"col\">held, s</th><th scope=\"col\">end</th><th scope=\"col\">token</th></tr></thead>\n<tbody>\n");
     for span in rows.into_iter().take(MAX_ROWS) {
         let lasted = span.end - span.start;
         let seconds = |s: f64| format!("{s:.3}");
-        let (what, waited, held) = match span.kind {
-            Kind::Wait => ("wait", seconds(lasted), String::new()),
-            Kind::Nested => ("nested", String::new(), seconds(lasted)),
+        let (kind, waited, held) = match span.kind {
+            SpanKind::Wait => ("wait", seconds(lasted), String::new()),
+            SpanKind::Nested => ("nested", String::new(), seconds(lasted)),
             kind => {
-                let waited = ended_waits.get(&span.request.as_deref()).copied().unwrap_or(0.0);
-                (if kind == Kind::Pass { "pass" } else { "turn" }, seconds(waited), seconds(lasted))
+                let waited = waits.get(&span.request.as_deref()).copied().unwrap_or(0.0);
+                (
+                    if kind == SpanKind::Pass { "pass" } else { "turn" },
+                    seconds(waited),
+                    seconds(lasted),
+                )
             }
         };
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{what}</td><td>{:.3}</td><td>{waited}</td><td>{held}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{kind}</td><td>{:.3}</td><td>{waited}</td><td>{held}</td><td>{}</td><td>{}</td></tr>",
             escape(&span.module),
             span.start,
             escape(span.outcome.as_deref().unwrap_or("still open")),
@@ -254,27 +264,29 @@ fn table(run: &LogRun<'_>, log: &Log<'_>) -> String {
     out
 }
 
-fn data(log: &Log<'_>, is_live: bool) -> Value {
+/// The events and lanes for the script.
+fn page_data(log: &Log<'_>, is_live: bool) -> Value {
     let action = |a: &&Action| {
-        let token = a.token.as_deref().map(log::clip);
-        json!({"t": a.t, "module": log::clip(&a.module), "cycle": a.cycle, "token": token,
-            "verdict": log::clip(&a.verdict), "interleaved": a.interleaved})
+        let token = a.token.as_deref().map(log::truncate);
+        json!({"t": a.t, "module": log::truncate(&a.module), "cycle": a.cycle, "token": token,
+            "verdict": log::truncate(&a.verdict), "interleaved": a.interleaved})
     };
-    let lane = |lane: &crate::Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
-    let run = |run: &LogRun<'_>| {
+    let lane = |lane: &Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
+    let run = |part: &MutexLog<'_>| {
         json!({
-            "title": run.title,
-            "start": run.start,
-            "end": run.end,
-            "whole": run.whole,
-            "events": run.events.iter().map(|event| &event.fields).collect::<Vec<_>>(),
-            "actions": run.actions.iter().map(action).collect::<Vec<_>>(),
+            "title": part.title,
+            "start": part.start,
+            "end": part.end,
+            "contiguous": part.contiguous,
+            "events": part.events.iter().map(|event| &event.fields).collect::<Vec<_>>(),
+            "actions": part.actions.iter().map(action).collect::<Vec<_>>(),
         })
     };
     json!({
         "live": is_live,
+        "maxLanes": log::MAX_LANES,
         "lanes": log.lanes.iter().map(lane).collect::<Vec<_>>(),
-        "runs": log.runs.iter().map(run).collect::<Vec<_>>(),
+        "runs": log.parts.iter().map(run).collect::<Vec<_>>(),
     })
 }
 
@@ -285,13 +297,13 @@ fn event_names() -> Value {
     };
     json!({
         "troubles": list(log::is_trouble),
-        "endHold": list(turns::ends_hold),
-        "endWait": list(turns::ends_wait),
+        "endHold": list(spans::ends_hold),
+        "endWait": list(spans::ends_wait),
     })
 }
 
-/// JSON that may stand in a script element: nothing in it can end the element or, where it is
-/// read as a script, a line. These characters occur only inside strings.
+/// Writes JSON that can stand in a script element: nothing in it ends the element or, where it is read as a script, a line.
+/// JSON has the escaped characters only inside strings.
 fn embed(data: &Value) -> String {
     let mut out = String::new();
     for c in data.to_string().chars() {
@@ -331,7 +343,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Count, Lane};
+    use crate::report::Count;
 
     #[test]
     fn nothing_of_the_input_becomes_markup() {
@@ -375,7 +387,7 @@ mod tests {
         a.summary = vec![Count::should_be_zero("refusals", 3), Count::new("fish", 7)];
         let mut b = Run::new("b");
         b.summary = vec![Count::should_be_zero("refusals", 0)];
-        let table = summary(&[a, b]);
+        let table = summary_table(&[a, b]);
         assert!(table.contains("✕ </span>3"), "{table}");
         assert!(table.contains("<td>0</td></tr>"), "{table}");
         assert!(table.contains("<td>7</td><td class=\"none\">–</td>"), "{table}");
@@ -388,7 +400,7 @@ mod tests {
             run.events.push(json!({"t": i, "event": "timed_out", "module": "a", "request": i}));
         }
         let page = render(&Report { runs: vec![run], ..Report::default() });
-        assert!(page.contains("The first 500 rows; 2 more are left out."));
+        assert!(page.contains("the first 500 rows; 2 more are left out."));
     }
 
     #[test]

@@ -1,18 +1,18 @@
-//! The lanes of a log that goes on.
+//! Lanes of a log that goes on, for a view that is drawn again and again.
 
 use serde_json::Value;
 
-use crate::Lane;
 use crate::cells::{Cell, Columns, grid};
 use crate::log::{Event, MAX_LANES};
-use crate::turns::Turns;
+use crate::report::Lane;
+use crate::spans::Spans;
 
-/// Most spans that are kept; beyond, the older ones are joined or forgotten.
+/// The most spans that are kept. Beyond that, older ones are joined or forgotten.
 const MAX_SPANS: usize = 16_384;
-/// Spans that are nearer, in seconds, are not told apart when they are old.
+/// Old spans with a gap of at most so many seconds between them are joined.
 const NEAR: f64 = 0.05;
 
-/// The lanes of a log that goes on, for a view that draws them again and again. What is old is forgotten.
+/// The lanes of a log that goes on. Old events are forgotten, so it takes bounded room.
 ///
 /// ```
 /// use serde_json::json;
@@ -27,55 +27,56 @@ const NEAR: f64 = 0.05;
 #[derive(Debug, Default)]
 pub struct Live {
     lanes: Vec<Lane>,
-    turns: Turns,
+    spans: Spans,
     newest: f64,
-    /// How many spans there may be until the next attempt to make room.
+    /// How many spans there may be before room is made again.
     room: usize,
 }
 
 impl Live {
-    /// Says in which order the lanes stand and which modules belong together; modules that only occur in events come
-    /// after these.
+    /// Sets the order of the lanes and the groups of their modules. Modules that only occur in events come after these.
     pub fn set_lanes(&mut self, lanes: Vec<Lane>) {
         let known = std::mem::replace(&mut self.lanes, lanes);
-        known.into_iter().for_each(|lane| self.add(lane));
+        known.into_iter().for_each(|lane| self.add_lane(lane));
     }
 
-    /// The lanes, in their order.
+    /// Returns the lanes in their order.
+    #[must_use]
     pub fn lanes(&self) -> &[Lane] {
         &self.lanes
     }
 
-    /// Takes an event, in the order of the log, and returns its time; `None` if it could not be read.
+    /// Takes the next event of the log. Returns its time, or `None` if it is not readable.
     pub fn push(&mut self, event: &Value) -> Option<f64> {
         let event = Event::read(event)?;
         if let Some(module) = event.text("module") {
-            self.add(Lane { module: module.into(), group: module.into(), priority: None });
+            self.add_lane(Lane { module: module.into(), group: module.into(), priority: None });
         }
-        self.turns.push(&event, 0.0, &self.lanes);
-        self.turns.last_until(f64::INFINITY);
+        self.spans.push(&event, 0.0, &self.lanes);
+        self.spans.extend_open(f64::INFINITY);
         self.newest = event.t;
-        if self.turns.spans.len().max(self.turns.troubles.len()) > self.room.max(MAX_SPANS) {
-            self.turns.thin(NEAR);
-            // What is open stays, however much it is.
-            self.room = self.turns.spans.len() + MAX_SPANS / 4;
+        if self.spans.all.len().max(self.spans.troubles.len()) > self.room.max(MAX_SPANS) {
+            self.spans.thin(NEAR);
+            // Open spans stay, however many there are. Were they not counted, each event would try to make room again.
+            self.room = self.spans.all.len() + MAX_SPANS / 4;
         }
         Some(event.t)
     }
 
-    /// Events are missing: nothing that comes later is the end of what is open.
+    /// Says that events are missing. No later event is taken for the end of what is open now.
     pub fn gap(&mut self) {
-        self.turns.forget_open(self.newest);
+        self.spans.forget_open(self.newest);
     }
 
-    /// The lanes from one time to another in so many cells, each with its module. What is open lasts to the end.
+    /// Returns each module with its lane from one time to another, in so many cells. Open spans last to the end.
+    #[must_use]
     pub fn rows(&self, from: f64, to: f64, columns: usize) -> Vec<(&str, Vec<Cell>)> {
         let count = columns.max(1);
-        let rows = grid(&self.turns, &self.lanes, &Columns { from, to, count });
+        let rows = grid(&self.spans, &self.lanes, &Columns { from, to, count });
         self.lanes.iter().map(|lane| lane.module.as_str()).zip(rows).collect()
     }
 
-    fn add(&mut self, lane: Lane) {
+    fn add_lane(&mut self, lane: Lane) {
         let is_new = self.lanes.iter().all(|known| known.module != lane.module);
         if is_new && self.lanes.len() < MAX_LANES {
             self.lanes.push(lane);
@@ -133,7 +134,7 @@ mod tests {
             push(&mut live, turn as f64, "granted", "a", turn);
             push(&mut live, turn as f64 + 0.5, "panicked", "a", turn);
         }
-        assert!(live.turns.spans.len() <= MAX_SPANS && live.turns.troubles.len() <= MAX_SPANS);
+        assert!(live.spans.all.len() <= MAX_SPANS && live.spans.troubles.len() <= MAX_SPANS);
         let end = 2.0 * MAX_SPANS as f64;
         assert_eq!(letters(&live, end - 10.0, end), ["░".repeat(10), "!".repeat(10)]);
         push(&mut live, end - 5.0, "timed_out", "patient", 0);
@@ -148,7 +149,7 @@ mod tests {
             push(&mut live, t, "granted", "a", turn);
             push(&mut live, t + 0.0005, "released", "a", turn);
         }
-        assert!(live.turns.spans.len() <= MAX_SPANS);
+        assert!(live.spans.all.len() <= MAX_SPANS);
         assert_eq!(letters(&live, 0.0, 80.0), ["█".repeat(10)]);
     }
 }

@@ -1,29 +1,31 @@
-// From events to things to draw. Needs no document; turns.rs does the same for text.
+// Interprets events as things to draw. It needs no document. spans.rs does the same for text.
 //
-// A thing is {kind, module, from, to, open, outcome, facts, tone}: `kind` is wait, hold, nested,
-// pass, handover, cycle, action or mark; `facts` are the events (or the action) it came from;
-// `tone` is "bad", "warn" or nothing. Times count from the start of the run.
+// A thing is {kind, module, from, to, open, outcome, facts, name, tone}: `kind` is wait, hold, nested, pass, handover, cycle,
+// action or mark; `facts` are the events (or the action) that it was made from; a mark or an action has a `name` and a `tone`,
+// which is "bad", "warn" or nothing. Times count from the start of the run.
 
 // html.rs writes EVENTS from the arbiter's tables.
 const TROUBLES = new Set(EVENTS.troubles), END_HOLD = new Set(EVENTS.endHold), END_WAIT = new Set(EVENTS.endWait);
-// Bars show these. Every other event has a mark, also one that this script has never heard of.
+// Bars show these. Every other event has a mark, even if this script does not know it: a server may be newer than the page.
 const IN_BARS = new Set(["requested", "granted", "nested", "released"]);
-// Troubles that need not be anybody's fault. The others are bad, and so are these actions.
+// What is a warning: it may be nobody's fault. All other troubles are bad, and so are these actions.
 const WARN = new Set(["timed_out", "overrun", "starving", "act_refused"]);
 const BAD_ACTIONS = new Set(["wrong_item", "interleaved"]);
 const toneOf = (name) =>
   WARN.has(name) ? "warn" : TROUBLES.has(name) || BAD_ACTIONS.has(name) ? "bad" : undefined;
 
+// A wait of no length is not drawn: the request was granted at once. Neither is a cycle of one action.
+const isVisible = ({ kind, open, from, to }) => open || to > from || (kind !== "wait" && kind !== "cycle");
+
 class RunModel {
-  // `groupOf` gives a module's group; `start` is the time that becomes zero; null: the first one
-  // that comes.
+  // `groupOf` returns a module's group. `start` is the time that becomes zero; if it is null, the first event's time does.
   constructor(groupOf, start) {
     this.groupOf = groupOf;
     this.start = start;
-    // What is older than this was forgotten.
+    // Everything before this was forgotten.
     this.from = 0;
     this.end = 0;
-    // When the newest event was.
+    // The time of the newest event.
     this.newest = 0;
     this.things = [];
     this.dropped = 0;
@@ -47,7 +49,7 @@ class RunModel {
     return thing;
   }
 
-  // Ends an open thing, or adds the whole of one whose start the log does not have.
+  // Ends an open thing. If the log does not have its start, the whole thing is added.
   finish(thing, kind, event, from, t) {
     if (thing) thing.facts.push(event);
     else thing = this.add(kind, event, from, t);
@@ -56,7 +58,7 @@ class RunModel {
     thing.outcome = event.event;
   }
 
-  mark(event, name, t) {
+  addMark(event, name, t) {
     const thing = this.add("mark", event, t, t);
     thing.name = name;
     thing.tone = toneOf(name);
@@ -70,7 +72,7 @@ class RunModel {
     const ago = (seconds) => Math.min(t, Math.max(Math.min(0, t), t - (Number(seconds) || 0)));
     this.newest = Math.max(this.newest, t);
     this.end = Math.max(this.end, t);
-    if (!IN_BARS.has(kind)) this.mark(event, kind, t);
+    if (!IN_BARS.has(kind)) this.addMark(event, kind, t);
     if (typeof event.module !== "string") return true;
 
     if (kind === "requested") {
@@ -94,7 +96,7 @@ class RunModel {
       } else if (event.depth > 0) {
         const inner = this.nested.get(token) ?? [];
         const own = inner.findLastIndex((thing) => String(thing.facts[0].request) === request);
-        // Nested turns end in any order: the outermost part may end first, and the bar goes on.
+        // Nested turns may end in any order. If the outermost hold ends first, its bar goes on: the turn does.
         if (own >= 0) this.finish(inner.splice(own, 1)[0], "nested", event, t, t);
       } else {
         for (const inner of this.nested.get(token) ?? []) this.finish(inner, "nested", event, t, t);
@@ -102,6 +104,7 @@ class RunModel {
         this.finish(this.holds.get(token), "hold", event, ago(event.held), t);
         this.holds.delete(token);
         const lost = kind === "abandoned" || kind === "revoked";
+        // Nothing was sent in a declined turn, so the delay still counts from the turn before it.
         if (kind !== "declined") this.last = { module: event.module, t, lost };
       }
     } else if (END_WAIT.has(kind)) {
@@ -115,8 +118,8 @@ class RunModel {
     this.waits.delete(request);
   }
 
-  // Somebody waited while the mutex passed from one group to another. After an abandoned or
-  // revoked turn this concerns the own group too.
+  // Adds the handover from one group to another, if somebody waited for it. After an abandoned or revoked turn its own group
+  // waits too.
   handover(event, t, waitedSince) {
     const last = this.last;
     if (!last || last.t >= t || waitedSince >= t) return;
@@ -144,7 +147,7 @@ class RunModel {
     return true;
   }
 
-  // What is open lasts at least until `t`; no later event is taken for its end.
+  // Makes everything that is open last until `t`. No later event is taken for its end.
   forgetOpen(t) {
     for (const thing of this.things) {
       if (thing.open) { thing.to = t; thing.open = false; }
@@ -153,7 +156,7 @@ class RunModel {
     this.last = null;
   }
 
-  // A live page runs for weeks: beyond `most` things the oldest quarter goes, and is counted.
+  // Forgets the oldest quarter if there are more than `most` things, because a live page may be open for weeks.
   bound(most) {
     if (this.things.length <= most) return;
     const gone = this.things.splice(0, Math.floor(most / 4));

@@ -1,33 +1,30 @@
-//! The same spans in the trace format that Perfetto and Chrome's tracing open.
+//! Renders spans in the JSON trace format, which Perfetto and Chrome's tracing open.
 
-use crate::Report;
-use crate::log::{self, LogRun};
-use crate::turns::{self, Kind, Span};
+use crate::log;
+use crate::report::Report;
+use crate::spans::{self, Span, SpanKind};
 use serde_json::{Value, json};
 
 /// Renders a report in the JSON trace format: a process for each run, a thread for each module, microseconds.
 ///
-/// Spans of one thread may nest in this format but not overlap. Where several threads of a module wait or hold at once, it
-/// has several rows.
+/// In this format the spans of a thread may nest but not overlap. A module of which several threads wait or hold at once has
+/// several rows.
 ///
-/// Perfetto's page, `ui.perfetto.dev`, opens it from a file.
+/// Perfetto's page, `ui.perfetto.dev`, opens the trace from a file.
 #[must_use]
 pub fn perfetto(report: &Report) -> String {
     let log = log::read(report);
     let mut events = Vec::new();
-    for (at, run) in log.runs.iter().enumerate() {
-        let process = at + 1;
+    for (process, part) in (1..).zip(&log.parts) {
         events.push(json!({
-            "ph": "M", "pid": process, "name": "process_name", "args": {"name": run.title},
+            "ph": "M", "pid": process, "name": "process_name", "args": {"name": part.title},
         }));
-        let turns = turns::read(run, &log.lanes);
+        let spans = spans::read(part, &log.lanes);
         let mut thread = 0;
         for lane in &log.lanes {
-            // What is granted at once has not waited.
-            let lasts = |span: &Span| span.kind != Kind::Wait || span.end > span.start;
-            let own = turns.spans.iter().filter(|span| span.module == lane.module && lasts(span));
-            let rows = rows(own.collect());
-            for (row, spans) in rows.iter().enumerate() {
+            let visible = spans.all.iter().filter(|span| span.is_visible());
+            let rows = rows(visible.filter(|span| span.module == lane.module).collect());
+            for (row, row_spans) in rows.iter().enumerate() {
                 thread += 1;
                 let name = match row {
                     0 => lane.module.clone(),
@@ -41,13 +38,13 @@ pub fn perfetto(report: &Report) -> String {
                         "ph": "M", "pid": process, "tid": thread, "name": what, "args": {key: value},
                     }));
                 }
-                events.extend(spans.iter().map(|span| event(span, process, thread)));
+                events.extend(row_spans.iter().map(|span| event(span, process, thread)));
                 if row == 0 {
-                    let own = marks(run).filter(|(.., module)| *module == lane.module);
-                    events.extend(own.map(|(t, name, _)| {
+                    let own = spans.troubles.iter().filter(|trouble| trouble.module == lane.module);
+                    events.extend(own.map(|trouble| {
                         json!({
-                            "ph": "i", "s": "t", "name": name, "cat": "trouble", "pid": process, "tid": thread,
-                            "ts": micros(t),
+                            "ph": "i", "s": "t", "name": trouble.name, "cat": "trouble", "pid": process,
+                            "tid": thread, "ts": micros(trouble.t),
                         })
                     }));
                 }
@@ -57,9 +54,10 @@ pub fn perfetto(report: &Report) -> String {
     json!({"displayTimeUnit": "ms", "traceEvents": events}).to_string()
 }
 
-/// A module's spans in rows, in each of which they do not overlap; only nested turns lie in others. At least one row.
+/// Puts a module's spans into rows so that none overlap in a row; only nested turns lie inside others. There is at least one
+/// row.
 fn rows(mut spans: Vec<&Span>) -> Vec<Vec<&Span>> {
-    // Of those that begin together the longest first, for it is around the others.
+    // Of spans that begin together the longest comes first: it encloses the others.
     spans.sort_by_key(|span| (micros(span.start), std::cmp::Reverse(micros(span.end))));
     let mut rows: Vec<(Vec<u64>, Vec<&Span>)> = vec![(Vec::new(), Vec::new())];
     for span in spans {
@@ -67,7 +65,7 @@ fn rows(mut spans: Vec<&Span>) -> Vec<Vec<&Span>> {
         let has_room = |open: &mut Vec<u64>| {
             while open.pop_if(|end| *end <= start).is_some() {}
             let around = open.last();
-            around.is_none_or(|around| span.kind == Kind::Nested && end <= *around)
+            around.is_none_or(|around| span.kind == SpanKind::Nested && end <= *around)
         };
         let free = rows.iter_mut().position(|(open, _)| has_room(open)).unwrap_or_else(|| {
             rows.push((Vec::new(), Vec::new()));
@@ -81,11 +79,11 @@ fn rows(mut spans: Vec<&Span>) -> Vec<Vec<&Span>> {
 
 fn event(span: &Span, process: usize, thread: usize) -> Value {
     let name = match span.kind {
-        Kind::Wait => "waits",
-        Kind::Hold => "holds",
-        Kind::Nested => "nested",
-        Kind::Pass => "observed",
-        Kind::Handover => "handover",
+        SpanKind::Wait => "waits",
+        SpanKind::Hold => "holds",
+        SpanKind::Nested => "nested",
+        SpanKind::Pass => "observed",
+        SpanKind::Handover => "handover",
     };
     json!({
         "ph": "X", "name": name, "cat": name, "pid": process, "tid": thread, "ts": micros(span.start),
@@ -94,13 +92,7 @@ fn event(span: &Span, process: usize, thread: usize) -> Value {
     })
 }
 
-/// What went wrong, as moments.
-fn marks<'a>(run: &'a LogRun<'_>) -> impl Iterator<Item = (f64, &'a str, &'a str)> {
-    let troubles = run.events.iter().filter(|event| log::is_trouble(&event.kind));
-    troubles.filter_map(|event| Some((event.t - run.start, &*event.kind, event.text("module")?)))
-}
-
-/// Whole ones: fractions are rounded in readers, and spans that only touch would overlap there.
+/// Returns whole microseconds. Viewers round fractions, and spans that only touch would then overlap.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates at the ends")]
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).round() as u64
@@ -109,7 +101,7 @@ fn micros(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Lane, Run};
+    use crate::report::{Lane, Run};
 
     #[test]
     fn spans_become_events_of_their_lanes() {

@@ -1,22 +1,23 @@
-//! The same lanes for a terminal: a column is a stretch of time, a letter is the most notable
-//! thing in it.
+//! Renders a report as lanes of letters, for a terminal.
 
 use std::fmt::Write as _;
 
 use crate::cells::{self, Cell, Columns};
-use crate::log::{self, LogRun, is_bad_action};
-use crate::{Lane, Report, turns};
+use crate::log::{self, MutexLog, is_bad_action};
+use crate::report::{Lane, Report};
+use crate::spans;
 
 const NARROWEST: usize = 40;
 const WIDEST: usize = 400;
 const LONGEST_LABEL: usize = 16;
 
-/// Renders a report as plain lines of at most `width` columns, without colour codes. Titles and
-/// notes are not wrapped. Control characters of the input never reach the terminal.
+/// Renders a report as plain lines of at most `width` columns, without colour codes. Titles and notes are not wrapped. Control
+/// characters of the input never reach the terminal.
+#[must_use]
 pub fn text(report: &Report, width: usize) -> String {
     let width = width.clamp(NARROWEST, WIDEST);
     let log = log::read(report);
-    let longest = log.runs.iter().map(|run| run.end - run.start).fold(0.0, f64::max);
+    let longest = log.parts.iter().map(|part| part.end - part.start).fold(0.0, f64::max);
     let longest = if longest > 0.0 { longest } else { 1.0 };
 
     let mut out = String::new();
@@ -25,38 +26,39 @@ pub fn text(report: &Report, width: usize) -> String {
             let _ = writeln!(out, "{}", plain(line));
         }
     }
-    if log.runs.is_empty() {
+    if log.parts.is_empty() {
         out.push_str("Nothing was recorded.\n");
     }
-    for run in &log.runs {
+    for part in &log.parts {
         out.push('\n');
-        heading(&mut out, run);
-        lanes(&mut out, run, &log.lanes, width, longest);
+        heading(&mut out, part);
+        lanes(&mut out, part, &log.lanes, width, longest);
     }
     out
 }
 
-fn heading(out: &mut String, run: &LogRun<'_>) {
-    let _ = writeln!(out, "{}", plain(&run.title));
-    if run.first {
-        if !run.run.note.is_empty() {
-            let _ = writeln!(out, "{}", plain(&run.run.note));
+fn heading(out: &mut String, part: &MutexLog<'_>) {
+    let _ = writeln!(out, "{}", plain(&part.title));
+    if part.first {
+        let run = part.run;
+        if !run.note.is_empty() {
+            let _ = writeln!(out, "{}", plain(&run.note));
         }
-        let label = run.run.summary.iter().map(|count| plain(&count.label).chars().count()).max();
+        let label = run.summary.iter().map(|count| plain(&count.label).chars().count()).max();
         let label = label.unwrap_or(0);
-        for count in &run.run.summary {
+        for count in &run.summary {
             let bad = if count.bad { "  !" } else { "" };
             let (name, value) = (plain(&count.label), plain(&count.value));
             let _ = writeln!(out, "  {name:label$}  {value}{bad}");
         }
     }
-    for note in &run.notes {
+    for note in &part.notes {
         let _ = writeln!(out, "  note: {}", plain(note));
     }
 }
 
-fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longest: f64) {
-    if lanes.is_empty() || (run.events.is_empty() && run.actions.is_empty()) {
+fn lanes(out: &mut String, part: &MutexLog<'_>, lanes: &[Lane], width: usize, longest: f64) {
+    if lanes.is_empty() || (part.events.is_empty() && part.actions.is_empty()) {
         out.push_str("  Nothing was recorded.\n");
         return;
     }
@@ -67,17 +69,16 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
     let label = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let columns = Columns { from: 0.0, to: longest, count: width - label - 2 };
 
-    let turns = turns::read(run, lanes);
-    let mut grid = cells::grid(&turns, lanes, &columns);
-    for action in &run.actions {
+    let mut grid = cells::grid(&spans::read(part, lanes), lanes, &columns);
+    for action in &part.actions {
         let cell = match action.verdict.as_str() {
             _ if !is_bad_action(action) => Cell::Action,
             "ok" | "wrong_item" => Cell::Trouble,
             _ => Cell::Refused,
         };
         if let Some(lane) = lanes.iter().position(|lane| lane.module == action.module) {
-            let t = action.t - run.start;
-            columns.raise(&mut grid[lane], t, t, cell);
+            let t = action.t - part.start;
+            columns.paint(&mut grid[lane], t, t, cell);
         }
     }
 
@@ -93,7 +94,7 @@ fn lanes(out: &mut String, run: &LogRun<'_>, lanes: &[Lane], width: usize, longe
     let _ = writeln!(out, "{:label$}  {}", "", legend.join("  "));
 }
 
-/// A time every dozen columns or so, each left-aligned at its place.
+/// Writes a time about every dozen columns, left-aligned at its place.
 fn axis(columns: usize, longest: f64) -> String {
     let mut line = String::new();
     for column in (0..columns).step_by(12) {
@@ -108,7 +109,7 @@ fn axis(columns: usize, longest: f64) -> String {
     line
 }
 
-/// No control character, so that no log can steer the terminal.
+/// Replaces control characters, so that no log can control the terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -116,7 +117,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Count, Run};
+    use crate::report::{Action, Count, Run};
 
     #[test]
     fn lanes_as_lines() {

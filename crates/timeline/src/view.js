@@ -1,25 +1,25 @@
-// Draws the runs of #timeline-data. A page that goes on (data.live) calls timeline.push(event), and shows the newest
-// at the right edge as long as nobody looks elsewhere.
+// Draws the runs of #timeline-data, and defines `timeline`, of which html.rs has the documentation. A live page keeps the
+// newest event at its right edge until its reader looks elsewhere.
 
 const timeline = (() => {
   const ROW = 30, TOP = 24, AXIS = 26, STRIP = 16, PAD = 10;
-  const MOST = 30000, MOST_LANES = 64, SMALLEST = 0.005;
+  const MAX_THINGS = 30000, MIN_SPAN = 0.005;
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("timeline-data").textContent);
   const lanes = data.lanes;
   const groupOf = (module) => lanes.find((lane) => lane.module === module)?.group ?? module;
   const tip = $("tip");
-  let cursor = null, active = null, visited = null, frame = 0, epoch = null;
+  let cursor = null, active = null, lastSelected = null, frame = 0, epoch = null;
 
   const charts = data.runs.map((run, i) => {
     const model = new RunModel(groupOf, run.events.length + run.actions.length ? run.start : null);
     run.events.forEach((event, n) => {
-      if (n === run.whole) model.forgetOpen(run.events[n - 1].t - run.start);
+      if (n === run.contiguous) model.forgetOpen(run.events[n - 1].t - run.start);
       model.push(event);
     });
     run.actions.forEach((action) => model.pushAction(action));
     model.end = Math.max(model.end, run.end - run.start);
-    return { i, run, model, view: null, follow: data.live, whole: false, hover: null, hits: [], picked: null, lane: 0, pointers: new Map(),
+    return { i, run, model, view: null, follow: data.live, showsAll: false, hover: null, hits: [], selected: null, lane: 0, pointers: new Map(),
       box: document.querySelector(`[data-run="${i}"]`) };
   });
   let origin = 0, total = 1;
@@ -31,7 +31,7 @@ const timeline = (() => {
   // ---- words ----
 
   const seconds = (s) => `${s.toFixed(3)} s`;
-  // From midnight to the run's zero, where the wall's clock is known.
+  // Seconds from midnight to the run's zero, if the wall clock is known.
   const midnight = () => {
     if (epoch === null) return 0;
     const zero = epoch + (charts[0]?.model.start ?? 0);
@@ -52,17 +52,17 @@ const timeline = (() => {
   function title(thing) {
     const words = (name) => name.replaceAll("_", " ");
     switch (thing.kind) {
-      case "hold": return `${thing.module} holds`;
-      case "wait": return `${thing.module} waits`;
-      case "nested": return `${thing.module} nested`;
-      case "pass": return `${thing.module} observed`;
+      case "hold": return `${thing.module} ${thing.open ? "holds" : "held"} the mutex`;
+      case "wait": return `${thing.module} ${thing.open ? "is waiting" : "waited"}`;
+      case "nested": return `${thing.module}: nested turn`;
+      case "pass": return `${thing.module}: pass (observed)`;
       case "handover": return `handover: ${thing.after} → ${thing.module}`;
       case "cycle": return `${thing.module}: cycle ${thing.facts[0].cycle}`;
-      case "action": return `${thing.module} acts: ${thing.name === "interleaved" ? "in another's cycle" : words(thing.facts[0].verdict)}`;
+      case "action": return `${thing.module}: action ${thing.name === "interleaved" ? "in another module's cycle" : words(thing.facts[0].verdict)}`;
       default: return `${thing.module ? `${thing.module}: ` : ""}${words(thing.name)}`;
     }
   }
-  // Everything known: the times first, then the fields of all its events.
+  // Everything that is known: first the times, then the fields of all its events.
   function facts(thing, model) {
     const rows = new Map();
     if (thing.to > thing.from || thing.open) {
@@ -90,7 +90,7 @@ const timeline = (() => {
     for (const name of ["card", "ink", "soft", "line", "lane", "band", "bad", "warn", "focus"]) colours[name] = get(name);
     colours.groups = [0, 1, 2, 3, 4, 5].map((n) => get(`g${n}`));
     patterns.clear();
-    labels();
+    laneNames();
     legend();
     redraw();
   }
@@ -99,7 +99,7 @@ const timeline = (() => {
     return Math.max(0, groups.indexOf(groupOf(module))) % 6;
   }
   const colourOf = (module) => colours.groups[groupNumber(module)];
-  // A good action is a dot of the lane's colour, or a hole in the turn that it was sent under.
+  // A good action is a dot in the lane's colour, or a hole in the bar of its turn.
   const paintOf = (thing) => colours[thing.tone] ??
     (thing.name !== "ok" ? colours.soft : thing.facts[0].token ? colours.card : colourOf(thing.module));
 
@@ -124,7 +124,7 @@ const timeline = (() => {
     const hit = (thing, x, x2, y, y2) => hits.push({ thing, x, x2, y, y2 });
     ctx.font = `11px ${getComputedStyle(document.body).fontFamily}`;
 
-    // The ground: a faint line a lane, and the axis.
+    // The background: a faint line for each lane, and the axis.
     ctx.fillStyle = colours.lane;
     lanes.forEach((_, n) => ctx.fillRect(0, TOP + n * ROW + ROW / 2 - 0.5, width, 1));
     const shift = midnight(), { step, at } = ticks(view.from + shift, view.to + shift, width);
@@ -138,8 +138,8 @@ const timeline = (() => {
       ctx.fillText(label, clamp(x, half + 4, width - half - 4), bottom + 17);
     }
 
-    // Layer by layer, so that marks are never hidden; what shares its pixels with the one drawn
-    // before it in the same lane is skipped.
+    // In layers, so that marks are never hidden. A thing is skipped if the one before it in its lane covers its pixels: a long
+    // log has many more things than pixels.
     const visible = model.things.filter((thing) => until(thing) >= view.from - 20 / scale && thing.from <= view.to + 20 / scale);
     for (const thing of visible) {
       if (thing.kind !== "handover") continue;
@@ -160,7 +160,7 @@ const timeline = (() => {
       for (const thing of visible) {
         if (thing.kind !== kind || !laneAt.has(thing.module)) continue;
         const x = X(thing.from), x2 = X(until(thing)), y = Y(thing.module);
-        if (x2 <= x && !thing.open && (kind === "wait" || kind === "cycle")) continue;
+        if (!isVisible(thing)) continue;
         if (Math.max(x2, x + 1) <= (right.get(thing.module) ?? -99)) continue;
         right.set(thing.module, Math.max(x2, x + 1));
         drawBar(ctx, kind, colourOf(thing.module), x, x2, y);
@@ -172,7 +172,7 @@ const timeline = (() => {
     for (const tone of [undefined, "warn", "bad"]) {
       for (const thing of visible) {
         if ((thing.kind !== "mark" && thing.kind !== "action") || thing.tone !== tone) continue;
-        // The dots would eat a narrow turn up.
+        // Holes would leave nothing of a narrow turn.
         if (thing.name === "ok" && thing.facts[0].token && !roomy.has(String(thing.facts[0].token))) continue;
         const name = glyphOf(thing), x = X(thing.from), y = Y(thing.module), key = `${name} ${y}`;
         if (x - (drawn.get(key) ?? -99) < (tone ? 2 : 3)) continue;
@@ -182,12 +182,12 @@ const timeline = (() => {
       }
     }
 
-    strip(ctx, chart, width, bottom + AXIS);
+    drawOverview(ctx, chart, width, bottom + AXIS);
     if (cursor !== null && cursor >= view.from && cursor <= view.to) {
       ctx.fillStyle = colours.soft;
       ctx.fillRect(Math.round(X(cursor)), TOP - 4, 1, bottom - TOP + 8);
     }
-    const ring = chart.picked && hits.find((h) => h.thing === chart.picked);
+    const ring = chart.selected && hits.find((h) => h.thing === chart.selected);
     if (ring) {
       ctx.strokeStyle = colours.focus;
       ctx.lineWidth = 2;
@@ -195,8 +195,8 @@ const timeline = (() => {
       ctx.stroke();
     }
   }
-  // The whole run in small, with its troubles and the part that is shown.
-  function strip(ctx, { model, view }, width, y) {
+  // A small picture of the whole run, with its troubles and the part that is shown.
+  function drawOverview(ctx, { model, view }, width, y) {
     const x = (t) => PAD + clamp((t - origin) / (total - origin || 1), 0, 1) * (width - 2 * PAD);
     ctx.fillStyle = colours.lane;
     bar(ctx, PAD, y, width - 2 * PAD, 6, 3);
@@ -217,7 +217,7 @@ const timeline = (() => {
     frame = requestAnimationFrame(() => {
       frame = 0;
       for (const chart of charts) {
-        // What moves on under a resting pointer is told like what the pointer moves to.
+        // While the chart moves under a resting pointer, the tip changes as if the pointer moved.
         if (chart.hover && chart.follow) cursor = timeAt(chart, chart.hover.x);
         draw(chart);
         if (chart.hover && chart.follow) hoverTip(chart);
@@ -227,7 +227,7 @@ const timeline = (() => {
 
   // ---- what stands around the charts ----
 
-  function labels() {
+  function laneNames() {
     describe();
     for (const chart of charts) {
       chart.names.replaceChildren();
@@ -245,12 +245,12 @@ const timeline = (() => {
       chart.names.classList.toggle("timed", chart.model.count("handover") > 0);
       const { model } = chart, bad = model.things.filter((thing) => thing.tone).length;
       chart.canvas.setAttribute("aria-label", `Timeline ${chart.run.title}: ${epoch === null ? clock(model.end) : `until ${clock(model.end, 1)}`}, ${model.count("hold")} turns, ` +
-        `${model.things.filter((t) => t.kind === "wait" && (t.open || t.to > t.from)).length} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p go through a lane, t to the next trouble.`);
+        `${model.things.filter((t) => t.kind === "wait" && isVisible(t)).length} waits, ${model.count("handover")} handovers, ${model.count("action")} actions, ${bad} troubles. Arrow keys move, n and p step through a lane, t goes to the next trouble.`);
     }
   }
   function legend() {
     const list = $("legend"), things = charts.flatMap((chart) => chart.model.things);
-    const kinds = new Set(things.filter((t) => t.kind !== "wait" || t.to > t.from).map((t) => t.kind));
+    const kinds = new Set(things.filter(isVisible).map((t) => t.kind));
     const glyphs = new Map(things.filter((t) => t.kind === "mark" || t.kind === "action").map((t) => [glyphOf(t), t]));
     const item = (text, width, paint) => {
       const li = make("li", list), canvas = make("canvas", li), ratio = devicePixelRatio || 1;
@@ -294,7 +294,7 @@ const timeline = (() => {
     tip.style.left = `${clamp(x + 14, 8, Math.max(8, innerWidth - width - 8))}px`;
     tip.style.top = `${y + 18 + height < innerHeight ? y + 18 : Math.max(8, y - height - 14)}px`;
   }
-  function at(chart, x, y, slack) {
+  function hitAt(chart, x, y, slack) {
     const near = chart.hits.filter((h) => x >= h.x - slack && x <= h.x2 + slack && y >= h.y && y <= h.y2);
     return near.findLast((h) => x >= h.x && x <= h.x2) ?? near.findLast((h) => h.thing.kind !== "handover");
   }
@@ -303,51 +303,51 @@ const timeline = (() => {
 
   function setView(chart, from, to) {
     const longest = total - origin;
-    const span = clamp(to - from, Math.min(SMALLEST, longest), longest);
+    const span = clamp(to - from, Math.min(MIN_SPAN, longest), longest);
     const start = clamp(from + (to - from - span) / 2, origin, total - span);
     for (const other of $("linked").checked ? charts : [chart]) {
       other.view = { from: start, to: start + span };
-      // Whoever moves to the end goes on with it, and whoever sees all goes on seeing all.
+      // A view that was moved to the end follows it, and a view of everything goes on showing everything.
       other.follow = data.live && start + span > total - span / 500;
-      other.whole = other.follow && start <= origin;
+      other.showsAll = other.follow && start <= origin;
     }
-    liveButton();
+    showFollow();
     redraw();
   }
-  // A chart that follows keeps its right edge.
+  // A chart that follows the newest event keeps its right edge.
   function zoom(chart, factor, share = chart.follow ? 1 : 0.5) {
-    const { from, to } = chart.view, middle = from + (to - from) * share, span = clamp((to - from) * factor, SMALLEST, total - origin);
+    const { from, to } = chart.view, middle = from + (to - from) * share, span = clamp((to - from) * factor, MIN_SPAN, total - origin);
     setView(chart, middle - span * share, middle + span * (1 - share));
   }
   function pan(chart, share) {
     const { from, to } = chart.view, by = (to - from) * share;
     setView(chart, from + by, to + by);
   }
-  // The last minute; on a phone less of it, so that turns of a second can be told apart.
+  // The last minute, or less on a phone, so that turns of a second can be told apart.
   const usualSpan = (chart) => clamp((chart.canvas.clientWidth - 2 * PAD) / 14, 20, 60);
-  function keepUp(chart) {
+  function followEnd(chart) {
     const span = chart.view.to - chart.view.from;
-    chart.view = { from: chart.whole ? origin : total - span, to: total };
+    chart.view = { from: chart.showsAll ? origin : total - span, to: total };
   }
   function followAll(follow) {
     for (const chart of charts) {
       chart.follow = follow;
-      chart.whole = false;
+      chart.showsAll = false;
       if (follow) chart.view = { from: total - usualSpan(chart), to: total };
     }
-    liveButton();
+    showFollow();
     redraw();
   }
-  const toggleLive = () => { if (data.live) followAll(!current()?.follow); };
-  function liveButton() {
+  const toggleFollow = () => { if (data.live) followAll(!current()?.follow); };
+  function showFollow() {
     $("live").setAttribute("aria-pressed", String(charts.some((chart) => chart.follow)));
   }
-  function pick(chart, thing) {
-    // It would move away from what is told about it.
+  function select(chart, thing) {
+    // If the chart moved on, the tip would no longer be beside its thing.
     chart.follow = false;
-    liveButton();
-    charts.forEach((other) => { other.picked = null; });
-    chart.picked = visited = thing;
+    showFollow();
+    charts.forEach((other) => { other.selected = null; });
+    chart.selected = lastSelected = thing;
     active = chart;
     const { from, to } = chart.view, span = to - from;
     if (thing.from < from || thing.from > to) setView(chart, thing.from - span / 2, thing.from + span / 2);
@@ -355,41 +355,40 @@ const timeline = (() => {
     const box = chart.canvas.getBoundingClientRect(), h = chart.hits.find((hit) => hit.thing === thing);
     const x = h ? clamp((h.x + Math.min(h.x2, h.x + 60)) / 2, 0, box.width) : box.width / 2;
     showTip(chart, thing, box.left + x, box.top + (h ? h.y : TOP));
-    $("said").textContent = `${title(thing)}. ${[...facts(thing, chart.model)].map((row) => row.join(" ")).join(", ")}`;
+    $("announcement").textContent = `${title(thing)}. ${[...facts(thing, chart.model)].map((row) => row.join(" ")).join(", ")}`;
   }
-  function letGo() {
-    charts.forEach((chart) => { chart.picked = null; });
+  function deselect() {
+    charts.forEach((chart) => { chart.selected = null; });
     tip.hidden = true;
     cursor = null;
     redraw();
   }
-  function walk(chart, by) {
+  function selectNext(chart, by) {
     const module = lanes[chart.lane]?.module;
-    // A request that was granted at once did not wait.
-    const shown = (t) => !["handover", "cycle"].includes(t.kind) && (t.kind !== "wait" || t.open || t.to > t.from);
+    const shown = (t) => !["handover", "cycle"].includes(t.kind) && isVisible(t);
     const things = chart.model.things.filter((t) => t.module === module && shown(t)).sort((a, b) => a.from - b.from);
     if (!things.length) return;
-    const now = things.indexOf(chart.picked);
+    const now = things.indexOf(chart.selected);
     const next = now < 0 ? Math.max(0, things.findIndex((t) => t.to >= chart.view.from)) : clamp(now + by, 0, things.length - 1);
-    pick(chart, things[next]);
+    select(chart, things[next]);
   }
-  function trouble(by) {
+  function selectTrouble(by) {
     const all = charts.flatMap((chart) => chart.model.things.filter((t) => t.tone).sort((a, b) => a.from - b.from).map((thing) => ({ chart, thing })));
     if (!all.length) return;
-    // A press on the button takes the focus, and so the pick, from the chart: go on from the last.
-    const now = all.findIndex(({ thing }) => thing === visited);
+    // A click on the button takes the focus from the chart, which deselects. So this goes on from the last selection.
+    const now = all.findIndex(({ thing }) => thing === lastSelected);
     const { chart, thing } = all[now < 0 ? (by > 0 ? 0 : all.length - 1) : (now + by + all.length) % all.length];
     chart.canvas.scrollIntoView({ block: "nearest" });
     chart.canvas.focus({ preventScroll: true });
-    pick(chart, thing);
+    select(chart, thing);
   }
   function chooseLane(chart, by) {
     chart.lane = clamp(chart.lane + by, 0, Math.max(0, lanes.length - 1));
-    chart.picked = null;
+    chart.selected = null;
     chart.names.dataset.chosen = chart.lane;
-    labels();
-    walk(chart, 0);
-    if (!chart.picked) $("said").textContent = `${lanes[chart.lane]?.module}: nothing`;
+    laneNames();
+    selectNext(chart, 0);
+    if (!chart.selected) $("announcement").textContent = `${lanes[chart.lane]?.module}: nothing happened`;
   }
   function onKey(chart, event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -397,14 +396,14 @@ const timeline = (() => {
       ArrowLeft: () => pan(chart, -0.15), ArrowRight: () => pan(chart, 0.15),
       ArrowUp: () => chooseLane(chart, -1), ArrowDown: () => chooseLane(chart, 1),
       "+": () => zoom(chart, 0.7), "=": () => zoom(chart, 0.7), "-": () => zoom(chart, 1 / 0.7),
-      0: () => setView(chart, origin, total), l: toggleLive, Home: () => pan(chart, -1e9), End: () => pan(chart, 1e9),
-      n: () => walk(chart, 1), p: () => walk(chart, -1), t: () => trouble(1), T: () => trouble(-1), Escape: letGo,
+      0: () => setView(chart, origin, total), l: toggleFollow, Home: () => pan(chart, -1e9), End: () => pan(chart, 1e9),
+      n: () => selectNext(chart, 1), p: () => selectNext(chart, -1), t: () => selectTrouble(1), T: () => selectTrouble(-1), Escape: deselect,
     }[event.key];
     if (act) { event.preventDefault(); act(); }
   }
   const timeAt = (chart, x) => chart.view.from + ((x - PAD) / (chart.canvas.clientWidth - 2 * PAD)) * (chart.view.to - chart.view.from);
   function hoverTip(chart) {
-    const { x, y, clientX, clientY } = chart.hover, h = at(chart, x, y, 3);
+    const { x, y, clientX, clientY } = chart.hover, h = hitAt(chart, x, y, 3);
     if (h) showTip(chart, h.thing, clientX, clientY);
     else tip.hidden = true;
   }
@@ -442,13 +441,13 @@ const timeline = (() => {
       pointers.delete(event.pointerId);
       canvas.classList.remove("dragged");
       if (event.type === "pointerup" && old && !old.moved && !old.strip) {
-        const h = at(chart, x, y, event.pointerType === "touch" ? 10 : 3);
-        if (h) pick(chart, h.thing);
-        else letGo();
+        const h = hitAt(chart, x, y, event.pointerType === "touch" ? 10 : 3);
+        if (h) select(chart, h.thing);
+        else deselect();
       }
     }
   }
-  // A bare wheel scrolls the page, unless one has chosen the chart.
+  // The wheel alone scrolls the page, unless the chart has the focus.
   function onWheel(chart, event) {
     const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
     if (!sideways && !event.ctrlKey && !event.metaKey && document.activeElement !== chart.canvas) return;
@@ -458,52 +457,49 @@ const timeline = (() => {
     else zoom(chart, Math.exp(clamp(event.deltaY, -200, 200) * (event.ctrlKey ? 0.008 : 0.002)), clamp((event.clientX - box.left - PAD) / (box.width - 2 * PAD), 0, 1));
   }
 
-  // ---- events that come later ----
+  // ---- events that come update ----
 
-  // Adds something to a run; a view that shows the newest goes on showing it.
-  function later(i, add) {
+  // Adds something to a run. A view that follows goes on showing the newest.
+  function update(i, add) {
     const chart = charts[i];
     if (!chart || !add(chart.model)) return false;
-    chart.model.bound(MOST);
+    chart.model.bound(MAX_THINGS);
     measure();
-    for (const other of charts) if (other.follow) keepUp(other);
+    for (const other of charts) if (other.follow) followEnd(other);
     redraw();
     return true;
   }
-  // What is told in words need not be told at once.
-  function soon() {
-    soon.timer ??= setTimeout(() => { soon.timer = null; describe(); legend(); }, 500);
+  // Words need not change with every event: a busy mutex has thousands a second.
+  function describeSoon() {
+    describeSoon.timer ??= setTimeout(() => { describeSoon.timer = null; describe(); legend(); }, 500);
     return true;
   }
-  function lane(module) {
-    if (typeof module !== "string" || lanes.length >= MOST_LANES || lanes.some((l) => l.module === module)) return;
+  function addLane(module) {
+    if (typeof module !== "string" || lanes.length >= data.maxLanes || lanes.some((l) => l.module === module)) return;
     lanes.push({ module, group: module, priority: null });
-    labels();
+    laneNames();
   }
   const api = {
-    push: (event, run = 0) => { lane(event?.module); return later(run, (model) => model.push(event)) && soon(); },
-    pushAction: (action, run = 0) => { lane(action?.module); return later(run, (model) => model.pushAction(action)) && soon(); },
-    // What is open now lasts at least until t, on the clock of the events.
-    now: (t, run = 0) => later(run, (model) => { model.start ??= t; model.end = Math.max(model.end, t - model.start || 0); return true; }),
-    // Which second of the wall's clock was zero on the clock of the events.
+    push: (event, run = 0) => { addLane(event?.module); return update(run, (model) => model.push(event)) && describeSoon(); },
+    pushAction: (action, run = 0) => { addLane(action?.module); return update(run, (model) => model.pushAction(action)) && describeSoon(); },
+    now: (t, run = 0) => update(run, (model) => { model.start ??= t; model.end = Math.max(model.end, t - model.start || 0); return true; }),
     wall: (seconds) => { epoch = seconds; redraw(); },
-    // Events were missed: what is open has ended at a time that nobody knows.
+    // What is open has ended at a time that nobody knows.
     forget: (run = 0) => charts[run]?.model.forgetOpen(charts[run].model.newest),
-    // Another log begins, of these lanes.
     restart: (others) => {
       lanes.splice(0, lanes.length, ...others);
-      for (const chart of charts) Object.assign(chart, { model: new RunModel(groupOf, null), picked: null, lane: 0 });
+      for (const chart of charts) Object.assign(chart, { model: new RunModel(groupOf, null), selected: null, lane: 0 });
       measure();
       followAll(data.live);
-      labels();
+      laneNames();
       legend();
     },
     get runs() { return charts.map((chart) => chart.model); },
     zoom: (from, to, run = 0) => charts[run] && setView(charts[run], from, to),
-    // Seconds that a pixel stands for.
+    // Seconds for each pixel.
     get pixel() { return charts[0] ? (charts[0].view.to - charts[0].view.from) / Math.max(1, charts[0].canvas.clientWidth) : 1; },
     get following() { return charts.some((chart) => chart.follow); },
-    // The colour of a module's group, as a value of the style sheet.
+    // The colour of a module's group, as a CSS value.
     colour: (module) => `var(--g${groupNumber(module)})`,
   };
 
@@ -525,7 +521,7 @@ const timeline = (() => {
     chart.canvas.addEventListener("wheel", (event) => onWheel(chart, event), { passive: false });
     chart.canvas.addEventListener("keydown", (event) => onKey(chart, event));
     chart.canvas.addEventListener("focus", () => { active = chart; });
-    chart.canvas.addEventListener("blur", letGo);
+    chart.canvas.addEventListener("blur", deselect);
     new ResizeObserver(redraw).observe(chart.canvas);
   }
   const current = () => active ?? charts[0];
@@ -533,9 +529,9 @@ const timeline = (() => {
   click("zoom-in", () => zoom(current(), 0.6));
   click("zoom-out", () => zoom(current(), 1 / 0.6));
   click("zoom-fit", () => setView(current(), origin, total));
-  click("live", toggleLive);
-  click("trouble-next", () => trouble(1));
-  click("trouble-back", () => trouble(-1));
+  click("live", toggleFollow);
+  click("trouble-next", () => selectTrouble(1));
+  click("trouble-back", () => selectTrouble(-1));
   $("linked").addEventListener("change", () => { if (current()) setView(current(), current().view.from, current().view.to); });
   $("linked-label").hidden = charts.length < 2;
   $("tools").hidden = !charts.length;
@@ -543,7 +539,7 @@ const timeline = (() => {
   for (const node of document.querySelectorAll(".help .live")) node.hidden = !data.live;
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
-  // Auto, light, dark. What was chosen is kept where the browser lets us.
+  // The choice is kept if the browser allows it.
   const stored = { get: () => { try { return localStorage.getItem("timeline-theme"); } catch { return null; } },
     set: (value) => { try { localStorage.setItem("timeline-theme", value); } catch { /* private mode */ } } };
   const themes = ["auto", "light", "dark"];
@@ -562,15 +558,15 @@ const timeline = (() => {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
   applyTheme();
 
-  // The first view: everything, or a beginning in which the usual turn has eight pixels. Where the runs differ, the one
-  // with the longest turns counts: beside turns of a millisecond the others would be all one bar.
+  // The first view shows everything, or as much of the beginning as leaves eight pixels for a median turn. The run with the
+  // longest turns counts: at the scale of another run's milliseconds, one of its turns would fill the screen.
   const median = (chart) => {
     const held = chart.model.things.filter((t) => t.kind === "hold").map((t) => t.to - t.from).sort((a, b) => a - b);
     return held[held.length >> 1] || 0;
   };
   const usual = Math.max(0, ...charts.map(median)) || total;
   const span = charts.length ? (charts[0].canvas.clientWidth / 8) * usual : total;
-  for (const chart of charts) chart.view = { from: 0, to: span > 0.5 * total ? total : Math.max(span, SMALLEST) };
+  for (const chart of charts) chart.view = { from: 0, to: span > 0.5 * total ? total : Math.max(span, MIN_SPAN) };
   if (data.live) followAll(true);
   return api;
 })();

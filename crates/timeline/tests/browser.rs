@@ -6,7 +6,7 @@ use std::process::Command;
 
 use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
-use timeline::{Action, Around, Lane, Report, Run, is_trouble, render_live};
+use timeline::{Action, Inserts, Lane, Report, Run, is_trouble, render_live};
 
 /// Opens a page, lets `script` fill in `window.out`, and gives that back.
 fn open(name: &str, report: &Report, script: &str) -> Value {
@@ -19,8 +19,8 @@ fn open(name: &str, report: &Report, script: &str) -> Value {
          document.title = JSON.stringify(out); }}, 100);"
     );
     let file = dir.join("page.html");
-    let around = Around { script: &script, ..Around::default() };
-    std::fs::write(&file, render_live(report, &around)).unwrap();
+    let inserts = Inserts { script: &script, ..Inserts::default() };
+    std::fs::write(&file, render_live(report, &inserts)).unwrap();
     let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
     let output = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
@@ -94,7 +94,7 @@ fn keys_move_and_tell() {
          key('n');
          out.first = document.getElementById('tip').querySelector('b').textContent;
          key('ArrowDown');
-         out.lane = document.getElementById('said').textContent.slice(0, 7);
+         out.lane = document.getElementById('announcement').textContent.slice(0, 8);
          key('t'); key('t');
          const next = document.getElementById('trouble-next');
          next.focus();
@@ -103,8 +103,7 @@ fn keys_move_and_tell() {
          key('Escape');
          out.hidden = document.getElementById('tip').hidden;",
     );
-    let expect =
-        json!({"first": "a holds", "lane": "b waits", "trouble": "a: conflict", "hidden": true});
+    let expect = json!({"first": "a held the mutex", "lane": "b waited", "trouble": "a: conflict", "hidden": true});
     assert_eq!(got, expect);
 }
 
@@ -171,7 +170,7 @@ fn what_no_bar_shows_has_a_mark_even_if_it_is_new() {
         "marks",
         &report,
         &format!(
-            "for (const event of [...{names:?}, 'news', 'constructor']) timeline.push({{ t: 1, event, module: 'a' }});
+            "for (const event of [...{names:?}, 'unheard_of', 'constructor']) timeline.push({{ t: 1, event, module: 'a' }});
              const marks = timeline.runs[0].things.filter((thing) => thing.kind === 'mark');
              const marked = new Set(marks.map((thing) => thing.name));
              out.without = {names:?}.filter((name) => !marked.has(name));

@@ -153,7 +153,7 @@ mod tests {
             "$ cargo xtask gen --check",
             "packet-mutex check roster.toml --json # look",
             "cargo run --release -- check roster.toml",
-            "cargo run -p timeline --example sample out.html",
+            "cargo run -p timeline --example any out.html",
             "a sentence about cargo xtask nonsense",
         ] {
             assert!(is_known(line), "{line}");

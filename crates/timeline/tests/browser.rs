@@ -1,44 +1,31 @@
-//! The page in a real browser: `cargo test -p timeline -- --ignored`, with Chromium installed
-//! (or named in `CHROMIUM`).
+//! The page in a real browser: `cargo test -p timeline -- --ignored`, with Chromium installed (or named in `CHROMIUM`).
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::time::Duration;
 
+use chromium::Browser;
 use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
 use timeline::{Action, Inserts, Lane, Report, Run, is_trouble, render_live};
 
-/// Opens a page, lets `script` fill in `window.out`, and gives that back.
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Opens the page, lets `script` fill in `out`, and returns that.
 fn open(name: &str, report: &Report, script: &str) -> Value {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).unwrap();
-    // A timer, not a frame: under virtual time a frame may never come.
-    let script = format!(
-        "setTimeout(() => {{ const out = {{}}; {script}\n
-         document.title = JSON.stringify(out); }}, 100);"
-    );
     let file = dir.join("page.html");
-    let inserts = Inserts { script: &script, ..Inserts::default() };
-    std::fs::write(&file, render_live(report, &inserts)).unwrap();
-    let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
-    let output = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--virtual-time-budget=2000", "--window-size=1200,900"])
-        .arg(format!("--user-data-dir={}", dir.join("profile").display()))
-        .arg("--dump-dom")
-        .arg(format!("file://{}", file.display()))
-        .output()
-        .expect("Chromium starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let console: Vec<_> = errors.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(console.is_empty(), "{console:?}");
-    let dom = String::from_utf8_lossy(&output.stdout);
-    let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
-    let title =
-        title.expect("a title").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
-    serde_json::from_str(&title).unwrap_or_else(|_| panic!("the script did not finish: {title}"))
+    std::fs::write(&file, render_live(report, &Inserts::default())).unwrap();
+    let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
+    let mut browser = Browser::start(&program, &dir.join("profile")).unwrap();
+    browser.resize(1200, 900, false).unwrap();
+    browser.open(&format!("file://{}", file.display())).unwrap();
+    browser.wait(PATIENCE, "document.querySelector('canvas')?.height > 0").unwrap();
+    let out = browser.eval(&format!("(() => {{ const out = {{}}; {script}\n return out; }})()"));
+    assert_eq!(browser.complaints().unwrap(), Vec::<String>::new());
+    out.unwrap()
 }
 
 fn report(lines: &str) -> Report {

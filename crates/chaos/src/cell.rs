@@ -10,9 +10,9 @@ use crate::step::{
 use packet_mutex::PacketMutex;
 use random::Rng;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -74,26 +74,21 @@ pub fn run(program: &Path, cell: Cell) -> Outcome {
     }
 }
 
-/// Plays it in a place of its own. What was written down, and who hung or could not do what it was to do.
+/// Plays it in a directory of its own. What was written down, and who hung or could not do what it was to do.
 fn play(program: &Path, cell: Cell) -> (Vec<Line>, Option<String>) {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let place = std::env::temp_dir().join(format!("pm-chaos-{}-{number}", std::process::id()));
-    let logs = ["director", SUBJECT, FIRST, LAST].map(|who| place.join(who));
-    let _ = std::fs::remove_dir_all(&place);
-    let played = std::fs::create_dir_all(&place)
-        .map_err(|why| why.to_string())
-        .and_then(|()| Run::start(program, cell, place.clone()))
-        .and_then(Run::play);
-    let lines = read(&logs);
-    let _ = std::fs::remove_dir_all(&place);
-    (lines, played.err())
+    let directory = match tempfile::tempdir() {
+        Ok(directory) => directory,
+        Err(why) => return (Vec::new(), Some(why.to_string())),
+    };
+    let played = Run::start(program, cell, directory.path()).and_then(Run::play);
+    let logs = ["director", SUBJECT, FIRST, LAST].map(|who| directory.path().join(who));
+    (read(&logs), played.err())
 }
 
 struct Run<'a> {
     program: &'a Path,
     cell: Cell,
-    place: PathBuf,
+    place: &'a Path,
     log: Log,
     rng: Option<Rng>,
     channel: Channel,
@@ -120,14 +115,14 @@ impl Standby {
 }
 
 impl<'a> Run<'a> {
-    fn start(program: &'a Path, cell: Cell, place: PathBuf) -> Result<Run<'a>, String> {
+    fn start(program: &'a Path, cell: Cell, place: &'a Path) -> Result<Run<'a>, String> {
         let told = |error: std::io::Error| error.to_string();
         std::fs::write(place.join("roster.toml"), roster(cell)).map_err(told)?;
         let log = Log::open(&place.join("director"), "director").map_err(told)?;
         let channel = Channel::open().map_err(told)?;
-        let server = Server::start(program, &place, cell.transport, None)?;
+        let server = Server::start(program, place, cell.transport, None)?;
         let by = |module| {
-            let client = client(program, Kind::Library, module, &server.url, &channel, &place)?;
+            let client = client(program, Kind::Library, module, &server.url, &channel, place)?;
             Ok::<_, String>(Standby { client, plays: false })
         };
         let (first, last) = (by(FIRST)?, by(LAST)?);
@@ -136,7 +131,7 @@ impl<'a> Run<'a> {
     }
 
     fn subject(&self) -> Result<Client, String> {
-        client(self.program, self.cell.kind, SUBJECT, &self.server.url, &self.channel, &self.place)
+        client(self.program, self.cell.kind, SUBJECT, &self.server.url, &self.channel, self.place)
     }
 
     fn play(mut self) -> Result<(), String> {
@@ -191,7 +186,7 @@ impl<'a> Run<'a> {
                 self.pause((0, 300));
                 self.log.write(What::Restarts);
                 let url = self.server.url.clone();
-                self.server = Server::start(self.program, &self.place, transport, Some(&url))?;
+                self.server = Server::start(self.program, self.place, transport, Some(&url))?;
                 let knows =
                     self.rng.is_none() && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
                 // Who waits through the library finds out nothing: it is asked for anew.

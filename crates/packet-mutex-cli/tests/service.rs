@@ -4,11 +4,11 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_packet-mutex");
 
@@ -16,9 +16,9 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A server as a process, and a place of its own.
+/// A server as a process, and a directory of its own.
 struct Served {
-    place: PathBuf,
+    directory: TempDir,
     url: String,
     server: Option<Child>,
 }
@@ -34,25 +34,21 @@ impl Served {
         Served::with(lease, |_| format!("tcp://127.0.0.1:{port}"))
     }
 
-    fn with(lease: &str, url: impl Fn(&PathBuf) -> String) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let place = std::env::temp_dir().join(format!("pm-cli-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&place);
-        std::fs::create_dir_all(&place).unwrap();
+    fn with(lease: &str, url: impl Fn(&Path) -> String) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let roster = "handover_delay = '50ms'\n[modules.auto_loot]\npriority = 40\n";
-        std::fs::write(place.join("roster.toml"), roster).unwrap();
-        let url = url(&place);
-        let mut served = Served { place, url, server: None };
+        std::fs::write(directory.path().join("roster.toml"), roster).unwrap();
+        let url = url(directory.path());
+        let mut served = Served { directory, url, server: None };
         served.start(lease);
         served
     }
 
     fn start(&mut self, lease: &str) {
         let mut command = Command::new(TOOL);
-        command.args(["serve", &self.url, "--roster"]).arg(self.place.join("roster.toml"));
-        command.arg("--state").arg(self.place.join("state"));
-        command.arg("--trace").arg(self.place.join("trace.jsonl"));
+        command.args(["serve", &self.url, "--roster"]).arg(self.file("roster.toml"));
+        command.arg("--state").arg(self.file("state"));
+        command.arg("--trace").arg(self.file("trace.jsonl"));
         if !lease.is_empty() {
             command.args(["--lease", lease]);
         }
@@ -62,6 +58,10 @@ impl Served {
         BufReader::new(server.stderr.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("serving main at "), "{line}");
         self.server = Some(server);
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn tool(&self, args: &[&str]) -> Command {
@@ -115,7 +115,7 @@ impl Served {
         let mut server = self.server.take().unwrap();
         signal(&server, Signal::TERM);
         assert!(server.wait().unwrap().success());
-        let text = std::fs::read_to_string(self.place.join("trace.jsonl")).unwrap();
+        let text = std::fs::read_to_string(self.file("trace.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -124,7 +124,7 @@ impl Served {
 #[test]
 fn exec_writes_a_trace_of_its_own() {
     for served in [Served::new(), Served::over_tcp("2")] {
-        let file = served.place.join("exec.jsonl");
+        let file = served.file("exec.jsonl");
         let file = file.to_str().unwrap();
         let done = served.run(&["exec", "-m", "eater", "--trace", file, "--", "true"]);
         assert!(done.status.success(), "{done:?}");
@@ -143,7 +143,6 @@ impl Drop for Served {
             let _ = server.kill();
             let _ = server.wait();
         }
-        let _ = std::fs::remove_dir_all(&self.place);
     }
 }
 
@@ -385,7 +384,7 @@ fn a_trace_is_rendered_in_three_ways() {
     let trace = served.trace();
     let kinds: Vec<&str> = trace.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(kinds, ["requested", "granted", "released"].repeat(3));
-    let path = |name: &str| served.place.join(name).display().to_string();
+    let path = |name: &str| served.file(name).display().to_string();
     let (html, perfetto) = (path("t.html"), path("t.json"));
     let text = served.ok(&[
         "report",
@@ -407,8 +406,8 @@ fn a_trace_is_rendered_in_three_ways() {
 
 #[test]
 fn serve_shows_a_page() {
-    let place = std::env::temp_dir().join(format!("pm-cli-page-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&place);
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
     let url = format!("unix:{}/run/socket", place.display());
     let mut command = Command::new(TOOL);
     command.args(["serve", &url, "--http", "127.0.0.1:0", "--state"]).arg(place.join("state"));
@@ -436,5 +435,4 @@ fn serve_shows_a_page() {
     let why = String::from_utf8_lossy(&beyond.stderr);
     assert_eq!(beyond.status.code(), Some(69), "{why}");
     assert!(why.contains("PACKET_MUTEX_SECRET"), "{why}");
-    let _ = std::fs::remove_dir_all(&place);
 }

@@ -26,7 +26,7 @@ struct Watched {
 impl Watched {
     fn new(width: u16, height: u16) -> Option<Self> {
         let tmux = Tmux::new(width, height)?;
-        let url = format!("unix:{}/run/socket", tmux.place.display());
+        let url = format!("unix:{}/run/socket", tmux.directory.path().display());
         let mutex = PacketMutex::new(Roster::default());
         let mut watched = Watched { tmux, mutex, url, server: None };
         watched.serve();
@@ -44,7 +44,7 @@ impl Watched {
     }
 
     fn watch_with(&self, options: &str) {
-        let pid = self.tmux.place.join("pid");
+        let pid = self.tmux.directory.path().join("pid");
         let line = format!(
             "sh -c 'echo $$ > {}; exec {TOOL} watch --url {} {options}'",
             pid.display(),
@@ -55,7 +55,7 @@ impl Watched {
     }
 
     fn pid(&self) -> Pid {
-        let pid = std::fs::read_to_string(self.tmux.place.join("pid")).unwrap();
+        let pid = std::fs::read_to_string(self.tmux.directory.path().join("pid")).unwrap();
         Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
@@ -109,7 +109,7 @@ impl Waiter {
 #[test]
 fn what_is_watched_can_be_kept_as_a_trace() {
     let Some(watched) = Watched::new(100, 30) else { return };
-    let file = watched.tmux.place.join("trace.jsonl");
+    let file = watched.tmux.directory.path().join("trace.jsonl");
     watched.watch_with(&format!("--trace {}", file.display()));
     drop(watched.mutex.acquire("fisher").unwrap());
     watched.tmux.keys(&["q"]);

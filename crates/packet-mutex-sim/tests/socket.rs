@@ -21,6 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// One client.
 struct Connection {
@@ -87,21 +88,20 @@ struct SocketFront {
     answers: BTreeMap<Name, Answer>,
     told_to_yield: BTreeMap<u64, bool>,
     last_frame: u64,
-    place: PathBuf,
     _server: Running,
+    _directory: TempDir,
 }
 
 impl SocketFront {
-    fn new(scenario: &Scenario, number: usize) -> Self {
+    fn new(scenario: &Scenario) -> Self {
         let clock = StepClock::default();
         let mut builder = PacketMutex::builder(scenario.roster.clone()).clock(clock.clone());
         if scenario.restarted {
             builder = builder.after_restart(scenario.first_token);
         }
         let mutex = builder.build();
-        let place = std::env::temp_dir().join(format!("pm-sim-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&place);
-        let socket = place.join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("run/socket");
         let url = format!("unix:{}", socket.display());
         let server = Server::start(&url, [mutex], Options::default()).unwrap();
         let mut looker = Connection::new(&socket);
@@ -118,8 +118,8 @@ impl SocketFront {
             answers: BTreeMap::new(),
             told_to_yield: BTreeMap::new(),
             last_frame: 0,
-            place,
             _server: server,
+            _directory: directory,
         }
     }
 
@@ -483,17 +483,16 @@ fn scenarios_hold_through_a_socket() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
     let scenarios = read_all(&folder).unwrap_or_else(|why| panic!("{why}"));
     let (mut wrong, mut ran) = (Vec::new(), 0);
-    for (number, scenario) in scenarios.iter().enumerate() {
+    for scenario in &scenarios {
         if scenario.first_token != 1 && !scenario.restarted {
             // Only a restart lets tokens begin elsewhere.
             continue;
         }
-        let mut front = SocketFront::new(scenario, number);
+        let mut front = SocketFront::new(scenario);
         ran += 1;
         if let Err(mismatch) = run(scenario, &mut front) {
             wrong.push(mismatch.to_string());
         }
-        let _ = std::fs::remove_dir_all(&front.place);
     }
     assert!(wrong.is_empty(), "{} of {ran} scenarios differ\n{}", wrong.len(), wrong.join("\n"));
     assert!(ran > 150, "{ran} scenarios ran");

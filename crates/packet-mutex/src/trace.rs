@@ -22,16 +22,14 @@ use std::thread::JoinHandle;
 ///
 /// ```
 /// use packet_mutex::{PacketMutex, Roster, Trace};
-/// # let place = std::env::temp_dir().join(format!("packet-mutex-doc-{}", std::process::id()));
-/// # std::fs::create_dir_all(&place).unwrap();
-/// # let file = place.join("run.jsonl");
+/// # let directory = tempfile::tempdir()?;
+/// # let file = directory.path().join("run.jsonl");
 ///
 /// let mutex = PacketMutex::new(Roster::default());
 /// let trace = Trace::start(&file, [&mutex])?;
 /// drop(mutex.acquire("fisher").unwrap());
 /// trace.finish()?;
 /// assert_eq!(std::fs::read_to_string(&file)?.lines().count(), 3); // requested, granted, released
-/// # std::fs::remove_dir_all(&place)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! How long a client waits for its grants while another misuses the server, and what the misused memory comes to.
 
 use super::Done;
-use super::cost::Place;
 use super::processes::{Lines, Process, connect, pin};
 use super::ways::{ABUSES, Abused, Ends};
 use crate::median;
@@ -30,8 +29,9 @@ pub(super) fn report(names: &[&str]) -> Done {
     let known = std::iter::once(COMPUTES).chain(ABUSES.iter().map(|abuse| abuse.name));
     for name in known.filter(|name| names.is_empty() || names.contains(name)) {
         print!("| {name} |");
-        let directory = Place::new();
-        for url in [&format!("unix:{}/socket", directory.0.display()), "tcp://127.0.0.1:0"] {
+        let directory = tempfile::tempdir()?;
+        for url in [&format!("unix:{}/run/socket", directory.path().display()), "tcp://127.0.0.1:0"]
+        {
             let server = Process::start("serve", SERVER, url, &[])?;
             let [alone, beside] = in_turns(&server.url, name)?;
             for (alone, beside) in alone.into_iter().zip(beside) {
@@ -114,8 +114,8 @@ fn memory() -> Done {
         ("a hello, and idles", hello),
         ("65,535 bytes of a first frame without end", &short_of_a_frame),
     ] {
-        let directory = Place::new();
-        let url = format!("unix:{}/socket", directory.0.display());
+        let directory = tempfile::tempdir()?;
+        let url = format!("unix:{}/run/socket", directory.path().display());
         let server = Process::start("serve", SERVER, &url, &[])?;
         Lines::greeted(&url)?;
         let before = server.memory()?;

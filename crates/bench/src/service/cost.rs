@@ -35,9 +35,9 @@ pub(super) fn report() -> Done {
 
 fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
     pin(client_core)?;
-    let directory = Place::new();
+    let directory = tempfile::tempdir()?;
     let at = |name: &str| match place {
-        "unix:" => format!("unix:{}/{name}", directory.0.display()),
+        "unix:" => format!("unix:{}/run/{name}", directory.path().display()),
         other => other.to_owned(),
     };
     let server = Process::start("serve", server_core, &at("socket"), &[])?;
@@ -124,19 +124,4 @@ fn answer(reader: impl std::io::Read, mut writer: impl Write) -> Done {
         line.clear();
     }
     Ok(())
-}
-
-/// A directory for sockets, gone with it.
-pub(super) struct Place(pub(super) std::path::PathBuf);
-
-impl Place {
-    pub(super) fn new() -> Self {
-        Place(std::env::temp_dir().join(format!("packet-mutex-bench-{}", std::process::id())))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

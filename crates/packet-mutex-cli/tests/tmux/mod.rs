@@ -1,15 +1,14 @@
 //! A terminal that a test can type in and look at: a tmux server of its own.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// A shell in a terminal. Its tmux server ends with it.
 pub(crate) struct Tmux {
     /// For the test's own files too.
-    pub(crate) place: PathBuf,
+    pub(crate) directory: TempDir,
 }
 
 impl Tmux {
@@ -20,12 +19,7 @@ impl Tmux {
             eprintln!("skipped: there is no tmux");
             return None;
         }
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let place = std::env::temp_dir().join(format!("pm-tmux-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&place);
-        std::fs::create_dir_all(&place).unwrap();
-        let tmux = Tmux { place };
+        let tmux = Tmux { directory: tempfile::tempdir().unwrap() };
         let (width, height) = (width.to_string(), height.to_string());
         let shell = "env -u ENV -u NO_COLOR PS1='$ ' sh";
         tmux.ask(&["new-session", "-d", "-x", &width, "-y", &height, shell]);
@@ -35,7 +29,8 @@ impl Tmux {
 
     fn call(&self, args: &[&str]) -> Output {
         let mut command = Command::new("tmux");
-        command.arg("-S").arg(self.place.join("tmux")).args(["-f", "/dev/null", "-u"]).args(args);
+        command.arg("-S").arg(self.directory.path().join("tmux"));
+        command.args(["-f", "/dev/null", "-u"]).args(args);
         command.output().unwrap()
     }
 
@@ -102,6 +97,5 @@ impl Tmux {
 impl Drop for Tmux {
     fn drop(&mut self) {
         self.call(&["kill-server"]);
-        let _ = std::fs::remove_dir_all(&self.place);
     }
 }

@@ -110,21 +110,15 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::{PacketMutex, Roster};
+    use tempfile::{TempDir, tempdir};
 
-    fn directory(name: &str) -> PathBuf {
-        let directory =
-            std::env::temp_dir().join(format!("packet-mutex-tokens-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        directory
-    }
-
-    fn open(directory: &Path) -> Result<PacketMutex, Error> {
-        PacketMutex::builder(Roster::default()).build_stored(directory)
+    fn open(directory: &TempDir) -> Result<PacketMutex, Error> {
+        PacketMutex::builder(Roster::default()).build_stored(directory.path())
     }
 
     #[test]
     fn tokens_grow_over_restarts_and_the_first_turn_is_warned() {
-        let directory = directory("grow");
+        let directory = tempdir().unwrap();
         let mut last = 0;
         for restart in 0..3 {
             let mutex = open(&directory).unwrap();
@@ -139,18 +133,18 @@ mod tests {
 
     #[test]
     fn a_mark_is_stored_before_its_tokens_are_given() {
-        let directory = directory("before");
+        let directory = tempdir().unwrap();
         let mutex = open(&directory).unwrap();
         for _ in 0..12_000 {
             let turn = mutex.acquire("fisher").unwrap();
-            let stored = fs::read_to_string(directory.join("main.tokens")).unwrap();
+            let stored = fs::read_to_string(directory.path().join("main.tokens")).unwrap();
             assert!(turn.token().unwrap().0 <= stored.trim().parse().unwrap());
         }
     }
 
     #[test]
     fn two_do_not_share_a_mark() {
-        let directory = directory("two");
+        let directory = tempdir().unwrap();
         let _first = open(&directory).unwrap();
         let error = open(&directory).unwrap_err();
         assert!(error.to_string().contains("another process uses them"), "{error}");
@@ -158,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_refused() {
-        let directory = directory("broken");
+        let directory = tempdir().unwrap();
         drop(open(&directory).unwrap());
-        fs::write(directory.join("main.tokens"), "12x").unwrap();
+        fs::write(directory.path().join("main.tokens"), "12x").unwrap();
         let error = open(&directory).unwrap_err();
         assert!(error.to_string().contains("no number"), "{error}");
     }
@@ -168,7 +162,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn without_a_place_for_marks_it_closes_before_it_runs_out() {
-        let directory = directory("gone");
+        let directory = tempdir().unwrap();
         let mutex = open(&directory).unwrap();
         // Nothing can be created in a directory that is gone.
         fs::remove_dir_all(&directory).unwrap();

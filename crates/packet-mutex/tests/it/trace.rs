@@ -3,16 +3,12 @@
 use crate::common::{on_manual_clock, secs};
 use packet_mutex::{PacketMutex, Roster, Trace};
 use std::fs;
-use std::path::PathBuf;
-
-fn place(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("packet-mutex-trace-{}-{name}", std::process::id()))
-}
 
 /// The clock of the mutex may stand still.
 #[test]
 fn all_events_of_all_mutexes_are_in_it_when_it_ends() {
-    let file = place("two");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("two.jsonl");
     let (main, clock) = on_manual_clock();
     let other = PacketMutex::builder(Roster::default()).name("other").build();
     drop(main.acquire("fisher").unwrap());
@@ -24,7 +20,6 @@ fn all_events_of_all_mutexes_are_in_it_when_it_ends() {
     drop(main.acquire("eater").unwrap());
 
     let text = fs::read_to_string(&file).unwrap();
-    fs::remove_file(&file).unwrap();
     let of = |mutex: &str| {
         let mutex = format!(r#""mutex":"{mutex}""#);
         let lines = text.lines().filter(|line| line.contains(&mutex));

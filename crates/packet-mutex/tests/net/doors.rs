@@ -14,9 +14,10 @@ fn start(url: &str) -> Result<packet_mutex::net::Running, packet_mutex::Error> {
 fn the_directory_is_made_private_or_must_be() {
     let place = Place::new();
     drop(start(&place.url()).unwrap());
-    let mode = std::fs::metadata(&place.0).unwrap().permissions().mode();
+    let run = place.path().join("run");
+    let mode = std::fs::metadata(&run).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    std::fs::set_permissions(&place.0, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&run, PermissionsExt::from_mode(0o755)).unwrap();
     let error = start(&place.url()).unwrap_err().to_string();
     assert!(error.contains("is open to others"), "{error}");
 }
@@ -27,7 +28,7 @@ fn two_servers_do_not_share_a_socket_and_a_dead_ones_is_taken_over() {
     let error = start(&served.url).unwrap_err().to_string();
     assert!(error.contains("another server listens here"), "{error}");
     // What a killed server leaves behind.
-    let socket = served.place.0.join("left");
+    let socket = served.place.path().join("run/left");
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     drop(start(&format!("unix:{}", socket.display())).unwrap());
     assert!(!socket.exists());

@@ -42,13 +42,13 @@ fn three_languages_share_the_mutex() {
     let mut spec = Roster::default().into_spec();
     spec.handover_delay = Duration::ZERO;
     let served = Served::new(PacketMutex::new(Roster::new(spec).unwrap()));
-    let log = served.place.0.join("log");
+    let log = served.place.path().join("log");
     let mut file = File::options().create(true).append(true).open(&log).unwrap();
     let start = |(module, mut program): (&str, Command)| -> Child {
-        program.arg(served.place.0.join("socket")).arg(module).arg(TURNS.to_string());
+        program.arg(served.place.socket()).arg(module).arg(TURNS.to_string());
         program.arg(&log).spawn().unwrap()
     };
-    let children: Vec<Child> = programs(&served.place.0).into_iter().map(start).collect();
+    let children: Vec<Child> = programs(served.place.path()).into_iter().map(start).collect();
     let languages = children.len() + 1;
     let client = PacketMutex::connect(&served.url).unwrap();
     for _ in 0..TURNS {

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 pub(crate) const SECRET: &str = "correct horse";
 
@@ -22,26 +22,25 @@ pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A directory of this test's own, gone with it.
-pub(crate) struct Place(pub(crate) PathBuf);
+/// A temporary directory, and the socket that a server makes in it.
+pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let place = std::env::temp_dir().join(format!("pm-net-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&place);
-        Place(place)
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// In a directory of its own, which the server makes private.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path().join("run/socket")
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("unix:{}/socket", self.0.display())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        format!("unix:{}", self.socket().display())
     }
 }
 
@@ -68,7 +67,7 @@ impl Served {
     }
 
     pub(crate) fn stream(&self) -> UnixStream {
-        UnixStream::connect(self.place.0.join("socket")).unwrap()
+        UnixStream::connect(self.place.socket()).unwrap()
     }
 
     pub(crate) fn client(&self) -> Client<UnixStream> {

@@ -14,7 +14,7 @@ fn start(place: &Place) -> (PacketMutex, Running) {
     let mut spec = Roster::default().into_spec();
     spec.handover_delay = Duration::ZERO;
     let roster = Roster::new(spec).unwrap();
-    let mutex = PacketMutex::builder(roster).build_stored(&place.0.join("state")).unwrap();
+    let mutex = PacketMutex::builder(roster).build_stored(&place.path().join("state")).unwrap();
     let server = Server::start(&place.url(), [mutex.clone()], Options::default()).unwrap();
     (mutex, server)
 }

@@ -164,7 +164,7 @@ fn several_mutexes_behind_one_socket() {
     let mutexes =
         ["main", "second"].map(|name| PacketMutex::builder(Roster::default()).name(name).build());
     let _server = Server::start(&place.url(), mutexes.clone(), Options::default()).unwrap();
-    let stream = || std::os::unix::net::UnixStream::connect(place.0.join("socket")).unwrap();
+    let stream = || std::os::unix::net::UnixStream::connect(place.socket()).unwrap();
     let mut second = crate::raw::Client::new(stream());
     let reply = second.call(json!({"op": "hello", "version": 1, "mutex": "Second"}));
     assert_eq!(reply["mutex"], "second");

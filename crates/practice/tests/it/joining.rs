@@ -219,8 +219,8 @@ fn a_character_that_is_played_is_kept_when_many_come_and_go() {
 
 #[test]
 fn the_logs_of_server_and_clients_fit_together() {
-    let place = std::env::temp_dir().join(format!("practice-joining-{}", std::process::id()));
-    fs::create_dir_all(&place).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
     let log = File::create(place.join("frames.jsonl")).unwrap();
     let server = Server::start_logging("127.0.0.1:0", Some(log)).unwrap();
     let join = |number: u32| {
@@ -237,7 +237,7 @@ fn the_logs_of_server_and_clients_fit_together() {
     send(0, 1);
     send(1, 1);
     send(0, 1);
-    let logs = practice::logs::Logs::read(&place).unwrap();
+    let logs = practice::logs::Logs::read(place).unwrap();
     assert_eq!(logs.frames, server.frames("alice"));
     let findings = logs.judge(&packet_mutex::Roster::default());
     assert_eq!((findings.unexplained_frames, findings.unseen_sends), (0, 0));
@@ -245,17 +245,15 @@ fn the_logs_of_server_and_clients_fit_together() {
     assert_eq!(findings.counts.interleavings, 1);
     let first = fs::read_to_string(place.join("frames.jsonl")).unwrap();
     assert!(first.starts_with(r#"{"character":"alice","t":"#), "{first}");
-    fs::remove_dir_all(&place).unwrap();
 }
 
 #[test]
 fn without_its_log_the_server_plays_no_further() {
-    let file = std::env::temp_dir().join(format!("practice-unwritable-{}", std::process::id()));
-    fs::write(&file, "").unwrap();
-    let server = Server::start_logging("127.0.0.1:0", Some(File::open(&file).unwrap())).unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let read_only = File::open(log.path()).unwrap();
+    let server = Server::start_logging("127.0.0.1:0", Some(read_only)).unwrap();
     let mut line = Line::joined(&server, "alice", 0);
     line.send(&ClientMessage::Act(say("one")));
     let reason = line.error();
     assert!(reason.starts_with("the log cannot be written: "), "{reason}");
-    fs::remove_file(&file).unwrap();
 }

@@ -97,13 +97,12 @@ fn frames_without_a_turn_are_counted() {
 
 #[test]
 fn a_bad_line_is_named() {
-    let place = std::env::temp_dir().join(format!("practice-bad-logs-{}", std::process::id()));
-    std::fs::create_dir_all(&place).unwrap();
-    let read = || Logs::read(&place).unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let read = || Logs::read(place).unwrap_err();
     assert!(matches!(read(), LogError::Unreadable { .. }));
     std::fs::write(place.join("frames.jsonl"), "").unwrap();
     std::fs::write(place.join("sends-eater.jsonl"), "{}\n").unwrap();
     let why = read().to_string();
     assert!(why.contains("sends-eater.jsonl:1: missing field"), "{why}");
-    std::fs::remove_dir_all(&place).unwrap();
 }

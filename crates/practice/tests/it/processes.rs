@@ -13,9 +13,8 @@ use crate::process::Process;
 
 /// Begins cycles for six seconds, with the mutex or without. Who waits for its turn at the end still gets it.
 fn play(form: &str) -> Findings {
-    let place =
-        std::env::temp_dir().join(format!("practice-processes-{form}-{}", std::process::id()));
-    fs::create_dir_all(&place).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
     let log = File::create(place.join("frames.jsonl")).unwrap();
     let server = Server::start_logging("127.0.0.1:0", Some(log)).unwrap();
     let mutex = PacketMutex::new(Roster::default());
@@ -38,9 +37,7 @@ fn play(form: &str) -> Findings {
     }
     let lines: String = events.take().iter().map(|entry| format!("{entry}\n")).collect();
     fs::write(place.join("events.jsonl"), lines).unwrap();
-    let findings = Logs::read(&place).unwrap().judge(&Roster::default());
-    fs::remove_dir_all(&place).unwrap();
-    findings
+    Logs::read(place).unwrap().judge(&Roster::default())
 }
 
 #[test]

@@ -39,11 +39,10 @@ fn six_seconds_with_the_mutex() {
     assert_eq!(server.frames("with"), outcome.frames);
 
     // The written logs give the same counts again.
-    let directory = std::env::temp_dir().join(format!("practice-logs-{}", std::process::id()));
-    outcome.write_logs(&directory).unwrap();
-    let frames = lines(&directory.join("frames.jsonl"));
-    let sends = lines(&directory.join("sends.jsonl"));
-    std::fs::remove_dir_all(&directory).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    outcome.write_logs(directory.path()).unwrap();
+    let frames = lines(&directory.path().join("frames.jsonl"));
+    let sends = lines(&directory.path().join("sends.jsonl"));
     let again = judge(&frames, &sends, &outcome.waits, |module| group(module).to_owned());
     assert_eq!(again, outcome.counts);
 }

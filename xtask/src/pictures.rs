@@ -9,9 +9,10 @@ use chromium::Browser;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Leaves the legend, the run without the mutex, and the one with a turn around each cycle.
 const ONLY_TWO_RUNS: &str = "<style>
@@ -27,40 +28,40 @@ const WORTHY: Duration = Duration::from_secs(30);
 
 /// Those of `practice`, of `page`, of `watch`, or of all.
 pub(crate) fn make(of: &[&str]) -> Result<(), String> {
-    let chromium = tools::chromium().ok_or("Chromium is missing and cannot be installed here")?;
-    type Make = fn(&str) -> Result<(), String>;
+    if !tools::has_chromium() {
+        return Err("Chromium is missing and cannot be installed here".into());
+    }
+    type Make = fn() -> Result<(), String>;
     let all: [(&str, Make); 3] = [("practice", practice), ("page", page), ("watch", watch)];
     if of.iter().any(|of| all.iter().all(|(name, _)| of != name)) {
         return Err("pictures are of `practice`, `page` or `watch`".into());
     }
     let mut wanted = all.iter().filter(|(name, _)| of.is_empty() || of.contains(name));
-    wanted.try_for_each(|(_, make)| make(&chromium))
+    wanted.try_for_each(|(_, make)| make())
 }
 
-fn practice(chromium: &str) -> Result<(), String> {
+fn practice() -> Result<(), String> {
     let report = root().join("target/practice.html");
     let mut practice = packet_mutex(&["practice", "--seconds", "30", "--seed", "1", "--report"]);
     run(practice.arg(&report))?;
     let page = fs::read_to_string(&report).map_err(|why| why.to_string())?;
     let page = page.replace("</head>", &format!("{ONLY_TWO_RUNS}</head>"));
     fs::write(&report, page).map_err(|why| why.to_string())?;
-    // Blink's numbers for the colours that a reader prefers.
-    for (name, colours) in [("dark", 0), ("light", 1)] {
-        let picture = root().join(format!("docs/images/practice-{name}.png"));
-        let mut shot = command(chromium, &["--headless", "--no-sandbox", "--disable-gpu"]);
-        shot.args(["--hide-scrollbars", "--window-size=1200,800", "--virtual-time-budget=2000"]);
-        shot.arg(format!("--blink-settings=preferredColorScheme={colours}"));
-        shot.arg(format!("--screenshot={}", picture.display()));
-        run(shot.arg(format!("file://{}", report.display())))?;
+    let mut browser = Browser::start()?;
+    browser.resize(1200, 800, false)?;
+    for colours in ["dark", "light"] {
+        browser.prefer(&[("prefers-color-scheme", colours)])?;
+        browser.open(&format!("file://{}", report.display()))?;
+        save(&mut browser, &format!("practice-{colours}"))?;
     }
     Ok(())
 }
 
 /// A server as one starts it, six modules that connect to it, and the page in a browser.
-fn page(chromium: &str) -> Result<(), String> {
-    let place = Place::new("page")?;
-    let (demo, _url) = Demo::start(&place)?;
-    let mut browser = Browser::start(chromium, &place.0.join("profile"))?;
+fn page() -> Result<(), String> {
+    let place = directory()?;
+    let (demo, _url) = Demo::start(place.path())?;
+    let mut browser = Browser::start()?;
     browser.open(&demo.page)?;
     std::thread::sleep(FULL);
     for (name, width, height, phone, colours) in [
@@ -80,20 +81,19 @@ fn page(chromium: &str) -> Result<(), String> {
         // So do the colours, little by little.
         std::thread::sleep(Duration::from_secs(1));
         browser.wait(WORTHY, worthy)?;
-        let picture = root().join(format!("docs/images/page-{name}.png"));
-        fs::write(&picture, browser.picture(false)?).map_err(|why| why.to_string())?;
+        save(&mut browser, &format!("page-{name}"))?;
     }
     Ok(())
 }
 
 /// The same in a terminal, which tmux is, in two of the colours that terminals have.
-fn watch(chromium: &str) -> Result<(), String> {
+fn watch() -> Result<(), String> {
     if !tools::has_tmux() {
         return Err("tmux is missing and cannot be installed here".into());
     }
-    let place = Place::new("watch")?;
-    let (_demo, url) = Demo::start(&place)?;
-    let terminal = Terminal(place.0.join("tmux"));
+    let place = directory()?;
+    let (_demo, url) = Demo::start(place.path())?;
+    let terminal = Terminal(place.path().join("tmux"));
     let watch = packet_mutex(&["watch", "--url", &url]);
     let words = std::iter::once(watch.get_program()).chain(watch.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
@@ -117,41 +117,33 @@ fn watch(chromium: &str) -> Result<(), String> {
         }
         std::thread::sleep(Duration::from_millis(50));
     };
-    let mut browser = Browser::start(chromium, &place.0.join("profile"))?;
+    let mut browser = Browser::start()?;
     let dark = (WIN10_CONSOLE, (222, 222, 222), (24, 26, 31));
     let light = (VGA, (36, 41, 47), (255, 255, 255));
     for (name, (palette, ink, paper)) in [("dark", dark), ("light", light)] {
         let colour = |rgb| anstyle::RgbColor::from(rgb).into();
         let term = Term::new().palette(palette).fg_color(colour(ink)).bg_color(colour(paper));
-        let drawing = place.0.join("watch.svg");
+        let drawing = place.path().join("watch.svg");
         fs::write(&drawing, term.render_svg(shown.trim_end())).map_err(|why| why.to_string())?;
         browser.open(&format!("file://{}", drawing.display()))?;
         let side = |name| format!("document.documentElement.{name}.baseVal.value");
         let [width, height] = [side("width"), side("height")].map(|side| browser.eval(&side));
         let pixels = |side: Value| side.as_f64().map_or(0, |side| side.ceil() as u32);
         browser.resize(pixels(width?), pixels(height?), false)?;
-        let picture = self::root().join(format!("docs/images/watch-{name}.png"));
-        fs::write(&picture, browser.picture(false)?).map_err(|why| why.to_string())?;
+        save(&mut browser, &format!("watch-{name}"))?;
     }
     Ok(())
 }
 
-/// A directory for what a picture needs.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(of: &str) -> Result<Place, String> {
-        let name = format!("packet-mutex-{of}-{}", std::process::id());
-        let place = std::env::temp_dir().join(name);
-        fs::create_dir_all(&place).map_err(|why| why.to_string())?;
-        Ok(Place(place))
-    }
+/// A temporary directory for what a picture needs.
+fn directory() -> Result<TempDir, String> {
+    tempfile::tempdir().map_err(|why| why.to_string())
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes what the browser shows to `docs/images`.
+fn save(browser: &mut Browser, name: &str) -> Result<(), String> {
+    let picture = root().join(format!("docs/images/{name}.png"));
+    fs::write(&picture, browser.picture(false)?).map_err(|why| why.to_string())
 }
 
 /// A server with its page, and six modules at work.
@@ -163,11 +155,11 @@ struct Demo {
 
 impl Demo {
     /// Starts them, and returns the mutex's URL too.
-    fn start(place: &Place) -> Result<(Demo, String), String> {
+    fn start(place: &Path) -> Result<(Demo, String), String> {
         run(&mut cargo(&["build", "--package", "page", "--example", "demo"]))?;
-        let url = format!("unix:{}/run/socket", place.0.display());
+        let url = format!("unix:{}/run/socket", place.display());
         let mut serve = packet_mutex(&["serve", &url, "--http", "127.0.0.1:0", "--state"]);
-        serve.arg(place.0.join("state")).env_remove("PACKET_MUTEX_SECRET");
+        serve.arg(place.join("state")).env_remove("PACKET_MUTEX_SECRET");
         let mut server = Ended::spawn(serve.stderr(Stdio::piped()))?;
         let told = server.0.stderr.take().map(|told| BufReader::new(told).lines());
         let mut told = told.into_iter().flatten().map_while(Result::ok);

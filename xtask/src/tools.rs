@@ -26,12 +26,13 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
     Ok(built)
 }
 
-/// Chromium, installed if that can be done without asking. `None`: there is none.
-pub(crate) fn chromium() -> Option<String> {
-    find_chromium().or_else(|| install("chromium").and_then(|()| find_chromium()))
+/// Returns whether there is Chromium, which is installed if that can be done without asking.
+pub(crate) fn has_chromium() -> bool {
+    let is_there = || chromium::find().is_some();
+    is_there() || (install("chromium").is_some() && is_there())
 }
 
-/// Is tmux there, or could it be installed without asking?
+/// Returns whether there is tmux, which is installed if that can be done without asking.
 pub(crate) fn has_tmux() -> bool {
     let is_there = || answer(Command::new("tmux").arg("-V")).is_some();
     is_there() || (install("tmux").is_some() && is_there())
@@ -46,15 +47,6 @@ fn install(package: &str) -> Option<()> {
     let install = ["install", "--yes", "--no-install-recommends", package];
     run(&mut command("apt-get", &["update"])).ok()?;
     run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive")).ok()
-}
-
-fn find_chromium() -> Option<String> {
-    let named = std::env::var("CHROMIUM").ok();
-    let usual = ["chromium", "chromium-browser", "google-chrome"].map(String::from);
-    named
-        .into_iter()
-        .chain(usual)
-        .find(|name| answer(Command::new(name).arg("--version")).is_some())
 }
 
 /// A Python that the package supports.

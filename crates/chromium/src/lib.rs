@@ -7,15 +7,28 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long Chromium may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(40);
+
+/// Returns the program that the environment variable `CHROMIUM` names, or else one of the usual names; `None` if none of
+/// them can be started.
+#[must_use]
+pub fn find() -> Option<String> {
+    let runs = |program: &String| {
+        let mut command = Command::new(program);
+        let status = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let usual = ["chromium", "chromium-browser", "google-chrome"].map(String::from);
+    std::env::var("CHROMIUM").into_iter().chain(usual).find(runs)
+}
 
 /// A browser with one page open. Dropping it ends the browser.
 #[derive(Debug)]
@@ -26,25 +39,29 @@ pub struct Browser {
     session: String,
     last_id: u64,
     events: Vec<Value>,
+    /// Removed when the browser has ended.
+    _profile: TempDir,
 }
 
 impl Browser {
-    /// Starts the program (`chromium`, most likely) with a profile in this directory.
+    /// Starts the program that [`find`] returns, with a new profile.
     ///
     /// # Errors
     ///
     /// Why it could not be started, or does not answer.
-    pub fn start(program: &str, profile: &Path) -> Result<Browser, String> {
+    pub fn start() -> Result<Browser, String> {
+        let program = find().ok_or("no Chromium: install it, or name it in CHROMIUM")?;
+        let profile = tempfile::tempdir().map_err(|why| format!("no profile: {why}"))?;
         let told = |error: io::Error| format!("{program}: {error}");
         // Chromium reads commands from file 3 and writes answers to file 4, each ended by a zero byte. The browser's process
         // takes the shell's place.
         let script = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null"#;
         let mut child = Command::new("sh")
-            .args(["-c", script, program, "--remote-debugging-pipe", "--headless", "--no-sandbox"])
+            .args(["-c", script, &program, "--remote-debugging-pipe", "--headless", "--no-sandbox"])
             .args(["--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
             .args(["--disable-background-networking", "--disable-component-update"])
             .args(["--disable-sync", "--disable-extensions"])
-            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -68,6 +85,7 @@ impl Browser {
             session: String::new(),
             last_id: 0,
             events: Vec::new(),
+            _profile: profile,
         };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}))?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
@@ -113,17 +131,29 @@ impl Browser {
         }
     }
 
-    /// Opens a page; it may not have loaded yet when this returns.
+    /// Opens a page and waits until it has loaded.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// As [`call`](Self::call) and [`wait`](Self::wait).
     pub fn open(&mut self, url: &str) -> Result<(), String> {
         let opened = self.call("Page.navigate", json!({"url": url}))?;
         match opened["errorText"].as_str() {
-            None => Ok(()),
+            None => self.wait(PATIENCE, "document.readyState === 'complete'"),
             Some(why) => Err(format!("{url}: {why}")),
         }
+    }
+
+    /// Loads the page anew and waits until it has loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call) and [`wait`](Self::wait).
+    pub fn reload(&mut self) -> Result<(), String> {
+        // For a moment the old page still answers; only the new one is without this mark.
+        self.eval("window.reloading = true")?;
+        self.call("Page.reload", json!({}))?;
+        self.wait(PATIENCE, "!window.reloading && document.readyState === 'complete'")
     }
 
     /// The size of the page in CSS pixels, and whether it is a phone's: then it can be touched, and has small pixels.

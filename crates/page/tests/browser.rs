@@ -5,19 +5,11 @@ use packet_mutex::{Limits, ModuleSpec, PacketMutex, Roster, RosterSpec, below};
 use page::Page;
 use serde_json::json;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn browser(name: &str) -> Browser {
-    let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&profile);
-    let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
-    Browser::start(&program, &profile).unwrap()
-}
 
 fn start(mutex: &PacketMutex, secret: Option<&str>) -> Page {
     Page::start("127.0.0.1:0", [mutex.clone()], secret.map(String::from)).unwrap()
@@ -42,7 +34,7 @@ fn live(browser: &mut Browser, page: &Page) {
 fn it_shows_who_holds_and_who_waits() {
     let mutex = PacketMutex::new(Roster::default());
     let page = start(&mutex, None);
-    let mut browser = browser("shows");
+    let mut browser = Browser::start().unwrap();
     live(&mut browser, &page);
     shows(&mut browser, "holder-name", "Free");
     let turn = mutex.acquire("fisher").unwrap();
@@ -84,7 +76,7 @@ fn it_shows_who_holds_and_who_waits() {
 fn it_follows_until_one_looks_elsewhere() {
     let mutex = PacketMutex::new(Roster::default());
     let page = start(&mutex, None);
-    let mut browser = browser("follows");
+    let mut browser = Browser::start().unwrap();
     live(&mut browser, &page);
     for _ in 0..3 {
         drop(mutex.acquire("fisher").unwrap());
@@ -134,7 +126,7 @@ fn it_comes_back_after_a_restart() {
     let mutex = PacketMutex::new(Roster::default());
     let page = start(&mutex, None);
     let address = page.address().to_string();
-    let mut browser = browser("restart");
+    let mut browser = Browser::start().unwrap();
     live(&mut browser, &page);
     for _ in 0..5 {
         drop(mutex.acquire("fisher").unwrap());
@@ -201,7 +193,7 @@ fn after_a_cut_nothing_is_missing_and_nothing_twice() {
     let mutex = PacketMutex::new(Roster::default());
     let page = start(&mutex, None);
     let wire = Wire::to(&page);
-    let mut browser = browser("cut");
+    let mut browser = Browser::start().unwrap();
     browser.open(&format!("http://{}/", wire.address)).unwrap();
     is(&mut browser, "document.getElementById('link')?.dataset.state === 'live'");
     // It goes on with what it has.
@@ -229,7 +221,7 @@ fn missed_events_are_told() {
         drop(mutex.acquire("fisher").unwrap());
     }
     let page = start(&mutex, None);
-    let mut browser = browser("missed");
+    let mut browser = Browser::start().unwrap();
     live(&mut browser, &page);
     shows(&mut browser, "figure-missed", "14");
     is(&mut browser, "!document.getElementById('missed').hidden");
@@ -245,7 +237,7 @@ fn a_phone_never_scrolls_sideways() {
     mutex.pause(below(10), &long).unwrap();
     let page = start(&mutex, Some("s"));
     let _turn = mutex.acquire("long_name.".repeat(6).as_str()).unwrap();
-    let mut browser = browser("phone");
+    let mut browser = Browser::start().unwrap();
     browser.resize(360, 740, true).unwrap();
     browser
         .prefer(&[("prefers-color-scheme", "dark"), ("prefers-reduced-motion", "reduce")])
@@ -253,7 +245,8 @@ fn a_phone_never_scrolls_sideways() {
     live(&mut browser, &page);
     let fits = "document.documentElement.scrollWidth <= 360 && innerWidth === 360";
     is(&mut browser, fits);
-    browser.eval("sessionStorage.setItem('packet-mutex-secret', 's'); location.reload()").unwrap();
+    browser.eval("sessionStorage.setItem('packet-mutex-secret', 's')").unwrap();
+    browser.reload().unwrap();
     is(&mut browser, "document.body?.classList.contains('unlocked') === true");
     is(&mut browser, "document.querySelectorAll('#modules tr').length === 7");
     std::thread::scope(|scope| {
@@ -289,9 +282,10 @@ fn the_keyboard_reaches_all_of_it() {
     let mutex = PacketMutex::new(Roster::default());
     mutex.pause(below(10), "alarm").unwrap();
     let page = start(&mutex, Some("s"));
-    let mut browser = browser("keyboard");
+    let mut browser = Browser::start().unwrap();
     browser.open(&page.url()).unwrap();
-    browser.eval("sessionStorage.setItem('packet-mutex-secret', 's'); location.reload()").unwrap();
+    browser.eval("sessionStorage.setItem('packet-mutex-secret', 's')").unwrap();
+    browser.reload().unwrap();
     is(&mut browser, "document.querySelectorAll('#modules tr').length === 6");
     is(&mut browser, "document.body.classList.contains('unlocked')");
     let all = "[...document.querySelectorAll('button, select, input, summary, canvas[tabindex], [tabindex=\"0\"]')].filter((e) => e.checkVisibility() && !e.disabled)";
@@ -322,7 +316,7 @@ fn steering_needs_the_secret() {
     let mutex = PacketMutex::new(Roster::default());
     let secret = "ein geheimer Schlüssel ✓";
     let page = start(&mutex, Some(secret));
-    let mut browser = browser("steering");
+    let mut browser = Browser::start().unwrap();
     live(&mut browser, &page);
     shows(&mut browser, "key", "Steer…");
     is(
@@ -383,7 +377,7 @@ fn steering_needs_the_secret() {
     assert!(mutex.status().paused.is_empty());
 
     // It is kept over a reload, and forgotten on demand.
-    browser.eval("location.reload()").unwrap();
+    browser.reload().unwrap();
     is(&mut browser, "document.body?.classList.contains('unlocked') === true");
     browser.eval("document.getElementById('key').click()").unwrap();
     is(

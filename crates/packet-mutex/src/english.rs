@@ -3,8 +3,8 @@
 //! A message says who, what and what to do.
 
 use packet_mutex_arbiter::{
-    AHEAD_MAX, DURATION_MAX, Failure, InvalidName, NAME_MAX, NameError, REASON_MAX, Reason,
-    Refusal, RosterError, RosterErrors, RosterProblem, TimedOut,
+    AHEAD_MAX, DURATION_MAX, EVENT_NAMES, Failure, InvalidName, NAME_MAX, NameError, REASON_MAX,
+    Reason, Refusal, RosterError, RosterErrors, RosterProblem, TimedOut,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -188,10 +188,79 @@ impl Display for English<'_, Reason> {
     }
 }
 
+/// What each event means, in the order of [`EVENT_NAMES`]. `docs/EVENTS.md` is made from it.
+pub const EVENT_MEANINGS: [(&str, &str); EVENT_NAMES.len()] = [
+    ("requested", "A module asks for a turn. It waits for at most `timeout`."),
+    ("requeued", "The request waited before and was made again because its connection was lost."),
+    (
+        "granted",
+        "The request got a turn, or a pass if `pass` is set. It had waited for `waited`, while `others` other turns ended. \
+         `predecessor_abandoned`: an earlier turn was abandoned and nobody has acknowledged that.",
+    ),
+    ("refused", "The request was refused at once; `error` says why."),
+    ("timed_out", "The request's timeout passed before its turn came."),
+    ("cancelled", "An operator cancelled the module's waiting requests."),
+    ("withdrawn", "The asker no longer wants the turn."),
+    ("closed", "The mutex was closed while the request waited."),
+    ("lost", "The asker was gone, or did not claim its grant in time."),
+    ("nested", "A nested turn began. `depth` holds of the turn are open."),
+    ("released", "The hold ended normally, after `held`. At `depth` 0 the turn is over."),
+    ("panicked", "A panic or an exception ended the hold."),
+    ("yielded", "The holder gave its turn away and asked again."),
+    (
+        "declined",
+        "The holder did nothing in its turn. The handover delay counts from the turn before it.",
+    ),
+    (
+        "abandoned",
+        "The holder was lost, for instance because its process died. The delay holds for every group.",
+    ),
+    (
+        "revoked",
+        "The turn's lease ran out, or an operator took the turn away. The delay holds for every group.",
+    ),
+    ("not_holder", "Somebody tried to end a turn that it does not hold. Nothing was changed."),
+    ("overrun", "The turn has lasted longer than its module's `longest_turn`."),
+    ("starving", "The request has waited for longer than `starving_after`. `by` keeps it out."),
+    ("conflict", "A pass overlaps a turn or another pass, that of the module `with`."),
+    (
+        "short_gap",
+        "A module acted too soon after the module `after`: `missing` was left of the delay.",
+    ),
+    (
+        "paused",
+        "A pause was set. It holds back requests below the priority `below`, or all that are not urgent. It \
+         ends at `until`, if that is given.",
+    ),
+    ("resumed", "The pause with this `reason` ended."),
+    ("disabled", "The module's requests are refused from now on."),
+    ("enabled", "The module's requests are no longer refused."),
+    ("mode", "The module's mode was switched to `mode`."),
+    ("acknowledged", "A holder acknowledged that an earlier turn was abandoned."),
+    (
+        "revoking",
+        "An operator takes the turn away, for this `reason`. The event `revoked` follows.",
+    ),
+    ("closing", "The mutex takes no more requests."),
+    ("reloaded", "The roster was replaced."),
+    ("reset", "The mutex was reset, for a test."),
+    ("dropped", "The reader was too slow: `count` events are gone, up to this one's `seq`."),
+];
+
 fn too_many_modules(f: &mut Formatter<'_>, limit: usize) -> fmt::Result {
     write!(f, "there can be at most {limit} distinct modules; raise `limits.modules` in the roster")
 }
 
 fn hours() -> u64 {
     DURATION_MAX.as_secs() / 3600
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_a_meaning() {
+        assert_eq!(EVENT_MEANINGS.map(|(name, _)| name), EVENT_NAMES.map(|(name, _)| name));
+    }
 }

@@ -51,7 +51,7 @@ mod wakers;
 
 pub use ask::{Ask, Target};
 pub use clock::{Alarm, Clock, ManualClock, SystemClock};
-pub use english::English;
+pub use english::{EVENT_MEANINGS, English};
 pub use error::Error;
 pub use events::{Event, EventKind, Events};
 pub use guarded::{Guarded, GuardedTurn, NestedTurn};

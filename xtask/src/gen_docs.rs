@@ -10,6 +10,6 @@ pub(crate) fn write() -> Result<bool, String> {
 
 pub(crate) fn check() -> Result<&'static str, String> {
     run(cargo(&REFERENCES).env("UPDATE", "0"))
-        .map(|()| "docs/ROSTER.md and docs/CLI.md are what the program would write")
+        .map(|()| "docs/ROSTER.md, docs/CLI.md and docs/EVENTS.md are what the program would write")
         .map_err(|why| format!("{why}; `cargo xtask gen` writes them"))
 }

@@ -30,7 +30,7 @@ use std::io::stderr;
 use tracing_subscriber::EnvFilter;
 
 pub use exit::ExitStatus;
-pub use reference::{cli_reference, roster_reference};
+pub use reference::{cli_reference, event_reference, roster_reference};
 
 /// Runs the command with these arguments, the first of which is its own name.
 ///

@@ -12,6 +12,11 @@ fn cli_reference_is_fresh() {
     check("CLI.md", &packet_mutex_cli::cli_reference());
 }
 
+#[test]
+fn event_reference_is_fresh() {
+    check("EVENTS.md", &packet_mutex_cli::event_reference());
+}
+
 #[track_caller]
 fn check(file: &str, fresh: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);

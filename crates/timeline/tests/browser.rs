@@ -1,18 +1,25 @@
 //! The page in a real browser: `cargo test -p timeline -- --ignored`, with Chromium installed
 //! (or named in `CHROMIUM`).
 
+use std::time::Duration;
+
 use chromium::Browser;
+use packet_mutex_arbiter::EVENT_NAMES;
 use serde_json::{Value, json};
-use timeline::{Action, Around, Lane, Report, Run, render_live};
+use timeline::{Action, Inserts, Lane, Report, Run, is_trouble, render_live};
+
+/// Longer than a page takes to be drawn.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens the report's page, lets `script` fill in `out`, and returns that.
 fn open(report: &Report, script: &str) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("page.html");
-    std::fs::write(&file, render_live(report, &Around::default())).unwrap();
+    std::fs::write(&file, render_live(report, &Inserts::default())).unwrap();
     let mut browser = Browser::start().unwrap();
     browser.resize(1200, 900, false).unwrap();
     browser.open(&format!("file://{}", file.display())).unwrap();
+    browser.wait(PATIENCE, "document.querySelector('canvas')?.height > 0").unwrap();
     let out = browser.eval(&format!("(() => {{ const out = {{}}; {script}\n return out; }})()"));
     assert_eq!(browser.complaints().unwrap(), [""; 0]);
     out.unwrap()
@@ -69,7 +76,7 @@ fn keys_move_and_tell() {
          key('n');
          out.first = document.getElementById('tip').querySelector('b').textContent;
          key('ArrowDown');
-         out.lane = document.getElementById('said').textContent.slice(0, 7);
+         out.lane = document.getElementById('announcement').textContent.slice(0, 8);
          key('t'); key('t');
          const next = document.getElementById('trouble-next');
          next.focus();
@@ -78,8 +85,8 @@ fn keys_move_and_tell() {
          key('Escape');
          out.hidden = document.getElementById('tip').hidden;",
     );
-    let expect =
-        json!({"first": "a holds", "lane": "b waits", "trouble": "a: conflict", "hidden": true});
+    let expect = json!({"first": "a held the mutex", "lane": "b waited", "trouble": "a: conflict",
+        "hidden": true});
     assert_eq!(got, expect);
 }
 
@@ -132,6 +139,28 @@ fn a_live_page_forgets_and_starts_again() {
     let expect = json!({"bounded": true, "from": true, "open": 1, "following": true, "elsewhere": false, "forgotten": 0,
         "again": [2, 0.5, true], "lanes": "c,a"});
     assert_eq!(got, expect);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn what_no_bar_shows_has_a_mark_even_if_it_is_new() {
+    let report = Report { runs: vec![Run::new("live")], ..Report::default() };
+    let names: Vec<&str> = EVENT_NAMES.iter().map(|(name, _)| *name).collect();
+    let troubles: Vec<&str> = names.iter().copied().filter(|name| is_trouble(name)).collect();
+    let got = open(
+        &report,
+        &format!(
+            "for (const event of [...{names:?}, 'unheard_of', 'constructor']) timeline.push({{ t: 1, event, module: 'a' }});
+             const marks = timeline.runs[0].things.filter((thing) => thing.kind === 'mark');
+             const marked = new Set(marks.map((thing) => thing.name));
+             out.without = {names:?}.filter((name) => !marked.has(name));
+             out.marks = marks.length;
+             out.troubles = marks.filter((thing) => thing.tone).map((thing) => thing.name);"
+        ),
+    );
+    let without = ["requested", "granted", "nested", "released"];
+    let marks = names.len() + 2 - without.len();
+    assert_eq!(got, json!({"without": without, "marks": marks, "troubles": troubles}));
 }
 
 #[test]

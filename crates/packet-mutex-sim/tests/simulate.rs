@@ -109,6 +109,35 @@ fn fates_are_as_frequent_as_told() {
     assert_eq!(fisher.timeouts, 0);
 }
 
+/// A turn that is given away is made up for by the next; a nested one is part of the turn around it.
+#[test]
+fn turns_are_given_away_and_nested() {
+    let crew = parsed(
+        "
+        [modules.fisher]
+        work = { rest = '9s', action = '1s', yields = 1.0 }
+        ",
+    );
+    let outcome = run(&crew, 1);
+    let fisher = &outcome.modules[0];
+    // The first of each two turns is asked for at 9, 19, … s.
+    assert_eq!((fisher.asks, fisher.turns), (720, 720));
+    assert_eq!(outcome.busy, 360 * SECOND);
+
+    let crew = parsed(
+        "
+        [modules.fisher]
+        work = { rest = '10s', action = '1s', nests = 1.0 }
+        ",
+    );
+    let outcome = run(&crew, 1);
+    let fisher = &outcome.modules[0];
+    assert_eq!(fisher.asks, fisher.turns);
+    // A nested turn begins at a moment within its turn and takes as long as until then, so up to twice as long together.
+    assert!(fisher.hold(0.4) < SECOND + SECOND / 1000 && fisher.hold(0.8) > SECOND);
+    assert!(fisher.hold(1.0) > SECOND * 19 / 10 && fisher.hold(1.0) <= 2 * SECOND);
+}
+
 /// The same seed is the same run; another seed is another.
 #[test]
 fn runs_repeat() {

@@ -302,6 +302,9 @@ fn work(module: &str, rng: &mut Rng) -> Work {
         declines: rarely(100),
         panics: rarely(20),
         dies: rarely(20),
+        // The faults see to both.
+        yields: 0.0,
+        nests: 0.0,
         stalls: rarely(10),
         gives_up: rarely(50),
         burst: Burst { size: (1, 1 + rng.below(3) as u32), gap: Distribution::Uniform(0, SECOND) },

@@ -15,7 +15,7 @@ const MORE_KEYS: &[(Section, &str)] = &[(Section::Module, "work"), (Section::Mut
 const SOURCE_KEYS: &[&str] = &["every", "burst", "gap"];
 const WORK_KEYS: &[&str] = &[
     "rest", "every", "after", "reaction", "burst", "gap", "action", "actions", "urgent",
-    "declines", "panics", "dies", "stalls", "stall", "gives_up", "patience",
+    "declines", "panics", "dies", "yields", "nests", "stalls", "stall", "gives_up", "patience",
 ];
 /// Most asks of a burst, and most actions of a turn.
 const COUNT_MAX: u32 = 1000;
@@ -83,6 +83,10 @@ pub struct Work {
     pub panics: f64,
     /// The probability that it dies half-way through its turn.
     pub dies: f64,
+    /// The probability that it gives its turn away half-way and waits for another one.
+    pub yields: f64,
+    /// The probability that it asks again half-way through its turn, and has a nested turn.
+    pub nests: f64,
     /// The probability that it stalls.
     pub stalls: f64,
     /// How much longer a stalled turn takes.
@@ -207,11 +211,14 @@ fn read_work(
     }
     let action = reader.read(&fields, "action", distribution);
     let mut probability = |key| reader.read(&fields, key, probability).unwrap_or(0.0);
-    let [urgent, declines, panics, dies, stalls, gives_up] =
-        ["urgent", "declines", "panics", "dies", "stalls", "gives_up"].map(&mut probability);
-    let sum = declines + panics + dies + stalls;
+    let [urgent, gives_up] = ["urgent", "gives_up"].map(&mut probability);
+    let fates = ["declines", "panics", "dies", "stalls", "yields", "nests"].map(&mut probability);
+    let sum: f64 = fates.iter().sum();
+    let [declines, panics, dies, stalls, yields, nests] = fates;
     if sum > 1.0 {
-        let message = format!("declines, panics, dies and stalls are {sum} together, more than 1");
+        let message = format!(
+            "declines, panics, dies, stalls, yields and nests are {sum} together, more than 1"
+        );
         reader.wrong(at, fields.path_of("declines"), message);
     }
     let actions = reader.read(&fields, "actions", count).unwrap_or((1, 1));
@@ -229,6 +236,8 @@ fn read_work(
         declines,
         panics,
         dies,
+        yields,
+        nests,
         stalls,
         stall,
         gives_up,

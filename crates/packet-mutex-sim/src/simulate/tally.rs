@@ -147,7 +147,8 @@ pub(super) struct Tally {
     groups: Vec<usize>,
     /// The moment up to which all is counted.
     now: Nanos,
-    holder: Option<usize>,
+    /// The holder, and since when its turn has been open.
+    holder: Option<(usize, Nanos)>,
     /// The module of the last turn that sent something.
     last: Option<usize>,
     /// How many wait, by module and together.
@@ -215,7 +216,7 @@ impl Tally {
         if self.holder.is_none() {
             self.outcome.held_up += passed;
         }
-        let Some(because) = self.holder.or(self.last) else { return };
+        let Some(because) = self.holder.map(|(module, _)| module).or(self.last) else { return };
         for (module, waiting) in self.outcome.modules.iter_mut().zip(&self.waiting) {
             module.waited_for[because] += passed * Nanos::from(*waiting);
         }
@@ -252,20 +253,21 @@ impl Tally {
         self.outcome.modules[module].turns += 1;
         let changes = self.last.is_some_and(|last| self.groups[last] != self.groups[module]);
         self.outcome.handovers += u64::from(changes);
-        self.holder = Some(module);
+        self.holder = Some((module, self.now));
         if let Some(window) = self.window() {
             window.turns += 1;
         }
     }
 
-    fn ended(&mut self, module: usize, end: End, held: Nanos) {
+    fn ended(&mut self, end: End) {
+        let Some((module, since)) = self.holder.take() else { return };
+        let held = self.now - since;
         let of = &mut self.outcome.modules[module];
         record(&mut of.holds, held);
         of.longest_hold = of.longest_hold.max(held);
         of.declined += u64::from(end == End::Declined);
         of.panicked += u64::from(end == End::Panicked);
         of.abandoned += u64::from(end == End::Abandoned);
-        self.holder = None;
         if end != End::Declined {
             self.last = Some(module);
         }
@@ -303,9 +305,8 @@ impl Observer for Tally {
                     self.waited(module, nanos(*waited), false);
                 }
             }
-            EventKind::Ended { end, held, pass: false, .. } => {
-                self.ended(module, *end, nanos(*held));
-            }
+            // The last of its holds ends a turn, nested or not.
+            EventKind::Ended { end, depth: 0, pass: false, .. } => self.ended(*end),
             EventKind::Overrun { .. } => of.overruns += 1,
             EventKind::Starving { .. } => of.starved += 1,
             _ => {}

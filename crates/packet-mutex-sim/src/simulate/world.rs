@@ -56,6 +56,10 @@ pub(super) enum Plan {
     Ask { work: usize },
     /// A turn comes to its end.
     End { hold: RequestId },
+    /// A holder gives its turn away.
+    Yield { hold: RequestId },
+    /// A holder asks again inside its turn.
+    Nest { hold: RequestId },
     /// An asker loses patience.
     GivesUp { request: RequestId },
 }
@@ -70,6 +74,8 @@ pub(super) struct Job {
     pub(super) granted: bool,
     length: Nanos,
     fate: Fate,
+    /// After which part of its length the turn is given away, or has a turn of this length nested in it.
+    cut: Nanos,
     /// How long after its end the module asks again, if it is one that rests in between.
     again: Option<Nanos>,
 }
@@ -81,6 +87,8 @@ enum Fate {
     Panics,
     Dies,
     Stalls,
+    Yields,
+    Nests,
 }
 
 impl<'c, O: Observer> World<'c, O> {
@@ -195,6 +203,8 @@ impl<'c, O: Observer> World<'c, O> {
             Plan::Occasion { work } => self.occasion(now, work),
             Plan::Ask { work } => self.ask(now, work),
             Plan::End { hold } => self.end(now, hold),
+            Plan::Yield { hold } => self.yields(now, hold),
+            Plan::Nest { hold } => self.nests(now, hold),
             Plan::GivesUp { request } => {
                 if self.jobs.get(&request).is_some_and(|job| !job.granted) {
                     self.withdraw(now, request);
@@ -255,6 +265,8 @@ impl<'c, O: Observer> World<'c, O> {
                 (Fate::Panics, of.panics),
                 (Fate::Dies, of.dies),
                 (Fate::Stalls, of.stalls),
+                (Fate::Yields, of.yields),
+                (Fate::Nests, of.nests),
             ];
             let drawn = fates.into_iter().find(|(_, share)| {
                 left -= share;
@@ -264,11 +276,13 @@ impl<'c, O: Observer> World<'c, O> {
         };
         let actions = count(&mut rng, of.actions);
         let mut length: Nanos = (0..actions).map(|_| of.action.sample(&mut rng)).sum();
+        let mut cut = 0;
         match fate {
             Fate::Done => {}
             Fate::Declines => length = 0,
             Fate::Panics | Fate::Dies => length = rng.range(0, length),
             Fate::Stalls => length += of.stall.sample(&mut rng),
+            Fate::Yields | Fate::Nests => cut = rng.range(0, length),
         }
         let patience = chance(&mut rng, of.gives_up).then(|| of.patience.sample(&mut rng));
         let again = if let When::Rest(rest) = &of.when {
@@ -282,8 +296,16 @@ impl<'c, O: Observer> World<'c, O> {
             None
         };
         let module = player.module;
-        let job =
-            |owner| Job { work: Some(work), module, owner, granted: false, length, fate, again };
+        let job = |owner| Job {
+            work: Some(work),
+            module,
+            owner,
+            granted: false,
+            length,
+            fate,
+            cut,
+            again,
+        };
         let id = self.request(now, job, |request| request.urgent = urgent);
         if let Some(patience) = patience {
             self.plan(now + patience, Plan::GivesUp { request: id });
@@ -322,32 +344,57 @@ impl<'c, O: Observer> World<'c, O> {
             granted: false,
             length,
             fate: Fate::Done,
+            cut: 0,
             again: None,
         };
         self.request(now, job, terms);
     }
 
-    /// A holder gives its turn away and waits for the next.
-    pub(super) fn give_away(&mut self, now: Nanos, hold: RequestId) {
-        let Some(job) = self.jobs.get(&hold).cloned() else { return };
+    /// A holder gives its turn away and waits for another one; returns whether it could.
+    pub(super) fn give_away(&mut self, now: Nanos, hold: RequestId) -> bool {
+        let Some(job) = self.jobs.get(&hold).cloned() else { return false };
         let (id, owner) = (self.arbiter.next_request(), Some(job.owner));
         self.jobs.insert(id, Job { granted: false, ..job });
         let taken = self.hand_in(now, Input::Yield { hold, owner, id, timeout: None });
         self.jobs.remove(if taken { &hold } else { &id });
+        taken
+    }
+
+    /// A turn is given away after the part of it that was drawn; the turn after it has the rest.
+    fn yields(&mut self, now: Nanos, hold: RequestId) {
+        let Some(job) = self.jobs.get_mut(&hold) else { return };
+        let rest = job.length - job.cut;
+        (job.fate, job.length) = (Fate::Done, rest);
+        if !self.give_away(now, hold) {
+            // A turn is nested in it.
+            self.plan(now + rest, Plan::End { hold });
+        }
+    }
+
+    fn nests(&mut self, now: Nanos, hold: RequestId) {
+        let Some(job) = self.jobs.get(&hold) else { return };
+        let (module, owner, length) = (job.module, job.owner, job.cut);
+        self.request_apart(now, (module, Some(owner)), length, |_| ());
     }
 
     fn granted(&mut self, now: Nanos, request: RequestId) {
         let Some(job) = self.jobs.get_mut(&request) else { return };
+        assert!(!job.granted, "S16: request {} is answered twice", request.0);
         job.granted = true;
-        let length = job.length;
-        self.plan(now + length, Plan::End { hold: request });
+        let (hold, fate, end, cut) = (request, job.fate, now + job.length, now + job.cut);
+        match fate {
+            Fate::Yields => return self.plan(cut, Plan::Yield { hold }),
+            Fate::Nests => self.plan(cut, Plan::Nest { hold }),
+            _ => {}
+        }
+        self.plan(end, Plan::End { hold });
     }
 
     /// The turn ends as it was drawn, unless it is over already.
     fn end(&mut self, now: Nanos, hold: RequestId) {
         let Some(job) = self.jobs.get(&hold) else { return };
         let how = match job.fate {
-            Fate::Done | Fate::Stalls => Leave::Released,
+            Fate::Done | Fate::Stalls | Fate::Yields | Fate::Nests => Leave::Released,
             Fate::Declines => Leave::Declined,
             Fate::Panics => Leave::Panicked,
             Fate::Dies => {

@@ -60,14 +60,8 @@ impl ArbiterFront {
             after_restart: scenario.restarted,
             ..Start::default()
         };
-        Self::over(Arbiter::new(scenario.roster.clone(), start))
-    }
-
-    /// A front over this arbiter.
-    #[must_use]
-    pub fn over(arbiter: Arbiter) -> Self {
         ArbiterFront {
-            arbiter,
+            arbiter: Arbiter::new(scenario.roster.clone(), start),
             requests: BTreeMap::new(),
             request_names: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -188,17 +182,6 @@ impl ArbiterFront {
     #[must_use]
     pub fn answer(&self, request: &str) -> Option<&Answer> {
         self.answers.get(self.requests.get(request)?)
-    }
-
-    /// Forgets a request that is over, so that long runs need no more memory than short ones.
-    pub fn forget(&mut self, request: &str) {
-        if let Some(id) = self.requests.remove(request) {
-            self.request_names.remove(&id);
-            if let Some(token) = self.token(id) {
-                self.told_to_yield.remove(&token);
-            }
-            self.answers.remove(&id);
-        }
     }
 
     /// Should the turn with this hold give way, and was its holder told so?

@@ -4,7 +4,7 @@
 //!   `scenarios/README.md`.
 //! - [`Front`]: what scenarios run on. [`ArbiterFront`] is the bare arbiter; [`words`] helps other fronts to say the same.
 //! - [`Oracle`]: a second, naive reading of the rules that predicts the whole log; [`check`] compares any front with it.
-//! - [`run_six`]: the six default modules at work in virtual time, checked by the oracle as they go.
+//! - [`simulate`]: crews of modules at work in virtual time, and campaigns in which things go wrong.
 //! - [`Workshop`]: takes rules out of the arbiter's code, in a copy, to see whether a scenario notices.
 //!
 //! ```
@@ -32,7 +32,6 @@
 mod action;
 mod check;
 mod front;
-mod hour;
 mod log;
 mod mutants;
 mod oracle;
@@ -46,7 +45,6 @@ pub mod words;
 pub use action::{Action, Ask, Query};
 pub use check::check;
 pub use front::{ArbiterFront, Front};
-pub use hour::{Tally, run_six};
 pub use log::{Entry, Name, Value};
 pub use mutants::{FAILED, Mutant, Verdict, Workshop, mutate, parse_mutants};
 pub use oracle::{Oracle, Refused};

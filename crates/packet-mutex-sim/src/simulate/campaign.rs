@@ -1,18 +1,16 @@
 //! Campaigns: random crews at work while things go wrong, for as many hours as one can afford.
 
 use super::checker::Checker;
-use super::crew::{Burst, Demand, Source, When, Work};
+use super::comparison::Comparison;
+use super::crew::{Burst, Crew, Demand, Source, When, Work};
 use super::distribution::{Distribution, rng_for, stream};
 use super::faults::Faults;
-use super::shrink::{Rosters, Tape, action, caught, replay, scenario, shrink};
+use super::shrink::{Rosters, Tape, caught, replay, scenario, shrink};
 use super::world::{Observer, World};
-use crate::front::{ArbiterFront, Front};
-use crate::log::Name;
-use crate::oracle::Oracle;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{
-    Arbiter, DelaySpec, Event, EventKind, Input, Limits, ModuleSpec, Roster, RosterSpec, Start,
-    Steer,
+    DelaySpec, End, Event, EventKind, Input, Limits, ModuleSpec, Roster, RosterSpec, Steer,
+    Unserved,
 };
 use random::Rng;
 use std::time::Duration;
@@ -43,10 +41,24 @@ pub struct Counts {
     pub events: u64,
     /// Turns, nested ones not counted.
     pub turns: u64,
+    /// Turns that were asked for urgently.
+    pub urgent: u64,
+    /// Nested turns.
+    pub nested: u64,
+    /// Turns that were declined.
+    pub declined: u64,
+    /// Turns that were given away.
+    pub yielded: u64,
+    /// Turns that a panic ended.
+    pub panicked: u64,
     /// Turns that were abandoned.
     pub abandoned: u64,
     /// Requests that ended without a turn.
     pub unserved: u64,
+    /// Those of them that timed out.
+    pub timed_out: u64,
+    /// Those of them that were withdrawn.
+    pub withdrawn: u64,
     /// Hours that the oracle agreed with, event by event.
     pub oracle_hours: u64,
 }
@@ -60,11 +72,45 @@ impl Counts {
             (&mut self.inputs, other.inputs),
             (&mut self.events, other.events),
             (&mut self.turns, other.turns),
+            (&mut self.urgent, other.urgent),
+            (&mut self.nested, other.nested),
+            (&mut self.declined, other.declined),
+            (&mut self.yielded, other.yielded),
+            (&mut self.panicked, other.panicked),
             (&mut self.abandoned, other.abandoned),
             (&mut self.unserved, other.unserved),
+            (&mut self.timed_out, other.timed_out),
+            (&mut self.withdrawn, other.withdrawn),
             (&mut self.oracle_hours, other.oracle_hours),
         ];
         pairs.into_iter().for_each(|(sum, one)| *sum += one);
+    }
+}
+
+impl Observer for Counts {
+    fn input(&mut self, _at: Nanos, _input: &Input) {
+        self.inputs += 1;
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.events += 1;
+        match &event.kind {
+            EventKind::Granted { pass: false, urgent, .. } => {
+                self.turns += 1;
+                self.urgent += u64::from(*urgent);
+            }
+            EventKind::Nested { .. } => self.nested += 1,
+            EventKind::Ended { end: End::Declined, .. } => self.declined += 1,
+            EventKind::Ended { end: End::Yielded, .. } => self.yielded += 1,
+            EventKind::Ended { end: End::Panicked, .. } => self.panicked += 1,
+            EventKind::Ended { end: End::Abandoned, .. } => self.abandoned += 1,
+            EventKind::Unserved { why, .. } => {
+                self.unserved += 1;
+                self.timed_out += u64::from(*why == Unserved::TimedOut);
+                self.withdrawn += u64::from(*why == Unserved::Withdrawn);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -81,156 +127,105 @@ pub struct Broken {
 }
 
 impl Campaign {
-    /// Runs it.
+    /// Runs a random crew, and compares the first hour of some runs with the oracle.
     ///
     /// # Errors
     ///
     /// The first rule that was broken.
     pub fn run(&self) -> Result<Counts, Box<Broken>> {
-        self.judged_by(|roster| roster)
+        self.run_random(|roster| roster)
     }
 
-    /// Judges by another roster than the arbiter's.
-    fn judged_by(&self, rules: impl FnOnce(Roster) -> Roster) -> Result<Counts, Box<Broken>> {
-        let (arbiter, demand) = crew(self.seed);
+    /// Runs this crew while things go wrong, and compares all of it with the oracle.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run_crew(&self, crew: &Crew) -> Result<Counts, Box<Broken>> {
+        let roster = crew.file.roster.clone();
+        let rosters = Rosters { rules: roster.clone(), arbiter: roster };
+        let both = |rules: &Roster| (Checker::new(rules), Comparison::new(rules));
+        let counts = self.judged(&rosters, &crew.demand, both)?;
+        Ok(Counts { oracle_hours: counts.hours, ..counts })
+    }
+
+    /// Runs a random crew, judged by another roster than the arbiter's.
+    fn run_random(&self, rules: impl FnOnce(Roster) -> Roster) -> Result<Counts, Box<Broken>> {
+        let (arbiter, demand) = random_crew(self.seed);
         let rosters = Rosters { rules: rules(arbiter.clone()), arbiter };
-        let mut counts = Counts::default();
-        let why = caught(|| {
-            let mut world = self.world(&rosters, &demand, None)?;
-            self.drive(&mut world);
-            counts = world.observer.counts;
-            world.observer.checker.broken().map(String::from)
-        });
-        if let Some(why) = why {
-            let breaks = |tape: &[_]| replay(&rosters, tape).is_some();
-            let tape = shrink(self.tape(&rosters, &demand), breaks);
-            return Err(Box::new(self.broken(&rosters, why, tape)));
-        }
-        (counts.runs, counts.hours) = (1, self.hours.into());
+        let mut counts = self.judged(&rosters, &demand, Checker::new)?;
         if self.seed.is_multiple_of(ORACLE_EVERY) {
             let hour = Campaign { hours: 1, ..*self };
-            let tape = hour.tape(&rosters, &demand);
-            if let Some(why) = unlike_the_oracle(&rosters, &tape) {
-                let differs = |tape: &[_]| unlike_the_oracle(&rosters, tape).is_some();
-                return Err(Box::new(hour.broken(&rosters, why, shrink(tape, differs))));
-            }
-            counts.oracle_hours = 1;
+            counts.oracle_hours = hour.judged(&rosters, &demand, Comparison::new)?.hours;
         }
         Ok(counts)
     }
 
-    fn world<'d>(
+    fn judged<J: Observer>(
         &self,
         rosters: &Rosters,
-        demand: &'d Demand,
-        tape: Option<Tape>,
-    ) -> Option<World<'d, Watch>> {
-        let checker = Checker::new(&rosters.rules);
-        let watch = Watch { checker, tape, last: 0, counts: Counts::default() };
-        // The roster names all modules that work.
-        World::new(demand, rosters.arbiter.clone(), self.seed, watch).ok()
+        demand: &Demand,
+        judge: impl Fn(&Roster) -> J,
+    ) -> Result<Counts, Box<Broken>> {
+        let mut counts = Counts::default();
+        let why = caught(|| {
+            let world = self.drive(rosters, demand, (judge(&rosters.rules), counts))?;
+            counts = world.observer.1;
+            let broken = world.observer.broken().map(String::from);
+            let lost = || Some(format!("S16: request {} has no answer", world.unanswered()?.0));
+            broken.or_else(lost)
+        });
+        let Some(why) = why else {
+            return Ok(Counts { runs: 1, hours: self.hours.into(), ..counts });
+        };
+        let tape = self.tape(rosters, demand, judge(&rosters.rules));
+        let tape = shrink(tape, |tape| replay(rosters, tape, &judge).is_some());
+        let title = format!("Seed {} of a campaign: {why}", self.seed);
+        let scenario = tape.map(|tape| scenario(rosters, &title, &tape));
+        Err(Box::new(Broken { campaign: *self, why, scenario }))
     }
 
     /// Runs until the end or until a rule is broken; at the end the mutex is closed, and takes no more requests.
-    fn drive(&self, world: &mut World<'_, Watch>) {
+    fn drive<'d, O: Observer>(
+        &self,
+        rosters: &Rosters,
+        demand: &'d Demand,
+        observer: O,
+    ) -> Option<World<'d, O>> {
+        // The roster names all modules that work.
+        let mut world = World::new(demand, rosters.arbiter.clone(), self.seed, observer).ok()?;
         let end = Nanos::from(self.hours) * 3600 * SECOND;
         let mut rng = rng_for(self.seed, stream("faults", ""), 0);
         // From one in ten seconds to one in about half an hour.
         let every = (10 * SECOND) << rng.range(0, 8);
         let mut faults = Faults::new(rng.next_u64(), every, world.works());
-        while world.observer.checker.broken().is_none() && faults.step(world, end) {}
-        if world.observer.checker.broken().is_none() {
+        while world.observer.broken().is_none() && faults.step(&mut world, end) {}
+        if world.observer.broken().is_none() {
             world.hand_in(end, Input::Steer(Steer::Close));
             world.request_apart(end, (world.module(0), None), 0, |_| ());
             world.hand_in(end, Input::Tick);
         }
+        Some(world)
     }
 
-    /// What is handed in during the run.
-    fn tape(&self, rosters: &Rosters, demand: &Demand) -> Tape {
-        let Some(mut world) = self.world(rosters, demand, Some(Tape::new())) else {
-            return Tape::new();
-        };
+    /// Returns what is handed in during the run.
+    fn tape<J: Observer>(&self, rosters: &Rosters, demand: &Demand, judge: J) -> Tape {
+        let mut tape = Tape::new();
         // What was handed in before a panic counts.
         let _ = caught(|| {
-            self.drive(&mut world);
+            self.drive(rosters, demand, (&mut tape, judge))?;
             None
         });
-        let mut tape = world.observer.tape.take().unwrap_or_default();
         // What broke may have fallen due after the last of them.
-        tape.push((world.observer.last, Input::Tick));
+        tape.extend(tape.last().map(|(at, _)| (*at, Input::Tick)));
         tape
     }
-
-    fn broken(&self, rosters: &Rosters, why: String, tape: Option<Tape>) -> Broken {
-        let title = format!("Seed {} of a campaign: {why}", self.seed);
-        let scenario = tape.map(|tape| scenario(rosters, &title, &tape));
-        Broken { campaign: *self, why, scenario }
-    }
-}
-
-/// Judges, counts, and if it is asked to, writes down what is handed in.
-struct Watch {
-    checker: Checker,
-    tape: Option<Tape>,
-    /// When something was handed in last.
-    last: Nanos,
-    counts: Counts,
-}
-
-impl Observer for Watch {
-    fn input(&mut self, at: Nanos, input: &Input) {
-        self.counts.inputs += 1;
-        self.last = at;
-        if let Some(tape) = &mut self.tape {
-            tape.push((at, input.clone()));
-        }
-        self.checker.input(at, input);
-    }
-
-    fn event(&mut self, event: &Event) {
-        let counts = &mut self.counts;
-        counts.events += 1;
-        match &event.kind {
-            EventKind::Granted { pass: false, .. } => counts.turns += 1,
-            EventKind::Ended { end: packet_mutex_arbiter::End::Abandoned, .. } => {
-                counts.abandoned += 1;
-            }
-            EventKind::Unserved { .. } => counts.unserved += 1,
-            _ => {}
-        }
-        self.checker.event(event);
-    }
-}
-
-/// Where an arbiter first differs from the oracle when these are handed in, if it does.
-fn unlike_the_oracle(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<String> {
-    let names: Vec<Name> =
-        rosters.rules.spec().modules.iter().map(|m| m.name.as_str().into()).collect();
-    caught(|| {
-        let arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
-        let mut front = ArbiterFront::over(arbiter);
-        let mut oracle = Oracle::new(&rosters.rules).forgetting();
-        for (at, input) in tape {
-            let Some(action) = action(input, &names) else { continue };
-            let (is, should) = (front.act(*at, &action).is_ok(), oracle.act(*at, &action).is_ok());
-            let (log, expected) = (front.log(), oracle.log());
-            if let Some((is, should)) = log.iter().zip(&expected).find(|(is, should)| is != should)
-            {
-                return Some(format!("{is}, but the oracle says {should}"));
-            }
-            if log.len() != expected.len() || is != should {
-                return Some(format!("after {action} at {at} the oracle says something else"));
-            }
-        }
-        None
-    })
 }
 
 // Random crews.
 
-/// The crew of a seed: two to six modules with settings and work of their own.
-fn crew(seed: u64) -> (Roster, Demand) {
+/// Returns the crew of a seed: two to six modules with settings and work of their own.
+fn random_crew(seed: u64) -> (Roster, Demand) {
     let mut rng = rng_for(seed, stream("crew", ""), 0);
     let rng = &mut rng;
     let count = rng.range(2, NAMES.len() as u64) as usize;
@@ -322,6 +317,7 @@ fn one_in(rng: &mut Rng, n: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::ArbiterFront;
     use crate::run::run;
     use crate::scenario::Scenario;
     use std::path::Path;
@@ -335,7 +331,7 @@ mod tests {
             Roster::new(spec).unwrap()
         };
         let broken = (0..20)
-            .find_map(|seed| Campaign { seed, hours: 1 }.judged_by(longer).err())
+            .find_map(|seed| Campaign { seed, hours: 1 }.run_random(longer).err())
             .expect("a rule is broken");
         assert!(broken.why.starts_with("S3: "), "{}", broken.why);
         let text = broken.scenario.expect("it is shrunk");
@@ -343,20 +339,21 @@ mod tests {
         assert!(scenario.steps.len() <= 6, "{text}");
         // It holds where the rule is kept, and not on the arbiter that broke it.
         run(&scenario, &mut ArbiterFront::new(&scenario)).unwrap_or_else(|why| panic!("{why}"));
-        let (wrong, _) = crew(broken.campaign.seed);
-        let mut wrong = ArbiterFront::over(Arbiter::new(wrong, Start::default()));
-        run(&scenario, &mut wrong).unwrap_err();
+        let mut wrong = scenario.clone();
+        (wrong.roster, _) = random_crew(broken.campaign.seed);
+        run(&scenario, &mut ArbiterFront::new(&wrong)).unwrap_err();
     }
 
     /// What only the oracle notices, such as a wrong count of others' turns, is shrunk too.
     #[test]
     fn what_only_the_oracle_notices_is_shrunk_too() {
-        let (roster, demand) = crew(0);
+        let (roster, demand) = random_crew(0);
         let mut spec = roster.clone().into_spec();
         spec.modules.iter_mut().for_each(|module| module.priority = 7);
         let rosters = Rosters { arbiter: roster, rules: Roster::new(spec).unwrap() };
-        let tape = Campaign { seed: 0, hours: 1 }.tape(&rosters, &demand);
-        let differs = |tape: &[_]| unlike_the_oracle(&rosters, tape).is_some();
+        let oracle = Comparison::new(&rosters.rules);
+        let tape = Campaign { seed: 0, hours: 1 }.tape(&rosters, &demand, oracle);
+        let differs = |tape: &[_]| replay(&rosters, tape, Comparison::new).is_some();
         let short = shrink(tape, differs).expect("equal priorities are another order");
         assert!(short.len() <= 8, "{short:?}");
     }

@@ -132,11 +132,6 @@ impl Checker {
         }
     }
 
-    /// The first rule that was broken, and how.
-    pub(super) fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
-    }
-
     fn rule(&mut self, holds: bool, why: impl FnOnce() -> String) {
         if !holds && self.broken.is_none() {
             self.broken = Some(why());
@@ -146,7 +141,7 @@ impl Checker {
     // What must be so once all that an input led to is done.
 
     /// Judges the state after the last input.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         let now = self.now;
         if let Some((request, why)) = self.refusing.take() {
             self.rule(false, || format!("S4: request {} was not refused as {why}", request.0));
@@ -453,7 +448,6 @@ impl Checker {
 
 impl Observer for Checker {
     fn input(&mut self, at: Nanos, input: &Input) {
-        self.settle();
         self.input = Some(input.clone());
         if !matches!(input, Input::Tick) {
             self.changed = at;
@@ -523,5 +517,13 @@ impl Observer for Checker {
             let name = self.modules.get(module).map_or("", |module| module.name.as_str());
             self.broken = Some(format!("{why} ({} of {name} at {} ns)", event.kind.name(), at));
         }
+    }
+
+    fn handled(&mut self, _taken: bool) {
+        self.settle();
+    }
+
+    fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 }

@@ -21,6 +21,7 @@
 
 mod campaign;
 mod checker;
+mod comparison;
 mod crew;
 mod distribution;
 mod faults;

@@ -1,21 +1,28 @@
 //! From a run that broke a rule to a short scenario that shows it.
 
-use super::checker::Checker;
+use super::comparison::{action, module_names};
 use super::world::Observer;
-use crate::action::{Action, Ask};
-use crate::log::Name;
+use crate::action::Action;
 use crate::oracle::Oracle;
 use crate::run::{Timers, results};
 use crate::scenario::Scenario;
-use crate::seconds::{Nanos, nanos};
-use packet_mutex_arbiter::{Arbiter, Input, Owner, RequestId, Roster, Start, Steer, Time};
+use crate::seconds::Nanos;
+use packet_mutex_arbiter::{Arbiter, Event, Input, RequestId, Roster, Start, Time};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What was handed to an arbiter, and when. Ticks too: what follows one at the same instant comes after the grant that it
 /// brought.
 pub(super) type Tape = Vec<(Nanos, Input)>;
+
+/// Writes down what is handed in.
+impl Observer for &mut Tape {
+    fn input(&mut self, at: Nanos, input: &Input) {
+        self.push((at, input.clone()));
+    }
+
+    fn event(&mut self, _event: &Event) {}
+}
 
 /// The rosters of a run: the arbiter's, and the one that it is judged by. They differ only where a test wants a rule broken.
 #[derive(Clone, Debug)]
@@ -24,21 +31,26 @@ pub(super) struct Rosters {
     pub(super) rules: Roster,
 }
 
-/// Which rule is broken when these inputs are handed in, if one is.
-pub(super) fn replay(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<String> {
+/// Returns which rule is broken when these inputs are handed in, if one is.
+pub(super) fn replay<J: Observer>(
+    rosters: &Rosters,
+    tape: &[(Nanos, Input)],
+    judge: impl Fn(&Roster) -> J,
+) -> Option<String> {
     caught(|| {
         let mut arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
-        let mut checker = Checker::new(&rosters.rules);
+        let mut judge = judge(&rosters.rules);
         let mut seen = 0;
         let mut hand_in = |arbiter: &mut Arbiter, at: Nanos, input: Input| {
-            checker.input(at, &input);
-            let _ = arbiter.handle(Time::from_nanos(at), input);
+            judge.input(at, &input);
+            let taken = arbiter.handle(Time::from_nanos(at), input).is_ok();
             while arbiter.poll_output().is_some() {}
             for event in arbiter.events_since(seen).1 {
                 seen = event.seq;
-                checker.event(event);
+                judge.event(event);
             }
-            checker.broken().map(String::from)
+            judge.handled(taken);
+            judge.broken().map(String::from)
         };
         let mut numbered = 0;
         for (at, input) in tape {
@@ -56,8 +68,7 @@ pub(super) fn replay(rosters: &Rosters, tape: &[(Nanos, Input)]) -> Option<Strin
                 return Some(why);
             }
         }
-        checker.settle();
-        checker.broken().map(String::from)
+        None
     })
 }
 
@@ -109,8 +120,7 @@ pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> 
 
 /// The scenario file: these inputs, and what the oracle says must come of them.
 pub(super) fn scenario(rosters: &Rosters, title: &str, tape: &Tape) -> String {
-    let names: Vec<Name> =
-        rosters.rules.spec().modules.iter().map(|m| m.name.as_str().into()).collect();
+    let names = module_names(&rosters.rules);
     let actions: Vec<(Nanos, Action)> =
         tape.iter().filter_map(|(at, input)| Some((*at, action(input, &names)?))).collect();
     let scenario = Scenario::from_actions(title, rosters.rules.clone(), &actions);
@@ -146,41 +156,4 @@ fn without_loose_ends(tape: &[(Nanos, Input)]) -> Tape {
         known
     };
     tape.iter().filter(is_known).cloned().collect()
-}
-
-/// An input in a scenario's words. An owner is called as its first request.
-pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
-    let request = |id: &RequestId| Name::from(format!("r{}", id.0));
-    let owner = |owner: &Owner| Name::from(format!("r{}", owner.0));
-    let module = |module: &packet_mutex_arbiter::ModuleId| {
-        modules.get(module.index()).cloned().unwrap_or_else(|| "".into())
-    };
-    Some(match input {
-        Input::Tick => Action::Tick,
-        Input::Request(asked) => Action::Ask(Ask {
-            owner: asked.owner.as_ref().map(owner),
-            urgent: asked.urgent,
-            timeout: asked.timeout.map(nanos),
-            ..Ask::new(&request(&asked.id), &module(&asked.module))
-        }),
-        Input::End { hold, owner: by, how } => {
-            Action::End { hold: request(hold), owner: by.as_ref().map(owner), how: *how }
-        }
-        Input::Yield { hold, owner: by, id, timeout } => Action::Yield {
-            hold: request(hold),
-            owner: by.as_ref().map(owner),
-            request: request(id),
-            timeout: timeout.map(nanos),
-        },
-        Input::Withdraw { request: it } => Action::Withdraw(request(it)),
-        Input::OwnerLost { owner: lost } => Action::OwnerLost(owner(lost)),
-        Input::Acknowledge { hold } => Action::Acknowledge(request(hold)),
-        Input::Steer(Steer::Reload(_) | Steer::Revoke { .. } | Steer::Reset { .. }) => return None,
-        Input::Steer(steer) => {
-            let named = steer.clone().try_map_module(|it| Ok::<_, Infallible>(module(&it)));
-            Action::Steer(named.unwrap_or_else(|never| match never {}))
-        }
-        // No campaign does these.
-        Input::EndModule { .. } | Input::Claim { .. } | Input::Heartbeat { .. } => return None,
-    })
 }

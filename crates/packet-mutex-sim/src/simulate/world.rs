@@ -11,13 +11,43 @@ use random::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Sees all that goes into an arbiter and all that it writes down.
+/// Sees all that goes into an arbiter and all that it writes down, and may judge it.
 pub(super) trait Observer {
-    /// What is about to be handed in.
+    /// Is told what is about to be handed in.
     fn input(&mut self, _at: Nanos, _input: &Input) {}
 
-    /// An event; each exactly once, in order.
+    /// Is told an event; each exactly once, in order.
     fn event(&mut self, event: &Event);
+
+    /// Is told that all that came of the last input was told, and whether the arbiter took the input.
+    fn handled(&mut self, _taken: bool) {}
+
+    /// Returns the first rule that was broken, and how.
+    fn broken(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// Two observers beside each other.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn input(&mut self, at: Nanos, input: &Input) {
+        self.0.input(at, input);
+        self.1.input(at, input);
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.0.event(event);
+        self.1.event(event);
+    }
+
+    fn handled(&mut self, taken: bool) {
+        self.0.handled(taken);
+        self.1.handled(taken);
+    }
+
+    fn broken(&self) -> Option<&str> {
+        self.0.broken().or(self.1.broken())
+    }
 }
 
 /// A crew at work.
@@ -194,6 +224,7 @@ impl<'c, O: Observer> World<'c, O> {
             self.seen = event.seq;
             self.observer.event(event);
         }
+        self.observer.handled(taken);
         taken
     }
 
@@ -421,6 +452,11 @@ impl<'c, O: Observer> World<'c, O> {
         if let (Some(work), Some(again)) = (job.work, job.again) {
             self.plan(now + again, Plan::Ask { work });
         }
+    }
+
+    /// Returns a request that has had no answer.
+    pub(super) fn unanswered(&self) -> Option<RequestId> {
+        self.jobs.iter().find(|(_, job)| !job.granted).map(|(id, _)| *id)
     }
 
     /// How many works the crew has.

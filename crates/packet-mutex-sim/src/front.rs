@@ -16,8 +16,13 @@ use std::time::Duration;
 
 /// Something that scenarios run on: the bare arbiter, threads, tasks, another language, a socket. Time is virtual.
 pub trait Front {
-    /// Has it the ability that a scenario needs, such as `lease`? See `scenarios/README.md` for the list.
+    /// Returns whether it has an ability that scenarios need, such as `lease`; `scenarios/README.md` has the list.
     fn can(&self, ability: &str) -> bool;
+
+    /// Returns whether it has all abilities that a scenario needs.
+    fn can_run(&self, scenario: &Scenario) -> bool {
+        scenario.needs.iter().all(|ability| self.can(ability))
+    }
 
     /// Lets time pass and does all that falls due before `to`, but not what falls due at `to` itself.
     fn advance(&mut self, to: Nanos);

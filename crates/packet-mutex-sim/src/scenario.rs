@@ -1,7 +1,6 @@
 //! Scenarios: what is done to a mutex and what must come of it, as text. The format is in `scenarios/README.md`.
 
 use crate::action::{Action, Ask, Query};
-use crate::front::Front;
 use crate::log::Name;
 use crate::roster_text;
 use crate::seconds::{Nanos, moment, parse_seconds};
@@ -146,12 +145,6 @@ impl Scenario {
             header,
             trailer: Vec::new(),
         }
-    }
-
-    /// Has the front all abilities that the scenario needs?
-    #[must_use]
-    pub fn runs_on(&self, front: &dyn Front) -> bool {
-        self.needs.iter().all(|ability| front.can(ability))
     }
 
     /// The scenario's text, with these lines expected of each step instead of those that it has.

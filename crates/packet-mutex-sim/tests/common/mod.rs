@@ -437,7 +437,7 @@ pub(crate) fn run_all<F: Front>(
             skipped.entry(why).or_default().push(name);
             continue;
         }
-        assert!(scenario.runs_on(&front));
+        assert!(front.can_run(&scenario));
         ran += 1;
         if let Err(mismatch) = run(&scenario, &mut front) {
             wrong.push(mismatch.to_string());
@@ -461,7 +461,7 @@ pub(crate) fn caught<F: Front>(
 ) -> usize {
     let notices = |scenario: &Scenario| {
         let mut front = make(scenario);
-        let runs = scenario.runs_on(&front) && why_not(scenario).is_none();
+        let runs = front.can_run(scenario) && why_not(scenario).is_none();
         runs && run(scenario, &mut front).is_err()
     };
     let of_rule = scenarios().into_iter().filter(|scenario| scenario.rules[0] == rule);

@@ -65,7 +65,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// Is this how it should be?
+    /// Returns whether this is how it should be.
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self, Verdict::Caught { .. } | Verdict::Hung)
@@ -121,12 +121,8 @@ pub fn parse_mutants(text: &str) -> Result<Vec<Mutant>, String> {
     Ok(mutants)
 }
 
-/// Replaces the mutant's text, which must stand in the source once.
-///
-/// # Errors
-///
-/// How often it stands there instead.
-pub fn mutate(source: &str, mutant: &Mutant) -> Result<String, String> {
+/// Replaces the mutant's text, which must stand in the source once; an error tells how often it does.
+fn mutate(source: &str, mutant: &Mutant) -> Result<String, String> {
     // Lines are compared trimmed, so that a change of indentation breaks no mutant.
     let lines: Vec<&str> = source.lines().collect();
     let find: Vec<&str> = mutant.find.lines().collect();

@@ -11,8 +11,7 @@ pub type Nanos = u64;
 pub const SECOND: Nanos = 1_000_000_000;
 
 /// Reads decimal seconds with at most nine decimals, such as `1`, `0.25`, `12.004000001`.
-#[must_use]
-pub fn parse_seconds(text: &str) -> Option<Nanos> {
+pub(crate) fn parse_seconds(text: &str) -> Option<Nanos> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(decimals) || decimals.len() > 9 {
@@ -23,8 +22,7 @@ pub fn parse_seconds(text: &str) -> Option<Nanos> {
 }
 
 /// Writes seconds as short as they go: `1`, `0.25`.
-#[must_use]
-pub fn seconds(nanos: Nanos) -> String {
+pub(crate) fn seconds(nanos: Nanos) -> String {
     let text = format!("{}.{:09}", nanos / SECOND, nanos % SECOND);
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }

@@ -16,7 +16,7 @@ use random::Rng;
 use std::time::Duration;
 
 const NAMES: [&str; 6] = ["runemaker", "trainer", "fisher", "auto_loot", "stacker", "eater"];
-/// Of so many runs, one is compared with the oracle too, for its first hour: it is thorough and slow.
+/// Of so many runs, one has its first hour compared with the oracle too. The oracle is too slow for all of them.
 const ORACLE_EVERY: u64 = 64;
 
 /// One run of a campaign.
@@ -185,7 +185,7 @@ impl Campaign {
         Err(Box::new(Broken { campaign: *self, why, scenario }))
     }
 
-    /// Runs until the end or until a rule is broken; at the end the mutex is closed, and takes no more requests.
+    /// Runs to the end or until a rule is broken. At the end the mutex is closed, and somebody asks in vain.
     fn drive<'d, O: Observer>(
         &self,
         rosters: &Rosters,
@@ -265,7 +265,7 @@ fn random_crew(seed: u64) -> (Roster, Demand) {
     (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
 }
 
-/// Up to three, each of a pair of its own; the first two name one side each, so that they can be at odds.
+/// Draws up to three delays for different pairs of groups. The first two name one side each, so that both can apply.
 fn delays(rng: &mut Rng) -> Vec<DelaySpec> {
     let mut delays: Vec<DelaySpec> = Vec::new();
     for at in 0..3 {
@@ -297,7 +297,7 @@ fn work(module: &str, rng: &mut Rng) -> Work {
         declines: rarely(100),
         panics: rarely(20),
         dies: rarely(20),
-        // The faults see to both.
+        // The faults do both.
         yields: 0.0,
         nests: 0.0,
         stalls: rarely(10),

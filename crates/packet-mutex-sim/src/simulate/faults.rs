@@ -75,10 +75,10 @@ enum Fault {
     Tick,
 }
 
-/// No disturbance lasts longer.
+/// The longest that a module is disabled or switched, or the mutex paused.
 const LONGEST: Nanos = 20 * SECOND;
 
-/// More than these asks at a time are a crowd.
+/// With more requests than this at a time, no module is switched to another mode.
 const CROWD: usize = 30;
 
 impl Faults {
@@ -172,7 +172,7 @@ impl Faults {
             }
             Fault::Steals => {
                 if let Some((hold, _)) = holding(world) {
-                    // An owner that there never was.
+                    // Nobody has this owner.
                     let (owner, how) = (Some(Owner(0)), Leave::Released);
                     world.hand_in(now, Input::End { hold, owner, how });
                 }
@@ -196,7 +196,7 @@ impl Faults {
             Fault::Resume => {
                 world.hand_in(now, Input::Steer(Steer::Resume { reason: None }));
             }
-            // Each of a crowd that is switched conflicts with all others: so many events that some would be dropped.
+            // Each request that is let pass conflicts with all others. With a crowd of them the event buffer would drop some.
             Fault::Switch { .. } if world.jobs.len() > CROWD => {}
             Fault::Switch { work } => {
                 let mode = [Mode::Observed, Mode::Off][self.below(2)];
@@ -233,7 +233,7 @@ impl Faults {
         }
     }
 
-    /// A nanosecond before what is due next, at the very instant, or a nanosecond after.
+    /// Returns the moment at which the arbiter has something to do, or a nanosecond before or after it.
     fn beside_what_is_due<O: Observer>(&mut self, world: &World<'_, O>, now: Nanos) -> Nanos {
         let due = match world.next_due() {
             Nanos::MAX => now,
@@ -242,7 +242,7 @@ impl Faults {
         (due + self.below(3) as u64).saturating_sub(1).max(now)
     }
 
-    /// An ask, or one of a flood: mostly short, mostly impatient.
+    /// Asks for a short turn, mostly with a short timeout.
     fn ask<O: Observer>(&mut self, world: &mut World<'_, O>, now: Nanos, work: usize) {
         let length = self.rng.range(0, SECOND / 2);
         let timeout = [0, SECOND / 2, 3 * SECOND, 10 * SECOND][self.below(4)];
@@ -266,14 +266,14 @@ impl Faults {
         }
     }
 
-    /// Anybody who waits or holds.
+    /// Returns any of the requests that wait or hold.
     fn somebody<'w, O>(&mut self, world: &'w World<'_, O>) -> Option<(RequestId, &'w Job)> {
         let at = self.below(world.jobs.len());
         world.jobs.iter().nth(at).map(|(id, job)| (*id, job))
     }
 }
 
-/// The newest that was granted to somebody.
+/// Returns the newest request that holds.
 fn holding<O>(world: &World<'_, O>) -> Option<(RequestId, Owner)> {
     let mut newest = world.jobs.iter().rev();
     newest.find(|(_, job)| job.granted).map(|(id, job)| (*id, job.owner))

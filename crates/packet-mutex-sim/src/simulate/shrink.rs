@@ -72,7 +72,7 @@ pub(super) fn replay<J: Observer>(
     })
 }
 
-/// What a run says, or the panic that it ended with: an arbiter that finds its own state wrong panics.
+/// Returns what a run returns, or the panic that it ended with: an arbiter that finds its own state wrong panics.
 pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -81,7 +81,7 @@ pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
     })
 }
 
-/// A short tape that breaks something too. `None`: this one does not, when it is replayed.
+/// Returns a short tape that breaks something too; `None` if a replay of this one breaks nothing.
 pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> Option<Tape> {
     // Most of what came long before does not matter.
     let mut length = 1;
@@ -118,7 +118,7 @@ pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> 
     Some(if breaks(&early) { early } else { tape })
 }
 
-/// The scenario file: these inputs, and what the oracle says must come of them.
+/// Returns a scenario file of these inputs and of what the oracle says must come of them.
 pub(super) fn scenario(rosters: &Rosters, title: &str, tape: &Tape) -> String {
     let names = module_names(&rosters.rules);
     let actions: Vec<(Nanos, Action)> =
@@ -128,7 +128,7 @@ pub(super) fn scenario(rosters: &Rosters, title: &str, tape: &Tape) -> String {
     scenario.text_with(&expected)
 }
 
-/// The request that an input makes.
+/// Returns the request that an input makes.
 fn made(input: &Input) -> Option<RequestId> {
     match input {
         Input::Request(request) => Some(request.id),
@@ -137,7 +137,7 @@ fn made(input: &Input) -> Option<RequestId> {
     }
 }
 
-/// Leaves out what speaks of requests and owners that are not there any more.
+/// Leaves out inputs about requests and owners that the tape does not make.
 fn without_loose_ends(tape: &[(Nanos, Input)]) -> Tape {
     let (mut requests, mut owners) = (BTreeSet::new(), BTreeSet::new());
     let is_known = |(_, input): &&(Nanos, Input)| {

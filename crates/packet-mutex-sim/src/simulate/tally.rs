@@ -6,9 +6,9 @@ use crate::seconds::{Nanos, SECOND, nanos};
 use hdrhistogram::Histogram;
 use packet_mutex_arbiter::{End, Event, EventKind, ModuleId, Roster, Unserved};
 
-/// The stretch of time whose like is looked for as typical.
+/// The length of the typical stretch that a run is searched for.
 pub const WINDOW: Nanos = 120 * SECOND;
-/// The typical stretch is looked for in the first of them only: so many are a thousand hours.
+/// Only so many are searched, which are a thousand hours.
 const WINDOWS_MAX: usize = 30_000;
 
 /// What a run came to.
@@ -18,9 +18,9 @@ pub struct Outcome {
     pub length: Nanos,
     /// The modules, those of the roster first.
     pub modules: Vec<ModuleOutcome>,
-    /// How long a turn was open.
+    /// How long turns were open.
     pub busy: Nanos,
-    /// How long none was open although somebody waited: the price of the handovers.
+    /// How long no turn was open although somebody waited: the price of the handovers.
     pub held_up: Nanos,
     /// Handovers to another group.
     pub handovers: u64,

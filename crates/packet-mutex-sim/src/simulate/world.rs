@@ -56,7 +56,7 @@ pub(super) struct World<'c, O> {
     pub(super) observer: O,
     demand: &'c Demand,
     seed: u64,
-    /// The modules of the works, and for each its stream of draws and how many asks it has made.
+    /// A player for each of the crew's works, in their order.
     players: Vec<Player>,
     /// The stream of each source's draws.
     source_streams: Vec<u64>,
@@ -67,12 +67,16 @@ pub(super) struct World<'c, O> {
     seen: u64,
 }
 
+/// How far a module is with its work.
 struct Player {
     module: ModuleId,
-    asks: u64,
+    /// The stream that its random numbers come from.
     stream: u64,
+    /// How often it has asked.
+    asks: u64,
+    /// How many occasions to ask it has had.
     occasions: u64,
-    /// For a module that rests in between: the asks that are left of its burst.
+    /// How many asks are left of its burst, if it rests between its turns.
     left: u32,
 }
 
@@ -97,19 +101,21 @@ pub(super) enum Plan {
 /// An ask on its way, or the turn that came of it.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    /// The module's place among the works; `None`: it was a fault's.
+    /// The module's place among the works; `None` for an ask that is no part of the crew's work.
     work: Option<usize>,
     pub(super) module: ModuleId,
     pub(super) owner: Owner,
     pub(super) granted: bool,
     length: Nanos,
     fate: Fate,
-    /// After which part of its length the turn is given away, or has a turn of this length nested in it.
+    /// When the turn is given away, or when a turn begins that is nested in it, counted from its start. The nested turn
+    /// takes as long again.
     cut: Nanos,
-    /// How long after its end the module asks again, if it is one that rests in between.
+    /// How long after its end the module asks again, if it rests between its turns.
     again: Option<Nanos>,
 }
 
+/// How a turn goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Done,
@@ -122,11 +128,11 @@ enum Fate {
 }
 
 impl<'c, O: Observer> World<'c, O> {
-    /// A crew whose day has not begun.
+    /// Returns a crew at time zero.
     ///
     /// # Errors
     ///
-    /// If the roster does not know a module that works.
+    /// If the roster refuses the name of a module that works.
     pub(super) fn new(
         demand: &'c Demand,
         roster: Roster,
@@ -176,12 +182,12 @@ impl<'c, O: Observer> World<'c, O> {
         Ok(world)
     }
 
-    /// The moment of what the crew does next.
+    /// Returns the moment of the crew's next plan.
     pub(super) fn next_plan(&self) -> Nanos {
         self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at)
     }
 
-    /// The moment of what the arbiter does next by itself.
+    /// Returns the moment at which the arbiter has something to do by itself.
     pub(super) fn next_due(&self) -> Nanos {
         self.arbiter.poll_timeout().map_or(Nanos::MAX, Time::as_nanos)
     }
@@ -205,7 +211,7 @@ impl<'c, O: Observer> World<'c, O> {
         self.plans.push(Reverse((at, self.planned, plan)));
     }
 
-    /// Hands something in and takes in what comes of it. Whether it was taken.
+    /// Hands something in and takes in what comes of it; returns whether the arbiter took it.
     pub(super) fn hand_in(&mut self, now: Nanos, input: Input) -> bool {
         self.observer.input(now, &input);
         let taken = self.arbiter.handle(Time::from_nanos(now), input).is_ok();
@@ -285,11 +291,11 @@ impl<'c, O: Observer> World<'c, O> {
         let of = &self.demand.works[work];
         let player = &mut self.players[work];
         player.asks += 1;
-        // All that this ask will ever draw, so that how it fares does not change what comes after it.
+        // All random numbers of this ask are drawn now, so that how it fares does not change the module's later draws.
         let mut rng = rng_for(self.seed, player.stream, player.asks);
         let urgent = chance(&mut rng, of.urgent);
         let fate = {
-            // Each is told as a share of all turns.
+            // Each probability is a share of all turns, so one number decides among them.
             let mut left = unit(&mut rng);
             let fates = [
                 (Fate::Declines, of.declines),
@@ -343,7 +349,7 @@ impl<'c, O: Observer> World<'c, O> {
         }
     }
 
-    /// Makes a request with an owner of its own.
+    /// Makes a request; `job` is given the owner that it has unless the job has another.
     fn request(
         &mut self,
         now: Nanos,
@@ -360,7 +366,7 @@ impl<'c, O: Observer> World<'c, O> {
         id
     }
 
-    /// An ask beyond what the crew's work says: nobody asks again after it. `owner`: somebody who may hold already.
+    /// Asks once, apart from the crew's work. An `owner` that is given may hold the mutex already.
     pub(super) fn request_apart(
         &mut self,
         now: Nanos,
@@ -421,7 +427,7 @@ impl<'c, O: Observer> World<'c, O> {
         self.plan(end, Plan::End { hold });
     }
 
-    /// The turn ends as it was drawn, unless it is over already.
+    /// Ends a turn in the way that was drawn, unless it is over already.
     fn end(&mut self, now: Nanos, hold: RequestId) {
         let Some(job) = self.jobs.get(&hold) else { return };
         let how = match job.fate {
@@ -439,14 +445,14 @@ impl<'c, O: Observer> World<'c, O> {
         self.hand_in(now, Input::End { hold, owner, how });
     }
 
-    /// The asker goes away, at whatever point its ask is.
+    /// Withdraws a request, whether it waits or holds.
     pub(super) fn withdraw(&mut self, now: Nanos, request: RequestId) {
         self.hand_in(now, Input::Withdraw { request });
-        // One that was granted is declined, which nobody is told.
+        // A granted one counts as declined, and no output tells its asker.
         self.over(now, request);
     }
 
-    /// Its module goes on to the next.
+    /// Forgets a request, and plans the next one of its module.
     fn over(&mut self, now: Nanos, request: RequestId) {
         let Some(job) = self.jobs.remove(&request) else { return };
         if let (Some(work), Some(again)) = (job.work, job.again) {
@@ -454,23 +460,23 @@ impl<'c, O: Observer> World<'c, O> {
         }
     }
 
-    /// Returns a request that has had no answer.
+    /// Returns a request that has no answer.
     pub(super) fn unanswered(&self) -> Option<RequestId> {
         self.jobs.iter().find(|(_, job)| !job.granted).map(|(id, _)| *id)
     }
 
-    /// How many works the crew has.
+    /// Returns how many works the crew has.
     pub(super) fn works(&self) -> usize {
         self.players.len()
     }
 
-    /// The crew's modules, in the order of its works.
+    /// Returns the module of a work.
     pub(super) fn module(&self, work: usize) -> ModuleId {
         self.players[work].module
     }
 }
 
-/// The moments of a burst that begins at `from`.
+/// Returns the moments of a burst that begins at `from`.
 fn moments(burst: &Burst, from: Nanos, rng: &mut Rng) -> Vec<Nanos> {
     let mut at = from;
     let mut moments = vec![at];

@@ -23,6 +23,14 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
 }
 
+/// The command line of the release build.
+pub(crate) fn packet_mutex(args: &[&str]) -> Command {
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--package", "packet-mutex-cli", "--"]);
+    command.args(args);
+    command
+}
+
 /// Shows the command, runs it and says why it failed, if so.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     announce(command);
@@ -47,7 +55,7 @@ pub(crate) fn metadata() -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|why| why.to_string())
 }
 
-/// Runs the command, shows its output line by line, and hands each line to `look`. Whether it succeeded.
+/// Runs the command, shows its output line by line, and hands each line to `look`. Returns whether it succeeded.
 pub(crate) fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result<bool, String> {
     announce(command);
     let child = command.stdout(Stdio::piped()).spawn();

@@ -7,13 +7,12 @@ mod gen_docs;
 mod no_std;
 mod pictures;
 mod practice;
-mod processes;
 mod report;
 mod steps;
 mod texts;
 mod tools;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// The tasks and what they do, as `cargo xtask` shows them.
 const TASKS: [(&str, &str); 10] = [
@@ -53,8 +52,12 @@ fn main() -> ExitCode {
         ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
         ["chaos", options @ ..] => watch_chaos(options),
         ["pictures", of @ ..] => pictures::make(of).map(|()| true),
-        ["practice-seeds", numbers @ ..] => practice::seeds(numbers),
-        ["practice-processes", numbers @ ..] => processes::task(numbers),
+        ["practice-seeds", numbers @ ..] => practice::seeds(numbers).and_then(show),
+        ["practice-processes", numbers @ ..] => match practice::processes(numbers) {
+            Ok(Ok(program)) => show(program),
+            Ok(Err(why)) => Err(format!("not here: {why}")),
+            Err(why) => Err(why),
+        },
         _ => Err(usage()),
     };
     match done {
@@ -67,8 +70,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a program that judges what it does. Returns whether all is well.
+fn show(mut program: Command) -> Result<bool, String> {
+    command::watch(&mut program, |_| ())
+}
+
 /// The simulator's campaign, with its own options.
-fn campaign(options: &[&str]) -> std::process::Command {
+fn campaign(options: &[&str]) -> Command {
     let campaign = ["run", "--release", "--package", "packet-mutex-sim", "--bin", "campaign", "--"];
     let mut command = command::cargo(&campaign);
     command.args(options);
@@ -82,11 +90,12 @@ fn watch_chaos(options: &[&str]) -> Result<bool, String> {
         [minutes, options @ ..] if !minutes.starts_with('-') => (*minutes, options),
         options => ("1", options),
     };
-    command::watch(command.args(["--minutes", minutes]).args(options), |_| ())
+    command.args(["--minutes", minutes]).args(options);
+    show(command)
 }
 
 /// The simulator's own driver.
-fn mutants(rule: &[&str]) -> std::process::Command {
+fn mutants(rule: &[&str]) -> Command {
     let driver = ["run", "--package", "packet-mutex-sim", "--bin", "mutants", "--"];
     let mut command = command::cargo(&driver);
     command.args(rule);
@@ -107,7 +116,7 @@ fn usage() -> String {
     format!("Usage:\n{}", tasks.concat())
 }
 
-/// Is there a task of this name?
+/// Returns whether there is a task of this name.
 fn is_task(name: &str) -> bool {
     TASKS.iter().any(|(task, _)| task.split(' ').next() == Some(name))
 }

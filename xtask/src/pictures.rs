@@ -1,8 +1,7 @@
 //! The pictures of the documents, as Chromium shows what they are of: a practice's timeline, and a running mutex on its page
 //! and in a terminal.
 
-use crate::command::{cargo, command, output, root, run};
-use crate::practice::packet_mutex;
+use crate::command::{cargo, command, output, packet_mutex, root, run};
 use crate::tools;
 use anstyle_svg::{Term, VGA, WIN10_CONSOLE};
 use chromium::Browser;

@@ -2,7 +2,7 @@
 
 use crate::command::{cargo, command, metadata, root, run, watch};
 use crate::report::{Done, Failed, Step, Tests};
-use crate::{gen_docs, no_std, practice, processes, texts, tools};
+use crate::{gen_docs, no_std, practice, texts, tools};
 use std::process::Command;
 
 pub(crate) fn all() -> Vec<Step> {
@@ -150,21 +150,22 @@ fn dependencies() -> Result<Done, Failed> {
 }
 
 fn practice_run() -> Result<Done, Failed> {
-    let (complaints, line) = practice::once(30, 1)?;
-    if complaints.is_empty() {
-        Ok(Done::with(line))
-    } else {
-        Err(format!("{line}\n{}", complaints.join("\n")).into())
-    }
+    judged(practice::seeds(&["1", "30"])?)
 }
 
 /// As long as the practice: under strict priorities the last of the six may wait so long for its first turn.
 fn six_processes() -> Result<Done, Failed> {
-    match processes::once(30, 1)? {
+    match practice::processes(&["30", "1"])? {
+        Ok(program) => judged(program),
         Err(why) => Ok(Done::skipped(why)),
-        Ok(judged) if judged.complaints.is_empty() => Ok(Done::with(judged.line)),
-        Ok(judged) => Err(format!("{}\n{}", judged.line, judged.complaints.join("\n")).into()),
     }
+}
+
+/// Runs a program that judges what it does, and sums it up in its last line.
+fn judged(mut program: Command) -> Result<Done, Failed> {
+    let mut last = String::new();
+    let is_good = watch(&mut program, |line| last = line.to_owned())?;
+    if is_good { Ok(Done::with(last)) } else { Err(last.into()) }
 }
 
 /// Runs tests and counts them.

@@ -122,14 +122,30 @@ pub struct Service {
 }
 
 impl Counts {
-    /// Whether nothing went wrong.
+    /// Returns whether nothing went wrong.
     pub fn clean(&self) -> bool {
-        self.interleavings
-            + self.refusals
-            + self.wrong_items
-            + self.weapons_lost
-            + self.runes_failed
-            == 0
+        self.wrongs().iter().all(|(_, count)| *count == 0)
+    }
+
+    /// Returns what can go wrong, by the names in the JSON, and how often it did.
+    pub fn wrongs(&self) -> [(&'static str, u64); 5] {
+        [
+            ("interleavings", self.interleavings),
+            ("refusals", self.refusals),
+            ("wrong_items", self.wrong_items),
+            ("weapons_lost", self.weapons_lost),
+            ("runes_failed", self.runes_failed),
+        ]
+    }
+
+    /// Returns what is made, by the names in the JSON, and how much of it.
+    pub fn made(&self) -> [(&'static str, u64); 4] {
+        [
+            ("runes_made", self.runes_made),
+            ("fish", self.fish),
+            ("loot", self.loot),
+            ("meals", self.meals),
+        ]
     }
 }
 

@@ -6,7 +6,8 @@
 //! - [`server`]: the rules behind a TCP port;
 //! - [`modules`]: the six scripts, and where each [`Mode`](modules::Mode) takes the turn;
 //! - [`client`] and [`run`](mod@run): one character, its connection, and the six in threads or processes of their own;
-//! - [`judge`](mod@judge): the counts, from the logs alone; [`logs`]: the logs of one run, from a directory.
+//! - [`judge`](mod@judge): the counts, from the logs alone; [`logs`]: the logs of one run, from a directory; [`check`]: what
+//!   they must show.
 //!
 //! ```
 //! use std::{sync::atomic::AtomicBool, time::Duration};
@@ -27,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod judge;

@@ -87,10 +87,19 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Whether the logs fit together and nothing went wrong. Frames without a turn are no fault by themselves.
+    /// Returns whether the logs fit together and nothing went wrong. Frames without a turn are no fault by themselves.
     pub fn clean(&self) -> bool {
-        let faults = self.unexplained_frames + self.unseen_sends + self.late + self.not_granted;
-        self.counts.clean() && faults == 0
+        self.counts.clean() && self.misfits().iter().all(|(_, count)| *count == 0)
+    }
+
+    /// Returns how logs can fail to fit together, by the names in the JSON, and how often they do.
+    pub fn misfits(&self) -> [(&'static str, u64); 4] {
+        [
+            ("unexplained_frames", self.unexplained_frames),
+            ("unseen_sends", self.unseen_sends),
+            ("late", self.late),
+            ("not_granted", self.not_granted),
+        ]
     }
 }
 

@@ -1,5 +1,6 @@
 //! The practice crate from outside: one file per behaviour.
 
+mod check;
 mod corpse;
 mod exhaustion;
 mod hand;

@@ -241,8 +241,10 @@ impl PacketMutex {
     /// empty one; see [`try_status`](Self::try_status).
     #[must_use]
     pub fn status(&self) -> Status {
-        let now = self.place.identity().clock.now();
-        self.try_status().unwrap_or_else(|_| Status { now, ..Status::default() })
+        self.try_status().unwrap_or_else(|_| {
+            let now = self.place.identity().clock.now();
+            Status { now, ..Status::default() }
+        })
     }
 
     /// [`status`](Self::status) of a mutex that may be out of reach.

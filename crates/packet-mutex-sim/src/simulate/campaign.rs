@@ -66,24 +66,42 @@ pub struct Counts {
 impl Counts {
     /// Adds those of another run.
     pub fn add(&mut self, other: &Counts) {
-        let pairs = [
-            (&mut self.runs, other.runs),
-            (&mut self.hours, other.hours),
-            (&mut self.inputs, other.inputs),
-            (&mut self.events, other.events),
-            (&mut self.turns, other.turns),
-            (&mut self.urgent, other.urgent),
-            (&mut self.nested, other.nested),
-            (&mut self.declined, other.declined),
-            (&mut self.yielded, other.yielded),
-            (&mut self.panicked, other.panicked),
-            (&mut self.abandoned, other.abandoned),
-            (&mut self.unserved, other.unserved),
-            (&mut self.timed_out, other.timed_out),
-            (&mut self.withdrawn, other.withdrawn),
-            (&mut self.oracle_hours, other.oracle_hours),
+        // Without `..`, so that the compiler finds a count that is forgotten here.
+        let Counts {
+            runs,
+            hours,
+            inputs,
+            events,
+            turns,
+            urgent,
+            nested,
+            declined,
+            yielded,
+            panicked,
+            abandoned,
+            unserved,
+            timed_out,
+            withdrawn,
+            oracle_hours,
+        } = *other;
+        let sums = [
+            (&mut self.runs, runs),
+            (&mut self.hours, hours),
+            (&mut self.inputs, inputs),
+            (&mut self.events, events),
+            (&mut self.turns, turns),
+            (&mut self.urgent, urgent),
+            (&mut self.nested, nested),
+            (&mut self.declined, declined),
+            (&mut self.yielded, yielded),
+            (&mut self.panicked, panicked),
+            (&mut self.abandoned, abandoned),
+            (&mut self.unserved, unserved),
+            (&mut self.timed_out, timed_out),
+            (&mut self.withdrawn, withdrawn),
+            (&mut self.oracle_hours, oracle_hours),
         ];
-        pairs.into_iter().for_each(|(sum, one)| *sum += one);
+        sums.into_iter().for_each(|(sum, one)| *sum += one);
     }
 }
 

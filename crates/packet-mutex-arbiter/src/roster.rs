@@ -261,30 +261,51 @@ impl Roster {
     }
 
     fn fields(&self) -> BTreeMap<String, String> {
-        let spec = &self.spec;
         let mut fields = BTreeMap::new();
         let mut put = |path: String, value: &dyn fmt::Debug| {
             fields.insert(path, format!("{value:?}"));
         };
-        put("handover_delay".into(), &spec.handover_delay);
-        put("timeout".into(), &spec.timeout);
-        put("aging".into(), &spec.aging);
-        put("strict".into(), &spec.strict);
-        put("starving_after".into(), &spec.starving_after);
-        put("claim_within".into(), &spec.claim_within);
-        put("limits".into(), &spec.limits);
-        for m in &spec.modules {
-            let path = |key: &str| format!("modules.{}.{key}", m.name);
-            put(path("priority"), &m.priority);
-            put(path("group"), &m.group.as_ref().unwrap_or(&m.name));
-            put(path("timeout"), &m.timeout);
-            put(path("handover_delay"), &m.handover_delay);
-            put(path("longest_turn"), &m.longest_turn);
-            put(path("urgent"), &m.urgent);
-            put(path("mode"), &m.mode);
+        // Named one by one, so that the compiler finds a field that is forgotten here.
+        let RosterSpec {
+            handover_delay,
+            timeout,
+            aging,
+            strict,
+            starving_after,
+            claim_within,
+            limits,
+            modules,
+            delays,
+        } = &self.spec;
+        put("handover_delay".into(), handover_delay);
+        put("timeout".into(), timeout);
+        put("aging".into(), aging);
+        put("strict".into(), strict);
+        put("starving_after".into(), starving_after);
+        put("claim_within".into(), claim_within);
+        put("limits".into(), limits);
+        for module in modules {
+            let ModuleSpec {
+                name,
+                priority,
+                group,
+                timeout,
+                handover_delay,
+                longest_turn,
+                urgent,
+                mode,
+            } = module;
+            let path = |key: &str| format!("modules.{name}.{key}");
+            put(path("priority"), priority);
+            put(path("group"), group.as_ref().unwrap_or(name));
+            put(path("timeout"), timeout);
+            put(path("handover_delay"), handover_delay);
+            put(path("longest_turn"), longest_turn);
+            put(path("urgent"), urgent);
+            put(path("mode"), mode);
         }
-        for d in &spec.delays {
-            put(format!("delays.{}->{}", d.from, d.to), &d.delay);
+        for DelaySpec { from, to, delay } in delays {
+            put(format!("delays.{from}->{to}"), delay);
         }
         fields
     }
@@ -306,12 +327,22 @@ impl Default for Roster {
 }
 
 fn check_mutex(spec: &RosterSpec, errors: &mut Vec<RosterError>) {
-    check_duration("handover_delay".into(), Some(spec.handover_delay), true, errors);
-    check_duration("timeout".into(), Some(spec.timeout), true, errors);
-    check_duration("aging".into(), spec.aging, false, errors);
-    check_duration("starving_after".into(), spec.starving_after, false, errors);
-    check_duration("claim_within".into(), Some(spec.claim_within), false, errors);
-    let Limits { waiters, modules, events } = spec.limits;
+    let RosterSpec {
+        handover_delay,
+        timeout,
+        aging,
+        strict: _,
+        starving_after,
+        claim_within,
+        limits: Limits { waiters, modules, events },
+        modules: _,
+        delays: _,
+    } = *spec;
+    check_duration("handover_delay".into(), Some(handover_delay), true, errors);
+    check_duration("timeout".into(), Some(timeout), true, errors);
+    check_duration("aging".into(), aging, false, errors);
+    check_duration("starving_after".into(), starving_after, false, errors);
+    check_duration("claim_within".into(), Some(claim_within), false, errors);
     for (key, value) in [("waiters", waiters), ("modules", modules), ("events", events)] {
         if value == 0 {
             errors.push(error(format!("limits.{key}"), RosterProblem::Zero));
@@ -326,10 +357,20 @@ fn check_mutex(spec: &RosterSpec, errors: &mut Vec<RosterError>) {
 fn check_modules(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
     let mut skeletons: BTreeMap<String, String> = BTreeMap::new();
     for module in &mut spec.modules {
+        let ModuleSpec {
+            name: written,
+            priority: _,
+            group,
+            timeout,
+            handover_delay,
+            longest_turn,
+            urgent: _,
+            mode: _,
+        } = module;
         // The path shows the name only if it may be shown.
-        let shown = if check_name(&module.name).is_ok() { module.name.as_str() } else { "?" };
+        let shown = if check_name(written).is_ok() { written.as_str() } else { "?" };
         let path = format!("modules.{shown}");
-        match fold_name(&module.name) {
+        match fold_name(written) {
             Err(why) => errors.push(error(path.clone(), RosterProblem::Name(why))),
             Ok(name) => {
                 if let Some(other) = skeletons.insert(skeleton(&name), name.clone()) {
@@ -340,25 +381,25 @@ fn check_modules(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
                     };
                     errors.push(error(path.clone(), problem));
                 }
-                module.name = name;
+                *written = name;
             }
         }
-        if let Some(group) = &mut module.group {
+        if let Some(group) = group {
             match fold_name(group) {
                 Err(why) => errors.push(error(format!("{path}.group"), RosterProblem::Name(why))),
                 Ok(name) => *group = name,
             }
         }
-        check_duration(format!("{path}.timeout"), module.timeout, true, errors);
-        check_duration(format!("{path}.handover_delay"), module.handover_delay, true, errors);
-        check_duration(format!("{path}.longest_turn"), module.longest_turn, false, errors);
+        check_duration(format!("{path}.timeout"), *timeout, true, errors);
+        check_duration(format!("{path}.handover_delay"), *handover_delay, true, errors);
+        check_duration(format!("{path}.longest_turn"), *longest_turn, false, errors);
     }
 }
 
 fn check_delays(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
     let mut pairs = BTreeSet::new();
-    for (at, delay) in spec.delays.iter_mut().enumerate() {
-        for (key, group) in [("from", &mut delay.from), ("to", &mut delay.to)] {
+    for (at, DelaySpec { from, to, delay }) in spec.delays.iter_mut().enumerate() {
+        for (key, group) in [("from", &mut *from), ("to", &mut *to)] {
             if group == "*" {
                 continue;
             }
@@ -369,8 +410,8 @@ fn check_delays(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
                 Ok(name) => *group = name,
             }
         }
-        check_duration(format!("delays[{at}].delay"), Some(delay.delay), true, errors);
-        if !pairs.insert((delay.from.clone(), delay.to.clone())) {
+        check_duration(format!("delays[{at}].delay"), Some(*delay), true, errors);
+        if !pairs.insert((from.clone(), to.clone())) {
             errors.push(error(format!("delays[{at}]"), RosterProblem::Duplicate));
         }
     }

@@ -1,7 +1,7 @@
 //! Roster lines of scenarios: one setting a line, see `scenarios/README.md`.
 
 use crate::seconds::{nanos, parse_seconds, seconds};
-use packet_mutex_arbiter::{DelaySpec, Mode, ModuleSpec, Roster, RosterSpec};
+use packet_mutex_arbiter::{DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterSpec};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -110,47 +110,60 @@ pub(crate) fn write(spec: &RosterSpec) -> Vec<String> {
             lines.push(text);
         }
     };
-    line(
-        spec.handover_delay != usual.handover_delay,
-        format!("handover {}", short(spec.handover_delay)),
-    );
-    line(spec.timeout != usual.timeout, format!("timeout {}", short(spec.timeout)));
-    line(spec.aging != usual.aging, format!("aging {}", or_off(spec.aging)));
-    line(
-        spec.starving_after != usual.starving_after,
-        format!("starving {}", or_off(spec.starving_after)),
-    );
-    line(
-        spec.claim_within != usual.claim_within,
-        format!("claim_within {}", short(spec.claim_within)),
-    );
-    line(spec.strict, "strict".into());
-    line(spec.limits.waiters != usual.limits.waiters, format!("waiters {}", spec.limits.waiters));
-    line(spec.limits.modules != usual.limits.modules, format!("modules {}", spec.limits.modules));
-    line(spec.limits.events != usual.limits.events, format!("events {}", spec.limits.events));
-    for module in &spec.modules {
-        let mut text = format!("module {} {}", module.name, module.priority);
+    // Named one by one, so that the compiler finds a field that has no line.
+    let RosterSpec {
+        handover_delay,
+        timeout,
+        aging,
+        strict,
+        starving_after,
+        claim_within,
+        limits: Limits { waiters, modules: most, events },
+        modules,
+        delays,
+    } = spec;
+    line(*handover_delay != usual.handover_delay, format!("handover {}", short(*handover_delay)));
+    line(*timeout != usual.timeout, format!("timeout {}", short(*timeout)));
+    line(*aging != usual.aging, format!("aging {}", or_off(*aging)));
+    line(*starving_after != usual.starving_after, format!("starving {}", or_off(*starving_after)));
+    line(*claim_within != usual.claim_within, format!("claim_within {}", short(*claim_within)));
+    line(*strict, "strict".into());
+    line(*waiters != usual.limits.waiters, format!("waiters {waiters}"));
+    line(*most != usual.limits.modules, format!("modules {most}"));
+    line(*events != usual.limits.events, format!("events {events}"));
+    for module in modules {
+        let ModuleSpec {
+            name,
+            priority,
+            group,
+            timeout,
+            handover_delay,
+            longest_turn,
+            urgent,
+            mode,
+        } = module;
+        let mut text = format!("module {name} {priority}");
         let mut put = |key: &str, value: Option<String>| {
             if let Some(value) = value {
                 // Writing to a string cannot fail.
                 let _ = write!(text, " {key} {value}");
             }
         };
-        put("group", module.group.clone());
-        put("timeout", module.timeout.map(short));
-        put("delay", module.handover_delay.map(short));
-        put("longest", module.longest_turn.map(short));
-        if !module.urgent {
+        put("group", group.clone());
+        put("timeout", timeout.map(short));
+        put("delay", handover_delay.map(short));
+        put("longest", longest_turn.map(short));
+        if !urgent {
             text.push_str(" not_urgent");
         }
-        if module.mode != Mode::Enforced {
+        if *mode != Mode::Enforced {
             text.push(' ');
-            text.push_str(module.mode.name());
+            text.push_str(mode.name());
         }
         line(true, text);
     }
-    for delay in &spec.delays {
-        line(true, format!("delay {} -> {} {}", delay.from, delay.to, short(delay.delay)));
+    for DelaySpec { from, to, delay } in delays {
+        line(true, format!("delay {from} -> {to} {}", short(*delay)));
     }
     lines
 }

@@ -4,7 +4,8 @@ use crate::ExitStatus;
 use crate::printer::{HEADING, Printer};
 use crate::table::{Align, Table};
 use packet_mutex::roster_toml::{
-    Place, RosterFile, RosterFileErrors, RosterWarning, format_duration, longest_wait, warnings,
+    self, Place, RosterFile, RosterFileErrors, RosterWarning, Value as Setting, format_duration,
+    longest_wait, values, warnings,
 };
 use packet_mutex_arbiter::{DEFAULT_PRIORITY, ModuleSpec, Roster, RosterSpec};
 use serde_json::{Value, json};
@@ -106,16 +107,26 @@ fn modules_table(roster: &Roster) -> Table {
     let mut modules: Vec<&ModuleSpec> = spec.modules.iter().collect();
     modules.sort_by_key(|module| std::cmp::Reverse(module.priority));
     for module in modules {
+        let ModuleSpec {
+            name,
+            priority,
+            group: _,
+            timeout,
+            handover_delay,
+            longest_turn,
+            urgent,
+            mode,
+        } = module;
         table.row([
-            module.name.clone(),
-            module.priority.to_string(),
+            name.clone(),
+            priority.to_string(),
             group(module).to_string(),
-            format_duration(module.timeout.unwrap_or(spec.timeout)),
-            format_duration(module.handover_delay.unwrap_or(spec.handover_delay)),
-            or(module.longest_turn, "no limit"),
-            if module.urgent { "yes" } else { "no" }.to_string(),
-            module.mode.name().to_string(),
-            or(longest_wait(roster, &module.name), "no bound"),
+            format_duration(timeout.unwrap_or(spec.timeout)),
+            format_duration(handover_delay.unwrap_or(spec.handover_delay)),
+            or(*longest_turn, "no limit"),
+            if *urgent { "yes" } else { "no" }.to_string(),
+            mode.name().to_string(),
+            or(longest_wait(roster, name), "no bound"),
         ]);
     }
     table
@@ -141,46 +152,36 @@ fn json_of(file: &RosterFile, warnings: &[RosterWarning]) -> Value {
     json!({ "roster": json_of_roster(&file.roster), "warnings": warnings, "errors": [] })
 }
 
+/// Modules have the mutex's settings where they have none of their own.
 fn json_of_roster(roster: &Roster) -> Value {
     let spec = roster.spec();
-    let seconds = |duration: Duration| duration.as_secs_f64();
-    let modules: serde_json::Map<String, Value> = spec
-        .modules
-        .iter()
-        .map(|module| {
-            let settings = json!({
-                "priority": module.priority,
-                "group": group(module),
-                "timeout": seconds(module.timeout.unwrap_or(spec.timeout)),
-                "handover_delay": seconds(module.handover_delay.unwrap_or(spec.handover_delay)),
-                "longest_turn": module.longest_turn.map(seconds),
-                "longest_wait": longest_wait(roster, &module.name).map(seconds),
-                "urgent": module.urgent,
-                "mode": module.mode.name(),
-            });
-            (module.name.clone(), settings)
-        })
-        .collect();
-    let delays: Vec<Value> = spec
-        .delays
-        .iter()
-        .map(|delay| json!({ "from": delay.from, "to": delay.to, "delay": seconds(delay.delay) }))
-        .collect();
-    json!({
-        "handover_delay": seconds(spec.handover_delay),
-        "timeout": seconds(spec.timeout),
-        "aging": spec.aging.map(seconds),
-        "strict": spec.strict,
-        "starving_after": spec.starving_after.map(seconds),
-        "claim_within": seconds(spec.claim_within),
-        "limits": {
-            "waiters": spec.limits.waiters,
-            "modules": spec.limits.modules,
-            "events": spec.limits.events,
-        },
-        "modules": modules,
-        "delays": delays,
-    })
+    let module = |module: &ModuleSpec| {
+        let mut settings = module.clone();
+        settings.group.get_or_insert_with(|| module.name.clone());
+        settings.timeout.get_or_insert(spec.timeout);
+        settings.handover_delay.get_or_insert(spec.handover_delay);
+        let mut json = json_of_values(&settings);
+        json["longest_wait"] =
+            json!(longest_wait(roster, &module.name).map(|wait| wait.as_secs_f64()));
+        (module.name.clone(), json)
+    };
+    let mut json = json_of_values(spec);
+    json["limits"] = json_of_values(&spec.limits);
+    json["modules"] = spec.modules.iter().map(module).collect::<serde_json::Map<_, _>>().into();
+    json["delays"] = spec.delays.iter().map(json_of_values).collect();
+    json
+}
+
+fn json_of_values<S: roster_toml::Table>(spec: &S) -> Value {
+    let json = |value| match value {
+        Setting::Duration(duration) => json!(duration.as_secs_f64()),
+        Setting::Off => Value::Null,
+        Setting::Flag(flag) => json!(flag),
+        Setting::Number(number) => json!(number),
+        Setting::Text(text) => json!(text),
+    };
+    let settings = values(spec).into_iter().map(|(key, value)| (key.to_owned(), json(value)));
+    settings.collect::<serde_json::Map<_, _>>().into()
 }
 
 fn json_of_errors(errors: &RosterFileErrors) -> Value {

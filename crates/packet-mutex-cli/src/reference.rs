@@ -26,12 +26,13 @@ those of a delay. `packet-mutex check ROSTER` shows a roster as it is understood
 ```toml
 {EXAMPLE}```
 
-Durations are texts of a number and a unit, `ns`, `us`, `ms`, `s`, `m` or `h`, such as `\"250ms\"`, `\"1.5s\"` or
-`\"2m\"`; none is longer than 24 h. Names of modules and groups are 1 to 64 of `a-z 0-9 _ . -`; upper case counts as
-lower. A name with a dot is quoted: `[modules.\"cave.bot\"]`. A file has at most {kib} KiB.
+A duration is a text of a number and a unit, `ns`, `us`, `ms`, `s`, `m` or `h`, such as `\"250ms\"`, `\"1.5s\"` or
+`\"2m\"`; or a bare number of seconds, such as `5` or `1.5`. None is longer than 24 h. Names of modules and groups are 1 to
+64 of `a-z 0-9 _ . -`; upper case counts as lower. A name with a dot is quoted: `[modules.\"cave.bot\"]`. A file has at
+most {kib} KiB.
 "
     );
-    for section in [Section::Mutex, Section::Limits, Section::Module, Section::Delay] {
+    for section in Section::ALL {
         out += &section_reference(section);
     }
     out + LOCKOUT
@@ -64,7 +65,7 @@ fn section_reference(section: Section) -> String {
     };
     let mut out =
         format!("\n## {title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n");
-    for Key { name, value, default, meaning, .. } in section.keys() {
+    for Key { name, value, default, meaning } in section.keys() {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "| `{name}` | {value} | {default} | {meaning} |");
     }

@@ -1,4 +1,10 @@
-//! The one table of the roster's keys: the reader knows no others, and the reference is made from it.
+//! The one table of the roster's keys. Reader, writer, reference and `check --json` are made from it. Each key is a field of
+//! the roster with the same name; the compiler finds a field without a key.
+
+use super::duration::format_duration;
+use packet_mutex_arbiter::{DEFAULT_PRIORITY, DelaySpec, Limits, Mode, ModuleSpec, RosterSpec};
+use std::fmt;
+use std::time::Duration;
 
 /// A table of the roster file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +20,11 @@ pub enum Section {
 }
 
 impl Section {
-    /// The section's header as it is written; empty for the top level.
+    /// All of them, in the order of the reference.
+    pub const ALL: [Section; 4] =
+        [Section::Mutex, Section::Limits, Section::Module, Section::Delay];
+
+    /// Returns the section's header as it is written; empty for the top level.
     #[must_use]
     pub const fn header(self) -> &'static str {
         match self {
@@ -25,174 +35,238 @@ impl Section {
         }
     }
 
-    /// The keys that the section may have.
+    /// Returns the keys that the section can have.
     ///
     /// ```
     /// use packet_mutex::roster_toml::Section;
-    /// assert!(Section::Delay.keys().any(|key| key.name == "from"));
+    /// assert!(Section::Delay.keys().iter().any(|key| key.name == "from"));
     /// ```
-    pub fn keys(self) -> impl Iterator<Item = &'static Key> {
-        KEYS.iter().filter(move |key| key.section == self)
+    #[must_use]
+    pub fn keys(self) -> Vec<Key> {
+        match self {
+            Section::Mutex => described(Some(RosterSpec::default())),
+            Section::Limits => described(Some(Limits::default())),
+            Section::Module => described(Some(ModuleSpec::new("", DEFAULT_PRIORITY))),
+            Section::Delay => described(None::<DelaySpec>),
+        }
     }
 }
 
-/// A key of the roster file.
-#[derive(Clone, Copy, Debug)]
+/// A key of the roster file, as the reference describes it.
+#[derive(Clone, Debug)]
 pub struct Key {
-    /// The table it stands in.
-    pub section: Section,
     /// Its name.
     pub name: &'static str,
     /// What values it takes.
     pub value: &'static str,
     /// What counts without it; empty for a table.
-    pub default: &'static str,
+    pub default: String,
     /// What it means.
     pub meaning: &'static str,
 }
 
-/// All keys, in the order of the reference.
-pub const KEYS: &[Key] = &[
-    key(
-        Section::Mutex,
-        "handover_delay",
-        "duration",
-        "`\"1s\"`",
-        "The least time between turns of different groups.",
-    ),
-    key(
-        Section::Mutex,
-        "timeout",
-        "duration",
-        "`\"30s\"`",
-        "How long a request waits. `\"0s\"`: it is granted at once or refused.",
-    ),
-    key(
-        Section::Mutex,
-        "aging",
-        "duration above zero, or `\"off\"`",
-        "`\"off\"`",
-        "The waiting time that is worth one step of priority. Off: strict priorities.",
-    ),
-    key(
-        Section::Mutex,
-        "strict",
-        "`true` or `false`",
-        "`false`",
-        "Whether modules that the roster does not name are refused. If not, their priority is 50 and each is a group of \
-         its own.",
-    ),
-    key(
-        Section::Mutex,
-        "starving_after",
-        "duration above zero, or `\"off\"`",
-        "`\"15s\"`",
-        "A request that has waited this long raises a `starving` event.",
-    ),
-    key(
-        Section::Mutex,
-        "claim_within",
-        "duration above zero",
-        "`\"5s\"`",
-        "A grant that its asker does not take within this time is declined, such as that of a future that is never \
-         polled again.",
-    ),
-    key(Section::Mutex, "limits", "table", "", "The limits, below."),
-    key(Section::Mutex, "modules", "tables by name", "", "The modules, below."),
-    key(Section::Mutex, "delays", "array of tables", "", "Delays between pairs of groups, below."),
-    key(
-        Section::Limits,
-        "waiters",
-        "whole number above zero",
-        "`4096`",
-        "Most waiting requests, and most open passes.",
-    ),
-    key(
-        Section::Limits,
-        "modules",
-        "whole number above zero",
-        "`256`",
-        "Most distinct modules, those that the roster does not name included.",
-    ),
-    key(
-        Section::Limits,
-        "events",
-        "whole number above zero",
-        "`8192`",
-        "Most events kept for readers that have not yet read them.",
-    ),
-    key(
-        Section::Module,
-        "priority",
-        "whole number, 0 to 255",
-        "`50`",
-        "The higher goes first; equals go in order of arrival.",
-    ),
-    key(
-        Section::Module,
-        "group",
-        "name",
-        "the module's name",
-        "Modules of one group hand over without delay, and may nest.",
-    ),
-    key(
-        Section::Module,
-        "timeout",
-        "duration",
-        "the mutex's",
-        "How long its requests wait, unless the call says otherwise.",
-    ),
-    key(
-        Section::Module,
-        "handover_delay",
-        "duration",
-        "the mutex's",
-        "The delay after its turns, for other groups.",
-    ),
-    key(
-        Section::Module,
-        "longest_turn",
-        "duration above zero, or `\"off\"`",
-        "`\"off\"`",
-        "A longer turn is an overrun: an event, a warning, and the holder is asked to yield.",
-    ),
-    key(Section::Module, "urgent", "`true` or `false`", "`true`", "Whether it may ask urgently."),
-    key(
-        Section::Module,
-        "mode",
-        "`\"enforced\"`, `\"observed\"` or `\"off\"`",
-        "`\"enforced\"`",
-        "Observed: it is let through at once, and conflicts are recorded. Off: it is let through unrecorded.",
-    ),
-    key(
-        Section::Delay,
-        "from",
-        "name of a group, or `\"*\"`",
-        "must be given",
-        "The group whose turn ended; `\"*\"`: any other group.",
-    ),
-    key(
-        Section::Delay,
-        "to",
-        "name of a group, or `\"*\"`",
-        "must be given",
-        "The group that waits; `\"*\"`: any other group.",
-    ),
-    key(
-        Section::Delay,
-        "delay",
-        "duration",
-        "must be given",
-        "The least time between. The most specific pair counts; of `a` to `*` and `*` to `b`, the longer.",
-    ),
-];
-
-const fn key(
-    section: Section,
-    name: &'static str,
-    value: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { section, name, value, default, meaning }
+/// The value of a setting. Its text is TOML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A length of time.
+    Duration(Duration),
+    /// The word `off`.
+    Off,
+    /// True or false.
+    Flag(bool),
+    /// A whole number.
+    Number(usize),
+    /// A name or a word.
+    Text(String),
 }
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Duration(duration) => write!(f, "\"{}\"", format_duration(*duration)),
+            Value::Off => f.write_str("\"off\""),
+            Value::Flag(flag) => write!(f, "{flag}"),
+            Value::Number(number) => write!(f, "{number}"),
+            // Names and words have no character that would have to be escaped.
+            Value::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+/// The settings of a part of the roster by their keys; without those for which the mutex's value counts, and without tables.
+///
+/// ```
+/// use packet_mutex::roster_toml::{Value, values};
+/// use packet_mutex::Roster;
+///
+/// let roster = Roster::default();
+/// assert!(values(roster.spec()).contains(&("strict", Value::Flag(false))));
+/// ```
+#[must_use]
+pub fn values<S: Table>(spec: &S) -> Vec<(&'static str, Value)> {
+    let mut spec = spec.clone();
+    S::SETTINGS.iter().filter_map(|s| Some((s.name, s.field.get(&mut spec)?))).collect()
+}
+
+/// A part of the roster that is a table in the file.
+pub trait Table: Clone + 'static {
+    /// Which table.
+    #[doc(hidden)]
+    const SECTION: Section;
+    /// Its keys.
+    #[doc(hidden)]
+    const SETTINGS: &'static [Setting<Self>];
+}
+
+/// A key, and the field that it sets.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Setting<S> {
+    pub(super) name: &'static str,
+    pub(super) field: Field<S>,
+    meaning: &'static str,
+}
+
+/// A field, by the values that it takes.
+#[derive(Debug)]
+pub(super) enum Field<S> {
+    Duration(fn(&mut S) -> &mut Duration),
+    DurationAboveZero(fn(&mut S) -> &mut Duration),
+    DurationOrOff(fn(&mut S) -> &mut Option<Duration>),
+    /// Without it, the mutex's counts.
+    DurationOrMutexs(fn(&mut S) -> &mut Option<Duration>),
+    Flag(fn(&mut S) -> &mut bool),
+    Count(fn(&mut S) -> &mut usize),
+    Priority(fn(&mut S) -> &mut u8),
+    Mode(fn(&mut S) -> &mut Mode),
+    /// Without it, the module's name counts.
+    Group(fn(&mut S) -> &mut Option<String>),
+    GroupOrAny(fn(&mut S) -> &mut String),
+    /// A table within; the text is what the reference says of its value.
+    Tables(&'static str),
+}
+
+impl<S> Field<S> {
+    /// Returns what the reference says of its values.
+    fn values(&self) -> &'static str {
+        match self {
+            Field::Duration(_) | Field::DurationOrMutexs(_) => "duration",
+            Field::DurationAboveZero(_) => "duration above zero",
+            Field::DurationOrOff(_) => "duration above zero, or `\"off\"`",
+            Field::Flag(_) => "`true` or `false`",
+            Field::Count(_) => "whole number above zero",
+            Field::Priority(_) => "whole number, 0 to 255",
+            Field::Mode(_) => "`\"enforced\"`, `\"observed\"` or `\"off\"`",
+            Field::Group(_) => "name",
+            Field::GroupOrAny(_) => "name of a group, or `\"*\"`",
+            Field::Tables(values) => values,
+        }
+    }
+
+    /// Returns its value; `None` if it is not written in a file.
+    fn get(&self, spec: &mut S) -> Option<Value> {
+        Some(match self {
+            Field::Duration(of) | Field::DurationAboveZero(of) => Value::Duration(*of(spec)),
+            Field::DurationOrOff(of) => of(spec).map_or(Value::Off, Value::Duration),
+            Field::DurationOrMutexs(of) => Value::Duration((*of(spec))?),
+            Field::Flag(of) => Value::Flag(*of(spec)),
+            Field::Count(of) => Value::Number(*of(spec)),
+            Field::Priority(of) => Value::Number(usize::from(*of(spec))),
+            Field::Mode(of) => Value::Text(of(spec).name().to_owned()),
+            Field::Group(of) => Value::Text(of(spec).clone()?),
+            Field::GroupOrAny(of) => Value::Text(of(spec).clone()),
+            Field::Tables(_) => return None,
+        })
+    }
+}
+
+/// Describes the keys of a table, with the defaults that are in `usual`; without it, each must be given.
+fn described<S: Table>(mut usual: Option<S>) -> Vec<Key> {
+    let default = |field: &Field<S>, usual: &mut S| match (field, field.get(usual)) {
+        (_, Some(value)) => format!("`{value}`"),
+        (Field::DurationOrMutexs(_), None) => "the mutex's".to_owned(),
+        (Field::Group(_), None) => "the module's name".to_owned(),
+        (_, None) => String::new(),
+    };
+    S::SETTINGS
+        .iter()
+        .map(|Setting { name, field, meaning }| Key {
+            name,
+            value: field.values(),
+            default: match &mut usual {
+                Some(usual) => default(field, usual),
+                None => "must be given".to_owned(),
+            },
+            meaning,
+        })
+        .collect()
+}
+
+/// Makes the table of a struct: for each field its kind and its meaning, and then the fields that are no keys.
+macro_rules! table {
+    ($spec:ident, $section:ident,
+     { $($field:ident: $kind:ident, $meaning:literal;)* },
+     tables { $($table:ident: $values:literal, $about:literal;)* },
+     others { $($other:ident)* }) => {
+        impl Table for $spec {
+            const SECTION: Section = Section::$section;
+            const SETTINGS: &'static [Setting<Self>] = &[
+                $(Setting {
+                    name: stringify!($field),
+                    field: Field::$kind(|spec| &mut spec.$field),
+                    meaning: $meaning,
+                },)*
+                $(Setting {
+                    name: stringify!($table),
+                    field: Field::Tables($values),
+                    meaning: $about,
+                },)*
+            ];
+        }
+        // The compiler finds a field that is not in the table.
+        const _: fn(&$spec) = |$spec { $($field: _,)* $($table: _,)* $($other: _,)* }| ();
+    };
+}
+
+table! { RosterSpec, Mutex, {
+    handover_delay: Duration, "The least time between turns of different groups.";
+    timeout: Duration, "How long a request waits. `\"0s\"`: it is granted at once or refused.";
+    aging: DurationOrOff,
+        "The waiting time that is worth one step of priority. Off: strict priorities.";
+    strict: Flag,
+        "Whether modules that the roster does not name are refused. If not, their priority is 50 and each is a group of \
+         its own.";
+    starving_after: DurationOrOff, "A request that has waited this long raises a `starving` event.";
+    claim_within: DurationAboveZero,
+        "A grant that its asker does not take within this time is declined, such as that of a future that is never \
+         polled again.";
+}, tables {
+    limits: "table", "The limits, below.";
+    modules: "tables by name", "The modules, below.";
+    delays: "array of tables", "Delays between pairs of groups, below.";
+}, others {} }
+
+table! { Limits, Limits, {
+    waiters: Count, "Most waiting requests, and most open passes.";
+    modules: Count, "Most distinct modules, those that the roster does not name included.";
+    events: Count, "Most events kept for readers that have not yet read them.";
+}, tables {}, others {} }
+
+table! { ModuleSpec, Module, {
+    priority: Priority, "The higher goes first; equals go in order of arrival.";
+    group: Group, "Modules of one group hand over without delay, and may nest.";
+    timeout: DurationOrMutexs, "How long its requests wait, unless the call says otherwise.";
+    handover_delay: DurationOrMutexs, "The delay after its turns, for other groups.";
+    longest_turn: DurationOrOff,
+        "A longer turn is an overrun: an event, a warning, and the holder is asked to yield.";
+    urgent: Flag, "Whether it may ask urgently.";
+    mode: Mode,
+        "Observed: it is let through at once, and conflicts are recorded. Off: it is let through unrecorded.";
+}, tables {}, others { name } }
+
+table! { DelaySpec, Delay, {
+    from: GroupOrAny, "The group whose turn ended; `\"*\"`: any other group.";
+    to: GroupOrAny, "The group that waits; `\"*\"`: any other group.";
+    delay: Duration,
+        "The least time between. The most specific pair counts; of `a` to `*` and `*` to `b`, the longer.";
+}, tables {}, others {} }

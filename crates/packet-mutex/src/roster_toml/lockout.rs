@@ -102,7 +102,10 @@ fn aging_lockouts(roster: &Roster, aging: Duration) -> Vec<RosterWarning> {
     let unlimited: Vec<&ModuleSpec> =
         turn_takers(spec).filter(|module| module.longest_turn.is_none()).collect();
     if !unlimited.is_empty() && turn_takers(spec).count() > 1 {
-        let message = format!("bounds no wait until {} have a `longest_turn`", names(&unlimited));
+        let message = format!(
+            "does not bound any wait until these have a `longest_turn`: {}",
+            names(&unlimited)
+        );
         warnings.push(RosterWarning { field: "aging".into(), message });
     }
     for module in turn_takers(spec) {
@@ -110,14 +113,14 @@ fn aging_lockouts(roster: &Roster, aging: Duration) -> Vec<RosterWarning> {
         let head_start = head_start(spec, module, aging);
         let message = if head_start > Duration::ZERO && head_start >= timeout {
             format!(
-                "can be locked out: it passes the highest module only after {}, and times out after {}",
+                "can be locked out: it overtakes the highest module only after {}, but times out after {}",
                 format_duration(head_start),
                 format_duration(timeout)
             )
         } else if let Some(wait) = longest_wait(roster, &module.name).filter(|wait| *wait > timeout)
         {
             format!(
-                "may wait up to {}, and times out after {}",
+                "may wait up to {}, but times out after {}",
                 format_duration(wait),
                 format_duration(timeout)
             )
@@ -139,12 +142,12 @@ fn unknown_groups(spec: &RosterSpec) -> Vec<RosterWarning> {
             }
             let namesake = spec.modules.iter().find(|module| module.name == *name);
             let hint = match (namesake, nearest_name(name, groups())) {
-                (Some(module), _) => format!("the module `{name}` is of `{}`", group(module)),
+                (Some(module), _) => format!("the module `{name}` is in `{}`", group(module)),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
-                (None, None) if spec.strict => "it never counts".into(),
-                (None, None) => "it counts for an unlisted module of that name only".into(),
+                (None, None) if spec.strict => "so this delay never applies".into(),
+                (None, None) => "so it applies only to an unlisted module of that name".into(),
             };
-            let message = format!("no module has the group `{name}`; {hint}");
+            let message = format!("no module is in the group `{name}`; {hint}");
             warnings.push(RosterWarning { field: format!("delays[{at}].{key}"), message });
         }
     }

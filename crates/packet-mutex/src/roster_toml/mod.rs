@@ -37,7 +37,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use duration::format_duration;
-pub use keys::{KEYS, Key, Section};
+pub use keys::{Key, Section, Table, Value, values};
 pub use lockout::{RosterWarning, longest_wait, warnings};
 pub use write::to_toml;
 
@@ -219,12 +219,12 @@ fn read_text(path: &Path) -> Result<String, RosterFileError> {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let good = std::str::from_utf8(good).unwrap_or_default();
         let place = read::places(good, [good.len()]).into_values().next();
-        RosterFileError { place, ..whole_file("is not UTF-8 text from here on".into()) }
+        RosterFileError { place, ..whole_file("is not UTF-8 text after this point".into()) }
     })
 }
 
 fn too_large() -> RosterFileError {
-    whole_file(format!("is larger than {} KiB, the largest roster", FILE_MAX / 1024))
+    whole_file(format!("is larger than {} KiB, the limit for a roster", FILE_MAX / 1024))
 }
 
 fn whole_file(message: String) -> RosterFileError {

@@ -1,16 +1,16 @@
-//! From TOML text to a roster. What concerns one field is checked here, where its place is known; what concerns
-//! several, by [`Roster::new`]. Everything is read even when something is wrong, so that all errors come at once.
+//! From TOML text to a roster. What concerns one field is checked here, where its place is known; what concerns several, by
+//! [`Roster::new`]. Everything is read even when something is wrong, so that all errors come at once. Text that is not TOML is
+//! not read at all: what a parser makes of it is guesswork, and so is what else is wrong.
 
 use super::duration::parse_duration;
-use super::keys::Section;
+use super::keys::{Field, Section, Setting, Table};
 use super::{FILE_MAX, Place, RosterFileError, too_large};
 use crate::english::English;
 use packet_mutex_arbiter::{
-    DEFAULT_PRIORITY, DelaySpec, Limits, Mode, ModuleSpec, NAME_MAX, Roster, RosterProblem,
+    DEFAULT_PRIORITY, DURATION_MAX, DelaySpec, Mode, ModuleSpec, NAME_MAX, Roster, RosterProblem,
     RosterSpec, fold_name, nearest_name,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -26,24 +26,14 @@ pub(super) fn roster_and<T>(
     if text.len() > FILE_MAX {
         return Err(vec![too_large()]);
     }
-    let (mut document, mut complaints) = DeTable::parse_recoverable(text);
-    // The parser reads on after most errors, but not after a line that sets nothing.
-    let readable = without_idle_lines(text, &broken(text, &complaints));
-    if readable != text {
-        let (rest, in_rest) = DeTable::parse_recoverable(&readable);
-        document = rest;
-        complaints.extend(in_rest);
-        complaints.sort_by_key(|error| offset(text, error));
-        complaints.dedup_by_key(|error| offset(text, error));
+    let (document, errors_in_toml) = DeTable::parse_recoverable(text);
+    if !errors_in_toml.is_empty() {
+        return Err(vec![not_toml(text, &errors_in_toml)]);
     }
     let mut reader = Reader { more_keys, ..Reader::default() };
     let spec = reader.mutex(document.get_ref());
     let roster = reader.check(spec);
     let more = more(&mut reader, document.get_ref());
-    reader.drop_consequences(text, &broken(text, &complaints));
-    for complaint in &complaints {
-        reader.complaint(text, complaint);
-    }
     match roster {
         Some(roster) if reader.found.is_empty() => {
             Ok((roster, more, field_places(text, &reader.written)))
@@ -52,51 +42,21 @@ pub(super) fn roster_and<T>(
     }
 }
 
-/// The text with the broken lines blank that are neither `key = value` nor a header.
-fn without_idle_lines(text: &str, broken: &BTreeSet<usize>) -> String {
-    let mut readable = String::with_capacity(text.len());
-    for (line, is_broken) in lines(text, broken) {
-        if is_broken && !line.contains('=') && !is_header(line) {
-            let content = line.trim_end_matches('\n');
-            readable.extend(std::iter::repeat_n(' ', content.len()));
-            readable.push_str(&line[content.len()..]);
-        } else {
-            readable.push_str(line);
-        }
-    }
-    readable
-}
-
-/// The lines with their ends, and whether one of the bytes is in each.
-fn lines<'t>(text: &'t str, bytes: &BTreeSet<usize>) -> impl Iterator<Item = (&'t str, bool)> {
-    let mut start = 0;
-    text.split_inclusive('\n').map(move |line| {
-        let end = start + line.len();
-        // The end of the text belongs to the last line.
-        let last = usize::from(end == text.len());
-        let hit = bytes.range(start..end + last).next().is_some();
-        start = end;
-        (line, hit)
-    })
-}
-
-fn is_header(line: &str) -> bool {
-    line.trim_start().starts_with('[')
-}
-
-/// The bytes at which the text is no TOML.
-fn broken(text: &str, complaints: &[toml::de::Error]) -> BTreeSet<usize> {
-    let syntax = complaints.iter().filter(|error| !is_duplicate(error));
-    syntax.map(|error| offset(text, error)).collect()
-}
-
-fn is_duplicate(error: &toml::de::Error) -> bool {
-    error.message() == "duplicate key"
-}
-
-fn offset(text: &str, error: &toml::de::Error) -> usize {
+/// Returns the first error in the text, with its place. The parser's first may stand behind it.
+fn not_toml(text: &str, errors: &[toml::de::Error]) -> RosterFileError {
     // Without a span the parser ran out of text.
-    error.span().map_or(text.len(), |span| span.start)
+    let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
+    let first = errors.iter().min_by_key(|error| span(error).start);
+    let span = first.map_or(0..0, span);
+    let message = match first.map_or("is not TOML", toml::de::Error::message) {
+        "duplicate key" => {
+            let key = text.get(span.clone()).unwrap_or_default();
+            format!("{} is defined twice; remove one of the two", shown(key.trim_matches('"')))
+        }
+        other => other.to_owned(),
+    };
+    let place = places(text, [span.start]).into_values().next();
+    RosterFileError { place, field: String::new(), message, nearest: None }
 }
 
 /// Something wrong at a byte of the text.
@@ -105,7 +65,7 @@ struct Found {
     at: usize,
     field: String,
     wrong: Wrong,
-    /// For what stands twice: the byte where it stood first.
+    /// For what is defined twice: the byte where it is defined first.
     first: Option<usize>,
 }
 
@@ -151,16 +111,10 @@ pub struct Reader {
 
 impl Reader {
     fn mutex(&mut self, document: &DeTable<'_>) -> RosterSpec {
-        let root = self.section(Section::Mutex, String::new(), document);
         let mut spec = RosterSpec::default();
-        set(&mut spec.handover_delay, self.read(&root, "handover_delay", duration));
-        set(&mut spec.timeout, self.read(&root, "timeout", duration));
-        set(&mut spec.aging, self.read(&root, "aging", duration_or_off));
-        set(&mut spec.strict, self.read(&root, "strict", boolean));
-        set(&mut spec.starving_after, self.read(&root, "starving_after", duration_or_off));
-        set(&mut spec.claim_within, self.read(&root, "claim_within", duration_above_zero));
+        let root = self.fill(String::new(), document, &mut spec).0;
         if let Some(limits) = self.read(&root, "limits", table) {
-            spec.limits = self.limits(limits);
+            self.fill("limits".into(), limits, &mut spec.limits);
         }
         if let Some(modules) = self.read(&root, "modules", table) {
             spec.modules = self.modules(modules);
@@ -171,13 +125,24 @@ impl Reader {
         spec
     }
 
-    fn limits(&mut self, table: &DeTable<'_>) -> Limits {
-        let fields = self.section(Section::Limits, "limits".into(), table);
-        let mut limits = Limits::default();
-        set(&mut limits.waiters, self.read(&fields, "waiters", count));
-        set(&mut limits.modules, self.read(&fields, "modules", count));
-        set(&mut limits.events, self.read(&fields, "events", count));
-        limits
+    /// Overwrites the settings that the table has. Returns whether all that it has are right, too.
+    fn fill<'d, S: Table>(
+        &mut self,
+        path: String,
+        table: &'d DeTable<'d>,
+        spec: &mut S,
+    ) -> (Fields<'d>, bool) {
+        let more = self.more_keys.iter().filter(|(of, _)| *of == S::SECTION);
+        let known = S::SETTINGS.iter().map(|setting| setting.name).chain(more.map(|(_, key)| *key));
+        let known: Vec<&str> = known.collect();
+        let fields = self.fields(&known, path, table);
+        let mut all_right = true;
+        for Setting { name, field, .. } in S::SETTINGS {
+            let is_written = table.contains_key(*name);
+            let right = self.read(&fields, name, |value| field.set(spec, value));
+            all_right &= !is_written || right.is_some();
+        }
+        (fields, all_right)
     }
 
     fn modules(&mut self, table: &DeTable<'_>) -> Vec<ModuleSpec> {
@@ -203,15 +168,8 @@ impl Reader {
     }
 
     fn module(&mut self, name: &str, path: String, table: &DeTable<'_>) -> ModuleSpec {
-        let fields = self.section(Section::Module, path, table);
         let mut module = ModuleSpec::new(name, DEFAULT_PRIORITY);
-        set(&mut module.priority, self.read(&fields, "priority", priority));
-        module.group = self.read(&fields, "group", name_text);
-        module.timeout = self.read(&fields, "timeout", duration);
-        module.handover_delay = self.read(&fields, "handover_delay", duration);
-        set(&mut module.longest_turn, self.read(&fields, "longest_turn", duration_or_off));
-        set(&mut module.urgent, self.read(&fields, "urgent", boolean));
-        set(&mut module.mode, self.read(&fields, "mode", mode));
+        self.fill(path, table, &mut module);
         module
     }
 
@@ -235,26 +193,15 @@ impl Reader {
     }
 
     fn delay(&mut self, at: usize, path: String, table: &DeTable<'_>) -> Option<DelaySpec> {
-        let fields = self.section(Section::Delay, path, table);
-        for key in Section::Delay.keys().filter(|key| !table.contains_key(key.name)) {
-            self.wrong(at, fields.path_of(key.name), "is missing".into());
+        let mut delay = DelaySpec { from: String::new(), to: String::new(), delay: Duration::ZERO };
+        let (fields, mut all_right) = self.fill(path, table, &mut delay);
+        for Setting { name, .. } in DelaySpec::SETTINGS {
+            if !table.contains_key(*name) {
+                self.wrong(at, fields.path_of(name), "is missing".into());
+                all_right = false;
+            }
         }
-        let from = self.read(&fields, "from", group_or_any);
-        let to = self.read(&fields, "to", group_or_any);
-        let delay = self.read(&fields, "delay", duration);
-        Some(DelaySpec { from: from?, to: to?, delay: delay? })
-    }
-
-    fn section<'d>(
-        &mut self,
-        section: Section,
-        path: String,
-        table: &'d DeTable<'d>,
-    ) -> Fields<'d> {
-        let more = self.more_keys.iter().filter(|(of, _)| *of == section);
-        let known = section.keys().map(|key| key.name).chain(more.map(|(_, name)| *name));
-        let known: Vec<&str> = known.collect();
-        self.fields(&known, path, table)
+        all_right.then_some(delay)
     }
 
     /// Notes where the table's keys stand and reports those that nobody knows.
@@ -283,14 +230,10 @@ impl Reader {
         &mut self,
         fields: &Fields<'d>,
         key: &str,
-        parse: impl Fn(&'d DeValue<'d>) -> Result<T, Wrong>,
+        parse: impl FnOnce(&'d DeValue<'d>) -> Result<T, Wrong>,
     ) -> Option<T> {
         debug_assert!(fields.known.contains(&key), "{key} is in no table");
         let value = fields.table.get(key)?;
-        if value.span().is_empty() {
-            // The parser's stand-in for a value that is missing, which it has reported.
-            return None;
-        }
         match parse(value.get_ref()) {
             Ok(value) => Some(value),
             Err(wrong) => {
@@ -313,7 +256,10 @@ impl Reader {
                 RosterProblem::Duplicate if field.starts_with("modules.") => {
                     let same = |(path, _): &(&String, &usize)| path.eq_ignore_ascii_case(&field);
                     let first = self.written.iter().filter(same).map(|(_, at)| *at).min();
-                    ("is the same module a second time, as case does not count".into(), first)
+                    ("is defined twice, for names ignore case".into(), first)
+                }
+                RosterProblem::Duplicate => {
+                    ("is defined twice: an earlier delay has the same `from` and `to`".into(), None)
                 }
                 problem => (English(problem).to_string(), None),
             };
@@ -332,59 +278,30 @@ impl Reader {
         renumbered().unwrap_or_else(|| field.to_string())
     }
 
-    /// Forgets what was found in broken lines, and in the tables of broken headers: it says nothing.
-    fn drop_consequences(&mut self, text: &str, broken: &BTreeSet<usize>) {
-        let mut doubtful: Vec<Range<usize>> = Vec::new();
-        let (mut start, mut in_broken_table) = (0, false);
-        for (line, is_broken) in lines(text, broken) {
-            if is_header(line) {
-                in_broken_table = is_broken;
-            }
-            if is_broken || in_broken_table {
-                doubtful.push(start..start + line.len());
-            }
-            start += line.len();
-        }
-        self.found.retain(|error| {
-            let line = doubtful.partition_point(|line| line.end <= error.at);
-            !doubtful.get(line).is_some_and(|line| line.contains(&error.at))
-        });
-    }
-
-    /// Takes over what the parser complains of.
-    fn complaint(&mut self, text: &str, error: &toml::de::Error) {
-        let at = offset(text, error);
-        if !is_duplicate(error) {
-            return self.wrong(at, String::new(), error.message().to_string());
-        }
-        // The parser tells the place only. The field's path is that of the nearest like it before: the one it repeats,
-        // or, when a whole table is repeated, itself.
-        let end = error.span().map_or(at, |span| span.end);
-        let before = &text[..text.floor_char_boundary(end)];
-        let key = before.rsplit(['{', ',', '[', ' ', '\t', '\n']).next().unwrap_or_default();
-        let like = |(path, written): &(&String, &usize)| {
-            let table = path.strip_suffix(key);
-            **written <= at && table.is_some_and(|table| table.is_empty() || table.ends_with('.'))
-        };
-        let repeated = self.written.iter().filter(like).max_by_key(|(_, written)| **written);
-        self.found.push(Found {
-            at,
-            field: repeated.map(|(path, _)| path.clone()).unwrap_or_default(),
-            wrong: Wrong::from("stands here a second time".to_string()),
-            first: repeated.map(|(_, first)| *first).filter(|first| *first < at),
-        });
-    }
-
     /// Reports what is wrong with the field at this byte of the text.
     pub fn wrong(&mut self, at: usize, field: String, message: String) {
         self.found.push(Found { at, field, wrong: Wrong::from(message), first: None });
     }
 }
 
-/// Overwrites a default with what the file says, if it says something.
-fn set<T>(target: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *target = value;
+impl<S> Field<S> {
+    /// Overwrites the field with a value of the file.
+    fn set(&self, spec: &mut S, value: &DeValue<'_>) -> Result<(), Wrong> {
+        match self {
+            Field::Duration(of) => *of(spec) = duration(value)?,
+            Field::DurationAboveZero(of) => *of(spec) = duration_above_zero(value)?,
+            Field::DurationOrOff(of) => *of(spec) = duration_or_off(value)?,
+            Field::DurationOrMutexs(of) => *of(spec) = Some(duration(value)?),
+            Field::Flag(of) => *of(spec) = boolean(value)?,
+            Field::Count(of) => *of(spec) = count(value)?,
+            Field::Priority(of) => *of(spec) = priority(value)?,
+            Field::Mode(of) => *of(spec) = mode(value)?,
+            Field::Group(of) => *of(spec) = Some(name_text(value)?),
+            Field::GroupOrAny(of) => *of(spec) = group_or_any(value)?,
+            // Read by what knows the table within.
+            Field::Tables(_) => {}
+        }
+        Ok(())
     }
 }
 
@@ -398,7 +315,7 @@ pub fn in_order<'t, 'd>(
     entries
 }
 
-/// A duration.
+/// Reads a duration: a number with its unit, or a number of seconds.
 ///
 /// # Errors
 ///
@@ -408,9 +325,26 @@ pub fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
         DeValue::String(text) => {
             parse_duration(text).map_err(|why| format!("{} {why}", quoted(text)).into())
         }
-        DeValue::Integer(number) => Err(without_unit(number.as_str())),
-        DeValue::Float(number) => Err(without_unit(number.as_str())),
+        DeValue::Integer(number) => {
+            // Whole seconds that do not fit are too many, however many they are.
+            let seconds =
+                i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+            seconds_from(number.as_str(), seconds as f64)
+        }
+        DeValue::Float(number) => {
+            seconds_from(number.as_str(), number.as_str().parse().unwrap_or(f64::NAN))
+        }
         other => Err(not("a duration such as \"1.5s\"", other).into()),
+    }
+}
+
+fn seconds_from(text: &str, seconds: f64) -> Result<Duration, Wrong> {
+    let wrong = |why: &str| Err(format!("{} {why}", shown(text)).into());
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        _ if seconds.is_nan() => wrong("is not a number of seconds"),
+        _ if seconds < 0.0 => Err("must not be negative".to_owned().into()),
+        _ => wrong(&RosterProblem::TooLong.to_string()),
     }
 }
 
@@ -426,14 +360,6 @@ fn duration_or_off(value: &DeValue<'_>) -> Result<Option<Duration>, Wrong> {
         return Ok(None);
     }
     duration_above_zero(value).map(Some)
-}
-
-fn without_unit(number: &str) -> Wrong {
-    if number.starts_with('-') {
-        return Wrong::from("must not be negative".to_string());
-    }
-    let number = shown(number);
-    format!("{number} needs a unit; for seconds write \"{number}s\"").into()
 }
 
 fn boolean(value: &DeValue<'_>) -> Result<bool, Wrong> {
@@ -473,7 +399,7 @@ fn group_or_any(value: &DeValue<'_>) -> Result<String, Wrong> {
 fn mode(value: &DeValue<'_>) -> Result<Mode, Wrong> {
     let text = value.as_str().ok_or_else(|| not("a mode", value))?;
     Mode::from_name(text).ok_or_else(|| Wrong {
-        message: format!("{} is no mode; the modes are enforced, observed and off", quoted(text)),
+        message: format!("{} is not a mode; use enforced, observed or off", quoted(text)),
         nearest: nearest(text, [Mode::Enforced, Mode::Observed, Mode::Off].map(Mode::name)),
     })
 }

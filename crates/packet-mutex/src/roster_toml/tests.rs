@@ -45,7 +45,7 @@ fn every_key_is_read() {
         modules.Fisher = { priority = 255, group = "Fishing", timeout = "0s", handover_delay = "1500ms", longest_turn = "15s", urgent = false, mode = "observed" }
         delays = [{ from = "*", to = "CaveBot", delay = "50us" }]
     "#;
-    for key in KEYS {
+    for key in Section::ALL.into_iter().flat_map(Section::keys) {
         assert!(text.contains(&format!("{} =", key.name)) || key.name == "modules", "{}", key.name);
     }
     let expected = RosterSpec {
@@ -76,24 +76,6 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn the_default_values_of_the_key_table_are_the_defaults() {
-    let mut text = String::new();
-    for section in [Section::Mutex, Section::Limits] {
-        text.push_str(section.header());
-        for key in section.keys().filter(|key| !key.default.is_empty()) {
-            text.push_str(&format!("\n{} = {}\n", key.name, key.default.trim_matches('`')));
-        }
-    }
-    text.push_str("[modules.m]\n");
-    for key in Section::Module.keys().filter(|key| key.default.starts_with('`')) {
-        text.push_str(&format!("{} = {}\n", key.name, key.default.trim_matches('`')));
-    }
-    let modules = vec![ModuleSpec::new("m", packet_mutex_arbiter::DEFAULT_PRIORITY)];
-    let expected = RosterSpec { modules, ..RosterSpec::default() };
-    assert_eq!(from_toml("r", &text).unwrap().spec(), &expected, "\n{text}");
-}
-
-#[test]
 fn modules_keep_the_order_of_the_file() {
     let roster = from_toml("r", "[modules.z]\n[modules.a]\n[modules.m]\n").unwrap();
     let names: Vec<&str> = roster.spec().modules.iter().map(|m| m.name.as_str()).collect();
@@ -120,25 +102,17 @@ fn unknown_keys() {
 fn duplicates() {
     check(
         "[modules.Fisher]\n[modules.fisher]",
-        "2:10: modules.fisher: is the same module a second time, as case does not count; first in line 1",
+        "2:10: modules.fisher: is defined twice, for names ignore case; first in line 1",
     );
-    check("[modules.fisher]\n[modules.fisher]", "2:10: modules.fisher: stands here a second time");
-    check(
-        "[modules.fisher]\npriority = 1\ngroup = \"x\"\npriority = 2",
-        "4:1: modules.fisher.priority: stands here a second time; first in line 2",
-    );
-    check(
-        "modules.a.priority = 1\nmodules.b.priority = 1\nmodules.a.priority = 2",
-        "3:11: modules.a.priority: stands here a second time; first in line 1",
-    );
-    check(
-        "timeout = '1s'\ntimeout = 30",
-        "2:1: timeout: stands here a second time; first in line 1",
-    );
-    check(
-        "[modules]\nx = { priority = 1, priority = 2 }",
-        "2:21: modules.x.priority: stands here a second time; first in line 2",
-    );
+    // What TOML itself forbids is all that is told.
+    for (text, expected) in [
+        ("[modules.fisher]\n[modules.fisher]\nx = 1", "2:10: fisher"),
+        ("[modules.fisher]\npriority = 1\ngroup = 'x'\npriority = 2", "4:1: priority"),
+        ("modules.a.priority = 1\nmodules.a.priority = 2", "2:11: priority"),
+        ("[modules]\nx = { priority = 1, priority = 2 }", "2:21: priority"),
+    ] {
+        check(text, &format!("{expected} is defined twice; remove one of the two"));
+    }
     check(
         "[modules.auto-loot]\n[modules.auto_loot]",
         "2:10: modules.auto_loot: differs from `auto-loot` only in `- _ .`, too little to tell them apart",
@@ -147,7 +121,7 @@ fn duplicates() {
     check(
         "delays = [\n{ from = 'a', to = 'b' },\n{ from = 'a', to = 'b', delay = '1s' },\n{ from = 'A', to = 'b', delay = '2s' }]",
         "2:1: delays[0].delay: is missing
-         4:1: delays[2]: stands here a second time",
+         4:1: delays[2]: is defined twice: an earlier delay has the same `from` and `to`",
     );
 }
 
@@ -213,23 +187,50 @@ fn durations() {
     ] {
         check(&format!("timeout = \"{text}\""), &format!("1:11: timeout: \"{text}\" {why}"));
     }
-    check("timeout = 30", "1:11: timeout: 30 needs a unit; for seconds write \"30s\"");
-    check("timeout = 1.5", "1:11: timeout: 1.5 needs a unit; for seconds write \"1.5s\"");
-    check("timeout = -30", "1:11: timeout: must not be negative");
+    for (number, nanos) in [
+        ("5", 5_000_000_000),
+        ("0x10", 16_000_000_000),
+        ("1.5", 1_500_000_000),
+        ("0.1", 100_000_000),
+        ("1_0e-3", 10_000_000),
+        ("0", 0),
+        ("-0.0", 0),
+        ("86_400", 86_400_000_000_000),
+    ] {
+        let roster = from_toml("r", &format!("timeout = {number}")).unwrap();
+        assert_eq!(roster.spec().timeout, Duration::from_nanos(nanos), "{number}");
+    }
+    for (number, why) in [
+        ("-30", "must not be negative"),
+        ("-inf", "must not be negative"),
+        ("-99999999999999999999", "must not be negative"),
+        ("nan", "nan is not a number of seconds"),
+        ("86401", &format!("86401 {too_long}")),
+        ("99999999999999999999", &format!("99999999999999999999 {too_long}")),
+        ("1e300", &format!("1e300 {too_long}")),
+        ("inf", &format!("inf {too_long}")),
+    ] {
+        check(&format!("timeout = {number}"), &format!("1:11: timeout: {why}"));
+    }
+    check("aging = 0", "1:9: aging: must be more than zero");
     check("timeout = true", "1:11: timeout: must be a duration such as \"1.5s\", not a boolean");
 }
 
 #[test]
 fn zero_and_off_go_where_the_key_table_says() {
-    for key in KEYS.iter().filter(|key| key.value.starts_with("duration")) {
-        let text = |value: &str| match key.section {
+    for (section, key) in
+        Section::ALL.into_iter().flat_map(|s| s.keys().into_iter().map(move |k| (s, k)))
+    {
+        let text = |value: &str| match section {
             Section::Delay => format!("delays = [{{ from = 'a', to = 'b', delay = '{value}' }}]"),
             Section::Module => format!("modules.m.{} = '{value}'", key.name),
             _ => format!("{} = '{value}'", key.name),
         };
-        let right = |value: &str| from_toml("r", &text(value)).is_ok();
-        assert_eq!(right("0s"), !key.value.contains("above zero"), "{}", key.name);
-        assert_eq!(right("off"), key.value.contains("off"), "{}", key.name);
+        if key.value.starts_with("duration") {
+            let right = |value: &str| from_toml("r", &text(value)).is_ok();
+            assert_eq!(right("0s"), !key.value.contains("above zero"), "{}", key.name);
+            assert_eq!(right("off"), key.value.contains("off"), "{}", key.name);
+        }
     }
 }
 
@@ -247,7 +248,7 @@ fn names_and_modes() {
     );
     check(
         "[modules.x]\nmode = \"observe\"",
-        "2:8: modules.x.mode: \"observe\" is no mode; the modes are enforced, observed and off; did you mean `observed`?",
+        "2:8: modules.x.mode: \"observe\" is not a mode; use enforced, observed or off; did you mean `observed`?",
     );
     check(
         "[modules.\"a.b\"]\nurgent = 1",
@@ -281,29 +282,18 @@ fn too_many_modules() {
 }
 
 #[test]
-fn syntax_errors_come_with_the_others() {
-    check(
-        "timeout =\naging = 5\nnonsense\n[modules.x]\npriority = 300",
-        "1:10: string values must be quoted, expected literal string
-         2:9: aging: 5 needs a unit; for seconds write \"5s\"
-         3:9: key with no value, expected `=`
-         5:12: modules.x.priority: 300 is not a whole number from 0 to 255",
-    );
-    check(
-        "nonsense\nclaim_within = \"\\q\"\nnonsense",
-        "1:9: key with no value, expected `=`
-         2:18: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U`
-         3:9: key with no value, expected `=`",
-    );
-}
-
-#[test]
-fn errors_that_only_follow_from_others_are_left_out() {
-    check(
-        "[modules.x\npriority = 300\n[modules.y]\npriority = 300",
-        "1:11: unclosed table, expected `]`
-         4:12: modules.y.priority: 300 is not a whole number from 0 to 255",
-    );
+fn text_that_is_not_toml_has_one_error() {
+    for (text, error) in [
+        ("timeout =\nstrict = 5", "1:10: string values must be quoted, expected literal string"),
+        ("strict = 5\nnonsense", "2:9: key with no value, expected `=`"),
+        ("[modules.x\npriority = 300", "1:11: unclosed table, expected `]`"),
+        (
+            "claim_within = \"\\q\"\nnonsense",
+            "1:18: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U`",
+        ),
+    ] {
+        check(text, error);
+    }
 }
 
 #[test]
@@ -321,7 +311,7 @@ fn files_have_a_limit() {
     let text = "#".repeat(FILE_MAX);
     check(&text, "");
     let errors = from_toml("r", &format!("{text}#")).unwrap_err();
-    assert_eq!(errors.to_string(), "r: is larger than 256 KiB, the largest roster");
+    assert_eq!(errors.to_string(), "r: is larger than 256 KiB, the limit for a roster");
 }
 
 #[test]
@@ -350,15 +340,15 @@ fn aging_bounds_waits() {
     assert_eq!(longest_wait(&roster, "b"), Some(Duration::from_secs(20 + 2 + 2)));
     check_warnings(
         &format!("aging = '290ms'\n{modules}"),
-        "modules.b: may wait up to 33s, and times out after 30s",
+        "modules.b: may wait up to 33s, but times out after 30s",
     );
     check_warnings(
         &format!("aging = '300ms'\n{modules}"),
-        "modules.b: can be locked out: it passes the highest module only after 30s, and times out after 30s",
+        "modules.b: can be locked out: it overtakes the highest module only after 30s, but times out after 30s",
     );
     check_warnings(
         "aging = '1ms'\n[modules.a]\n[modules.b]\nlongest_turn = '1s'",
-        "aging: bounds no wait until a have a `longest_turn`",
+        "aging: does not bound any wait until these have a `longest_turn`: a",
     );
 }
 
@@ -372,19 +362,19 @@ fn delays_of_unknown_groups() {
     check_warnings(&delay("fishing"), "");
     check_warnings(
         &delay("fisher"),
-        "delays[0].to: no module has the group `fisher`; the module `fisher` is of `fishing`",
+        "delays[0].to: no module is in the group `fisher`; the module `fisher` is in `fishing`",
     );
     check_warnings(
         &delay("fihsing"),
-        "delays[0].to: no module has the group `fihsing`; did you mean `fishing`?",
+        "delays[0].to: no module is in the group `fihsing`; did you mean `fishing`?",
     );
     check_warnings(
         &delay("cavebot"),
-        "delays[0].to: no module has the group `cavebot`; it counts for an unlisted module of that name only",
+        "delays[0].to: no module is in the group `cavebot`; so it applies only to an unlisted module of that name",
     );
     check_warnings(
         &format!("strict = true\n{}", delay("cavebot")),
-        "delays[0].to: no module has the group `cavebot`; it never counts",
+        "delays[0].to: no module is in the group `cavebot`; so this delay never applies",
     );
 }
 
@@ -396,8 +386,6 @@ fn many_errors_are_quick() {
     assert_eq!(from_toml("r", &one_line).unwrap_err().errors.len(), 60_000);
     let lines: String = (0..20_000).map(|at| format!("x{at} = 1\n")).collect();
     assert_eq!(from_toml("r", &lines).unwrap_err().errors.len(), 20_000);
-    let lines = "[modules.a]\nb\ntimeout = 1\ntimeout = 1\n".repeat(FILE_MAX / 40);
-    assert!(from_toml("r", &lines).unwrap_err().errors.len() > 10_000);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 

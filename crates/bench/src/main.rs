@@ -7,10 +7,12 @@
 mod between;
 mod contenders;
 mod instructions;
+mod median;
 #[cfg(target_os = "linux")]
 mod service;
 
 use contenders::{Contender, contenders};
+use median::median;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -111,9 +113,4 @@ fn table(contenders: &[Contender], all: &[Vec<f64>], instructions: &[Option<f64>
         let count = count.map_or("-".to_string(), |count| format!("{count:.0}"));
         println!("| {} | {own:.1} | {first:.2} | {second:.2} | {count} |", contender.name);
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,9 +1,8 @@
 //! How long a client waits for its grants while another misuses the server, and what the misused memory comes to.
 
-use super::Done;
-use super::processes::{Lines, Process, connect, pin};
+use super::processes::{Done, Lines, Process, connect, pin};
 use super::ways::{ABUSES, Abused, Ends};
-use crate::median;
+use crate::median::median;
 use std::io::Write;
 use std::time::{Duration, Instant};
 

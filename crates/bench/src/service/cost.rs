@@ -1,8 +1,7 @@
 //! A turn over a socket, beside two bare ping-pongs of the same size.
 
-use super::Done;
-use super::processes::{Lines, Process, pin};
-use crate::median;
+use super::processes::{Done, Lines, Process, pin};
+use crate::median::median;
 use packet_mutex::PacketMutex;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

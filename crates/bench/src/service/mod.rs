@@ -11,11 +11,8 @@ mod ways;
 
 use packet_mutex::net::{Options, Server};
 use packet_mutex::{PacketMutex, Roster};
-use processes::pin;
-use std::error::Error;
+use processes::{Done, pin};
 use std::io::Read as _;
-
-pub(crate) type Done<T = ()> = Result<T, Box<dyn Error>>;
 
 pub(crate) fn report(options: &[&str]) -> Done {
     match options {

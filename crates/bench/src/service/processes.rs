@@ -1,12 +1,14 @@
 //! Processes that are pinned to a core, and connections to them.
 
-use super::Done;
 use super::ways::Socket;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+
+pub(crate) type Done<T = ()> = Result<T, Box<dyn Error>>;
 
 /// This thread and those that it starts from now on run on this core only.
 pub(super) fn pin(core: usize) -> io::Result<()> {

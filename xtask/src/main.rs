@@ -3,6 +3,7 @@
 
 mod bench;
 mod command;
+mod cycles;
 mod gen_docs;
 mod no_std;
 mod pictures;
@@ -15,11 +16,15 @@ mod tools;
 use std::process::{Command, ExitCode};
 
 /// The tasks and what they do, as `cargo xtask` shows them.
-const TASKS: [(&str, &str); 10] = [
+const TASKS: [(&str, &str); 11] = [
     ("test [WORD…]", "all checks and all tests, with a summary; or the steps with such a name"),
     ("bench [--instructions]", "what a turn costs beside other locks; counts instructions too"),
     ("bench --service", "what it costs over a socket, and beside clients that misuse the server"),
     ("gen [--check]", "writes the references in docs/, or checks that they are fresh"),
+    (
+        "cycles",
+        "files that use each other in a circle; fails where one crosses folders or is large",
+    ),
     ("mutants [RULE]", "takes the rules out of the arbiter one by one: a scenario must notice"),
     ("sim [--hours N] …", "random crews in virtual time while things go wrong, judged as they run"),
     (
@@ -48,6 +53,10 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::bench(options),
         ["gen"] => gen_docs::write(),
         ["gen", "--check"] => gen_docs::check().map(|_| true),
+        ["cycles"] => cycles::check().map(|line| {
+            println!("{line}");
+            true
+        }),
         ["mutants", rule @ ..] => command::run(&mut mutants(rule)).map(|()| true),
         ["sim", options @ ..] => command::run(&mut campaign(options)).map(|()| true),
         ["chaos", options @ ..] => watch_chaos(options),

@@ -344,7 +344,7 @@ fn seconds_from(text: &str, seconds: f64) -> Result<Duration, Wrong> {
         Ok(duration) if duration <= DURATION_MAX => Ok(duration),
         _ if seconds.is_nan() => wrong("is not a number of seconds"),
         _ if seconds < 0.0 => Err("must not be negative".to_owned().into()),
-        _ => wrong(&RosterProblem::TooLong.to_string()),
+        _ => wrong(&English(&RosterProblem::TooLong).to_string()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sync::park_until;
 use packet_mutex_arbiter::{Grant, Owner, RequestId};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A request that was granted.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub(crate) fn wait_as_thread(
 ) -> Result<Hold, Error> {
     let poll = || {
         let clock = &*place.identity().clock;
-        park_until(clock, None, |parker| place.park(parker), |waker| place.poll(id, waker))
+        let look = |waker: &Waker| place.poll_as_thread(id, waker);
+        park_until(clock, None, |parker| place.park(parker), look)
     };
     // Without an end it waits until there is an answer.
     let granted = answer.or_else(poll).unwrap_or(Err(Error::Lost));

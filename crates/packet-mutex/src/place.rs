@@ -118,6 +118,11 @@ pub trait Place: Any + Debug + Send + Sync {
     /// Takes the answer of a request, and claims its grant if it must be claimed. Without an answer, leaves the waker.
     fn poll(&self, request: RequestId, waker: &Waker) -> Option<Granted>;
 
+    /// [`poll`](Self::poll) for a thread that [parks](Self::park) if there is no answer.
+    fn poll_as_thread(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
+        self.poll(request, waker)
+    }
+
     /// The asker went away; a grant that it has not seen is declined (S12).
     fn withdraw(&self, request: RequestId);
 

@@ -11,8 +11,7 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use packet_mutex::{
-    Alarm, Clock, Entry, Error, EventKind, ManualClock, PacketMutex, Roster, Slept, Time,
-    all_but_urgent,
+    Alarm, Clock, Error, EventKind, ManualClock, PacketMutex, Roster, Slept, Time, all_but_urgent,
 };
 use std::pin::pin;
 use std::sync::Arc;
@@ -91,9 +90,9 @@ fn check_the_end(mutex: &PacketMutex) {
     let status = mutex.status();
     assert_eq!((status.holder, status.waiters.len()), (None, 0));
     let (mut requests, mut outcomes, mut grants, mut ends) = (0, 0, 0, 0);
-    for entry in mutex.events_so_far().take() {
-        let Entry::Event(event) = entry else { panic!("{entry:?}") };
-        match event.kind() {
+    for event in mutex.events_so_far().take() {
+        match &event.kind {
+            EventKind::Dropped { .. } => panic!("{event:?}"),
             EventKind::Requested { .. } => requests += 1,
             EventKind::Granted { .. } => (outcomes, grants) = (outcomes + 1, grants + 1),
             EventKind::Refused { .. } | EventKind::Unserved { .. } => outcomes += 1,

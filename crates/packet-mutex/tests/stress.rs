@@ -7,7 +7,7 @@ mod common;
 
 use common::Rng;
 use packet_mutex::{
-    End, Entry, Error, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
+    End, Error, Event, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -171,10 +171,10 @@ struct Told {
 }
 
 impl Told {
-    fn take(&mut self, entries: Vec<Entry>) {
-        for entry in entries {
-            let Entry::Event(event) = entry else { panic!("the reader was too slow: {entry}") };
-            match event.kind() {
+    fn take(&mut self, events: Vec<Event>) {
+        for event in events {
+            match &event.kind {
+                EventKind::Dropped { .. } => panic!("the reader was too slow: {event}"),
                 EventKind::Requested { .. } => self.requested += 1,
                 EventKind::Granted { .. } => {
                     assert_eq!(self.open, 0, "a turn inside a turn: {event}");

@@ -135,7 +135,10 @@ impl Reader {
         loop {
             let line = self.lines.next();
             if let Some(line) = line.map_err(|_| broken("the server's frame is too long".into()))? {
-                return FromServer::parse(&line).map(|frame| Some(take(frame))).map_err(broken);
+                match FromServer::parse(&line).map_err(broken)? {
+                    Some(frame) => return Ok(Some(take(frame))),
+                    None => continue,
+                }
             }
             match self.stream.read(&mut self.chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

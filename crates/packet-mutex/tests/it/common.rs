@@ -2,9 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use packet_mutex::{
-    Entry, EventKind, Events, ManualClock, ModuleSpec, NamedEvent, PacketMutex, Roster, RosterSpec,
+    Event, EventKind, Events, ManualClock, ModuleSpec, PacketMutex, Roster, RosterSpec,
 };
-pub(crate) use random::Rng;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,26 +66,25 @@ pub(crate) fn in_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// The events that are still kept.
-pub(crate) fn events(mutex: &PacketMutex) -> Vec<NamedEvent> {
-    named(mutex.events_so_far().take())
+pub(crate) fn events(mutex: &PacketMutex) -> Vec<Event> {
+    complete(mutex.events_so_far().take())
 }
 
-pub(crate) fn named(entries: Vec<Entry>) -> Vec<NamedEvent> {
-    let event = |entry| match entry {
-        Entry::Event(event) => event,
-        other => panic!("events were dropped, or told by a server: {other:?}"),
-    };
-    entries.into_iter().map(event).collect()
+/// Events of which none was dropped.
+pub(crate) fn complete(events: Vec<Event>) -> Vec<Event> {
+    let dropped = events.iter().find(|event| matches!(event.kind, EventKind::Dropped { .. }));
+    assert_eq!(dropped, None, "events were dropped");
+    events
 }
 
 /// The new events as `kind module`, without the requests.
 pub(crate) fn story(reader: &mut Events) -> Vec<String> {
-    let line = |event: &NamedEvent| match &event.module {
-        Some(module) => format!("{} {module}", event.kind().name()),
-        None => event.kind().name().to_owned(),
+    let line = |event: &Event| match &event.module {
+        Some(module) => format!("{} {module}", event.kind.name()),
+        None => event.kind.name().to_owned(),
     };
-    let events = named(reader.take());
-    let told = events.iter().filter(|e| !matches!(e.kind(), EventKind::Requested { .. }));
+    let events = complete(reader.take());
+    let told = events.iter().filter(|event| !matches!(event.kind, EventKind::Requested { .. }));
     told.map(line).collect()
 }
 

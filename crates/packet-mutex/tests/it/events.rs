@@ -1,10 +1,10 @@
 //! S14, S16: the event log and the status.
 
 use crate::common::{
-    SECOND, in_thread, ms, named, on_manual_clock, poll, ready, roster, secs, until_waiting,
+    SECOND, complete, in_thread, ms, on_manual_clock, poll, ready, roster, secs, until_waiting,
     with_roster,
 };
-use packet_mutex::{Entry, ManualClock, PacketMutex};
+use packet_mutex::{Event, EventKind, ManualClock, PacketMutex, status_to_json};
 use std::thread;
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ fn a_reader_sees_every_event_once() {
     let (mut late, mut all) = (mutex.events(), mutex.events_so_far());
     clock.advance(SECOND);
     drop(mutex.acquire("eater").unwrap());
-    let kinds = |entries| named(entries).iter().map(|e| e.kind().name()).collect::<Vec<_>>();
+    let kinds = |events| complete(events).iter().map(|e| e.kind.name()).collect::<Vec<_>>();
     assert_eq!(kinds(late.take()), ["requested", "granted", "released"]);
     assert_eq!(late.take(), []);
-    let seqs: Vec<u64> = named(all.take()).iter().map(|e| e.event.seq).collect();
+    let seqs: Vec<u64> = complete(all.take()).iter().map(|e| e.seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
 }
 
@@ -45,9 +45,9 @@ fn events_as_lines() {
     assert_eq!(
         lines,
         [
-            r#"{"seq":1,"t":0.000000000,"event":"requested","mutex":"main","module":"fisher","request":1,"urgent":false,"timeout":30.000000000}"#,
-            r#"{"seq":2,"t":0.000000000,"event":"granted","mutex":"main","module":"fisher","request":1,"token":"1","waited":0.000000000,"others":0}"#,
-            r#"{"seq":3,"t":1.500000000,"event":"released","mutex":"main","module":"fisher","request":1,"token":"1","held":1.500000000,"depth":0}"#,
+            r#"{"seq":1,"t":0.0,"event":"requested","mutex":"main","module":"fisher","request":1,"urgent":false,"timeout":30.0}"#,
+            r#"{"seq":2,"t":0.0,"event":"granted","mutex":"main","module":"fisher","request":1,"token":"1","waited":0.0,"others":0}"#,
+            r#"{"seq":3,"t":1.5,"event":"released","mutex":"main","module":"fisher","request":1,"token":"1","held":1.5,"depth":0}"#,
         ]
     );
 }
@@ -63,13 +63,14 @@ fn a_slow_reader_is_told_what_it_lost() {
         drop(mutex.acquire("fisher").unwrap());
     }
     clock.advance(SECOND);
-    let entries = events.take();
-    let [Entry::Dropped { seq: 5, count: 5, .. }, Entry::Event(first), ..] = &entries[..] else {
-        panic!("{entries:?}")
+    let read = events.take();
+    let [Event { seq: 5, kind: EventKind::Dropped { count: 5 }, .. }, first, ..] = &read[..] else {
+        panic!("{read:?}")
     };
-    assert_eq!((first.event.seq, entries.len()), (6, 5));
-    let line = r#"{"seq":5,"t":1.000000000,"event":"dropped","mutex":"a \"strange\"\u000aname","count":5}"#;
-    assert_eq!(entries[0].to_string(), line);
+    assert_eq!((first.seq, read.len()), (6, 5));
+    assert_eq!(complete(read[1..].to_vec()).len(), 4);
+    let line = r#"{"seq":5,"t":1.0,"event":"dropped","mutex":"a \"strange\"\nname","count":5}"#;
+    assert_eq!(read[0].to_string(), line);
     assert_eq!(events.take(), []);
 }
 
@@ -118,11 +119,10 @@ fn a_status_is_one_instant() {
     let status = mutex.status();
     assert_eq!(status.last, Some(("fisher".into(), ms(300))));
     assert_eq!(status.next, Some(("trainer".into(), ms(700))));
-    let mut line = String::new();
-    status.write_json(mutex.name(), &mut line).unwrap();
-    assert!(line.starts_with(
-        r#"{"mutex":"main","t":2.300000000,"holder":null,"waiters":[{"module":"trainer""#
-    ));
+    let line = status_to_json(mutex.name(), &status);
+    assert!(
+        line.starts_with(r#"{"mutex":"main","t":2.3,"holder":null,"waiters":[{"module":"trainer""#)
+    );
 }
 
 /// Nothing falls due by itself in a look: the status counts what fell due until now.
@@ -140,9 +140,8 @@ fn a_starving_waiter_and_an_overrun_are_told_in_time() {
         until_waiting(&mutex, 1);
         clock.advance(secs(60));
     });
-    let told = named(events.take());
-    let told =
-        told.iter().skip(2).map(|e| (e.kind().name(), e.event.at.as_nanos() / 1_000_000_000));
+    let told = complete(events.take());
+    let told = told.iter().skip(2).map(|e| (e.kind.name(), e.at.as_nanos() / 1_000_000_000));
     let at: Vec<_> = told.collect();
     assert_eq!(at, [("requested", 0), ("overrun", 3), ("starving", 5), ("timed_out", 30)]);
     assert!(turn.should_yield());

@@ -1,9 +1,8 @@
 //! Several threads do what they like while one moves the clock; a small checker reads the event log afterwards.
 
-use crate::common::{Rng, in_thread, ms, named, poll, roster, with_roster};
-use packet_mutex::{
-    Below, End, Error, EventKind, NamedEvent, PacketMutex, Time, Turn, Unserved, below,
-};
+use crate::common::{complete, in_thread, ms, poll, roster, with_roster};
+use packet_mutex::{Below, End, Error, Event, EventKind, PacketMutex, Time, Turn, Unserved, below};
+use random::Rng;
 use std::collections::BTreeMap;
 use std::mem::forget;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -120,43 +119,42 @@ struct Checker {
 }
 
 impl Checker {
-    fn take(&mut self, named: &NamedEvent) {
-        let event = &named.event;
+    fn take(&mut self, event: &Event) {
         assert_eq!(event.seq, self.seq + 1);
-        assert!(self.at <= event.at, "time goes back: {named}");
+        assert!(self.at <= event.at, "time goes back: {event}");
         (self.seq, self.at) = (event.seq, event.at);
         *self.counts.entry(event.kind.name()).or_default() += 1;
         let request = event.request.map(|request| request.0).unwrap_or_default();
-        let module = named.module.as_deref();
+        let module = event.module.as_deref();
         let found = MODULES.iter().find(|(name, ..)| Some(*name) == module);
         let (_, priority, group) = found.copied().unwrap_or(("", 0, ""));
         match &event.kind {
             EventKind::Requested { urgent, timeout } => {
                 let deadline = event.at + *timeout;
                 let waiter = Waiter { urgent: *urgent, priority, group, deadline };
-                assert!(self.waiters.insert(request, waiter).is_none(), "asked twice: {named}");
+                assert!(self.waiters.insert(request, waiter).is_none(), "asked twice: {event}");
             }
-            EventKind::Granted { .. } => self.grant(request, named),
-            EventKind::Refused { .. } => _ = self.leave(request, named),
+            EventKind::Granted { .. } => self.grant(request, event),
+            EventKind::Refused { .. } => _ = self.leave(request, event),
             EventKind::Unserved { why, .. } => {
                 let deadline = self.waiters[&request].deadline;
                 let in_time = match why {
                     Unserved::TimedOut => event.at == deadline,
                     _ => event.at <= deadline,
                 };
-                assert!(in_time, "its deadline was {deadline}: {named}");
-                _ = self.leave(request, named);
+                assert!(in_time, "its deadline was {deadline}: {event}");
+                _ = self.leave(request, event);
             }
             EventKind::Nested { depth } => {
                 // It was no request that waits.
                 let open = self.open.as_mut().unwrap();
-                assert_eq!((open.holds, open.group), (*depth, group), "{named}");
+                assert_eq!((open.holds, open.group), (*depth, group), "{event}");
                 open.holds += 1;
             }
             EventKind::Ended { end, depth, .. } => {
                 let mut open = self.open.take().unwrap();
-                assert_eq!(Some(open.token), event.token.map(|token| token.0), "{named}");
-                assert_eq!(open.holds, depth + 1, "{named}");
+                assert_eq!(Some(open.token), event.token.map(|token| token.0), "{event}");
+                assert_eq!(open.holds, depth + 1, "{event}");
                 open.acted |= *end != End::Declined;
                 open.holds = *depth;
                 if *depth > 0 {
@@ -171,37 +169,37 @@ impl Checker {
             EventKind::Paused { below: Below::Priority(level), .. } => self.pause = Some(*level),
             EventKind::Resumed { .. } => self.pause = None,
             EventKind::Starving { .. } => {}
-            _ => panic!("{named}"),
+            _ => panic!("{event}"),
         }
     }
 
-    fn leave(&mut self, request: u64, named: &NamedEvent) -> Waiter {
-        self.waiters.remove(&request).unwrap_or_else(|| panic!("a second outcome: {named}"))
+    fn leave(&mut self, request: u64, event: &Event) -> Waiter {
+        self.waiters.remove(&request).unwrap_or_else(|| panic!("a second outcome: {event}"))
     }
 
     /// S1, S2, S3, S4, S10, S12, S17.
-    fn grant(&mut self, request: u64, named: &NamedEvent) {
-        let at = named.event.at;
-        assert!(self.open.is_none(), "two at a time: {named}");
-        let granted = self.leave(request, named);
-        assert!(at <= granted.deadline, "too late: {named}");
+    fn grant(&mut self, request: u64, event: &Event) {
+        let at = event.at;
+        assert!(self.open.is_none(), "two at a time: {event}");
+        let granted = self.leave(request, event);
+        assert!(at <= granted.deadline, "too late: {event}");
         let is_held_back =
             |w: &Waiter| !w.urgent && self.pause.is_some_and(|level| w.priority < level);
-        assert!(!is_held_back(&granted), "paused: {named}");
+        assert!(!is_held_back(&granted), "paused: {event}");
         let rank = |w: &Waiter| (w.urgent, if w.urgent { 0 } else { w.priority });
         for (other, waiter) in self.waiters.iter().filter(|(_, w)| !is_held_back(w)) {
             let first =
                 rank(waiter) < rank(&granted) || rank(waiter) == rank(&granted) && request < *other;
-            assert!(first, "request {other} was before: {named}");
+            assert!(first, "request {other} was before: {event}");
         }
         if !granted.urgent {
             let of_others = self.ended.iter().filter(|(group, _)| **group != granted.group);
             for end in of_others.map(|(_, end)| *end).chain(self.abandoned) {
-                assert!(end + Duration::from_secs(1) <= at, "too soon after {end}: {named}");
+                assert!(end + Duration::from_secs(1) <= at, "too soon after {end}: {event}");
             }
         }
-        let token = named.event.token.unwrap().0;
-        assert!(self.token < token, "tokens grow: {named}");
+        let token = event.token.unwrap().0;
+        assert!(self.token < token, "tokens grow: {event}");
         self.token = token;
         self.open = Some(Open { token, group: granted.group, holds: 1, acted: false });
     }
@@ -230,7 +228,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
         }
     });
     let mut checker = Checker::default();
-    let events = named(mutex.events_so_far().take());
+    let events = complete(mutex.events_so_far().take());
     events.iter().for_each(|event| checker.take(event));
     assert!(checker.waiters.is_empty() && checker.open.is_none());
     let status = mutex.status();

@@ -10,7 +10,7 @@ fn ends(mutex: &PacketMutex) -> Vec<End> {
         EventKind::Ended { end, .. } => Some(*end),
         _ => None,
     };
-    events(mutex).iter().filter_map(|event| of(event.kind())).collect()
+    events(mutex).iter().filter_map(|event| of(&event.kind)).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn only_its_own_thread_releases_a_turn_by_name() {
     in_thread(|| assert_eq!(mutex.release("fisher"), expected));
     assert_eq!(mutex.release("stacker"), expected);
     let told = events(&mutex);
-    assert_eq!(told.iter().filter(|e| *e.kind() == EventKind::NotHolder).count(), 2);
+    assert_eq!(told.iter().filter(|e| e.kind == EventKind::NotHolder).count(), 2);
     assert_eq!(mutex.status().holder.unwrap().depth, 1);
     drop(turn);
 }

@@ -202,7 +202,10 @@ fn a_timeout_tells_why() {
     clock.advance(ms(400));
     let Err(Error::Timeout(why)) = mutex.try_acquire("eater") else { panic!() };
     assert_eq!((why.holder.clone(), why.delay_left), (None, ms(600)));
-    assert_eq!(why.to_string(), "timed out after 0.000 s; 0.600 s of the handover delay left");
+    assert_eq!(
+        packet_mutex::English(&why).to_string(),
+        "timed out after 0.000 s; 0.600 s of the handover delay left"
+    );
     assert_eq!(mutex.status().modules.iter().map(|m| m.timeouts).sum::<u64>(), 2);
 }
 

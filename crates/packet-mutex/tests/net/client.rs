@@ -1,10 +1,10 @@
 //! `PacketMutex::connect`: a mutex behind a socket is used like one in the process.
 
-use crate::raw::{SECRET, Served, kinds, ms, over_tcp, secs, until};
+use crate::raw::{SECRET, Served, kinds, ms, names, over_tcp, secs, until, until_told};
 use packet_mutex::net::Options;
 use packet_mutex::{
-    Clock, Entry, Error, Guarded, ManualClock, Mode, ModuleSpec, PacketMutex, Roster, RosterSpec,
-    Slept, all_but_urgent, below,
+    Clock, Error, EventKind, Guarded, ManualClock, Mode, ModuleSpec, PacketMutex, Roster,
+    RosterSpec, Slept, all_but_urgent, below,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ fn a_dropped_future_leaves_nothing_behind() {
     drop(never_polled_again);
     until(|| served.mutex.status().holder.is_none());
     let mut seen = kinds(&mut served.mutex.events_so_far());
-    assert_eq!(seen.pop().as_deref(), Some("declined"));
+    assert_eq!(seen.pop(), Some("declined"));
 }
 
 /// S7: a thread that ends is told to the server.
@@ -217,7 +217,7 @@ fn a_panic_ends_the_turn_and_a_check_can_decline_it() {
     assert_eq!(refused.unwrap_err(), Error::NoLongerValid);
     until(|| served.mutex.status().holder.is_none());
     let seen = kinds(&mut served.mutex.events_so_far());
-    assert!(seen.contains(&"panicked".into()) && seen.contains(&"declined".into()), "{seen:?}");
+    assert!(seen.contains(&"panicked") && seen.contains(&"declined"), "{seen:?}");
 }
 
 #[test]
@@ -250,15 +250,51 @@ fn looking_and_steering() {
     client.reload(Roster::new(spec).unwrap()).unwrap();
     assert!(served.mutex.roster().module("healer").is_some());
 
-    let mut seen = Vec::new();
-    while seen.last().is_none_or(|last| last != "reloaded") {
-        for entry in events.wait(secs(10)) {
-            let Entry::Told { event, line } = &entry else { panic!("{entry:?}") };
-            assert!(line.contains(r#""mutex":"main""#) && *line == entry.to_string());
-            seen.push(event.clone());
-        }
+    let seen = until_told(&mut events, "reloaded");
+    assert_eq!(&names(&seen)[..3], ["paused", "paused", "mode"]);
+    // As values and as lines, they are what a reader in the server's process gets.
+    let local = served.mutex.events_so_far().take();
+    assert_eq!(seen, local);
+    for (theirs, ours) in seen.iter().zip(&local) {
+        assert!(theirs.to_string().contains(r#""mutex":"main""#));
+        assert_eq!(theirs.to_string(), ours.to_string());
     }
-    assert_eq!(&seen[..3], ["paused", "paused", "mode"]);
+}
+
+/// S12: an operator takes the turn away, and its holder is told, whoever the operator is.
+#[test]
+fn a_revoked_turn_is_told_to_its_holder() {
+    let (served, client) = connected();
+    let mut events = served.mutex.events();
+    let operator = PacketMutex::connect(&served.url).unwrap();
+    for operator in [&operator, &client, &served.mutex] {
+        let turn = client.acquire("fisher").unwrap();
+        assert!(turn.is_held() && !turn.should_yield());
+        thread::scope(|scope| {
+            scope.spawn(|| operator.revoke("the fisher hangs").unwrap());
+            assert_eq!(turn.sleep(secs(20)), Slept::ShouldYield);
+        });
+        assert!(!turn.is_held() && turn.should_yield());
+        assert_eq!(turn.acknowledge().unwrap_err(), Error::Lost);
+        assert_eq!(turn.nest("stacker").unwrap_err(), Error::Lost);
+        let token = turn.token();
+        drop(turn);
+        let told = events.take();
+        assert_eq!(names(&told), ["requested", "granted", "revoking", "revoked"]);
+        let reason = EventKind::Revoking { reason: "the fisher hangs".into() };
+        assert_eq!((&told[2].kind, told[2].token), (&reason, token));
+        // The next one is told too.
+        let next = client.acquire("eater").unwrap();
+        assert!(next.predecessor_abandoned());
+        next.acknowledge().unwrap();
+        next.release();
+        until_told(&mut events, "released");
+    }
+    let nobody = operator.revoke("the fisher hangs").unwrap_err();
+    assert_eq!(nobody, Error::NotHolder { holder: None });
+    let turn = client.acquire("fisher").unwrap();
+    assert_eq!(operator.revoke("").unwrap_err().kind(), "refused");
+    assert!(turn.is_held());
 }
 
 /// A status and the events of a server are on one clock, which is not the client's.

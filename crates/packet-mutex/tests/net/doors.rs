@@ -34,7 +34,7 @@ fn two_servers_do_not_share_a_socket_and_a_dead_ones_is_taken_over() {
     assert!(!socket.exists());
     std::fs::write(&socket, "a letter").unwrap();
     let error = start(&format!("unix:{}", socket.display())).unwrap_err().to_string();
-    assert!(error.contains("no socket"), "{error}");
+    assert!(error.contains("not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "a letter");
 }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use packet_mutex::net::{Address, Options, Running, Server};
-use packet_mutex::{Entry, Events, ManualClock, PacketMutex, Roster};
+use packet_mutex::{Event, Events, ManualClock, PacketMutex, Roster};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -212,11 +212,22 @@ pub(crate) fn until(what: impl Fn() -> bool) {
     }
 }
 
-pub(crate) fn kinds(events: &mut Events) -> Vec<String> {
-    let kind = |entry| match entry {
-        Entry::Event(named) => named.event.kind.name().to_owned(),
-        Entry::Dropped { .. } => "dropped".to_owned(),
-        Entry::Told { event, .. } => event,
-    };
-    events.take().into_iter().map(kind).collect()
+pub(crate) fn names(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(|event| event.kind.name()).collect()
+}
+
+/// The names of the new events.
+pub(crate) fn kinds(events: &mut Events) -> Vec<&'static str> {
+    names(&events.take())
+}
+
+/// The events until one of this name, that one included.
+pub(crate) fn until_told(events: &mut Events, last: &str) -> Vec<Event> {
+    let start = Instant::now();
+    let mut seen: Vec<Event> = Vec::new();
+    while seen.last().is_none_or(|event| event.kind.name() != last) {
+        assert!(start.elapsed() < secs(20), "{seen:?}");
+        seen.extend(events.wait(secs(1)));
+    }
+    seen
 }

@@ -1,8 +1,8 @@
 //! A server that goes away and comes back, and one that falls silent.
 
-use crate::raw::{Place, ms, secs, until};
+use crate::raw::{Place, ms, names, secs, until, until_told};
 use packet_mutex::net::{Options, Running, Server};
-use packet_mutex::{Entry, Error, Events, PacketMutex, Roster, Slept};
+use packet_mutex::{Error, PacketMutex, Roster, Slept};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -68,22 +68,8 @@ fn what_waits_survives_a_restart_and_tokens_grow() {
         served
     });
     // What the server told before it went, and all of its new life.
-    let seen = until_told(&mut events, "released");
+    let seen = names(&until_told(&mut events, "released"));
     assert_eq!(seen, ["requested", "requested", "requeued", "granted", "released"]);
-}
-
-/// The events until one of this kind, that one included.
-fn until_told(events: &mut Events, last: &str) -> Vec<String> {
-    let start = Instant::now();
-    let mut seen: Vec<String> = Vec::new();
-    while seen.last().is_none_or(|kind| kind != last) {
-        assert!(start.elapsed() < secs(20), "{seen:?}");
-        for entry in events.wait(secs(1)) {
-            let Entry::Told { event, .. } = entry else { panic!("{entry:?}") };
-            seen.push(event);
-        }
-    }
-    seen
 }
 
 /// The mutex goes on while its server is away.
@@ -94,12 +80,12 @@ fn a_reader_of_events_misses_none_and_repeats_none_when_it_was_cut_off() {
     let client = PacketMutex::connect(&place.url()).unwrap();
     let mut events = client.events();
     drop(mutex.acquire("fisher").unwrap());
-    assert_eq!(until_told(&mut events, "released"), ["requested", "granted", "released"]);
+    assert_eq!(names(&until_told(&mut events, "released")), ["requested", "granted", "released"]);
     drop(server);
     drop(mutex.acquire("eater").unwrap());
     mutex.close();
     let _server = Server::start(&place.url(), [mutex], Options::default()).unwrap();
-    let seen = until_told(&mut events, "closing");
+    let seen = names(&until_told(&mut events, "closing"));
     assert_eq!(seen, ["requested", "granted", "released", "closing"]);
 }
 

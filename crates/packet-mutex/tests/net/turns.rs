@@ -45,7 +45,10 @@ fn a_timeout_tells_why() {
     clock.advance(secs(3));
     let answer = eater.reply(id);
     assert_eq!(answer["error"], "timeout");
-    assert_eq!(answer["message"], "timed out after 2.500 s; `fisher` holds since 2.500 s");
+    assert_eq!(
+        answer["message"],
+        "timed out after 2.500 s; `fisher` has held the turn for 2.500 s"
+    );
     assert_eq!((&answer["holder"], &answer["held"]), (&json!("fisher"), &json!(2.5)));
 }
 
@@ -146,6 +149,22 @@ fn steering_and_looking() {
 }
 
 #[test]
+fn a_revoked_turn_is_lost() {
+    let (served, _clock) = Served::on_manual_clock();
+    let (mut fisher, mut operator) = (served.client(), served.client());
+    let hold = fisher.acquire("fisher");
+    let revoke = json!({"op": "revoke", "reason": "the fisher hangs"});
+    assert_eq!(operator.call(revoke.clone())["ok"], true);
+    assert_eq!(fisher.notice("lost")["request"], hold);
+    let late = fisher.call(json!({"op": "release", "request": hold}));
+    assert_eq!(late["error"], "not_holder");
+    assert_eq!(operator.call(revoke)["error"], "not_holder");
+    assert_eq!(operator.call(json!({"op": "revoke"}))["error"], "bad_frame");
+    let kinds = kinds(&mut served.mutex.events_so_far());
+    assert_eq!(kinds[..4], ["requested", "granted", "revoking", "revoked"]);
+}
+
+#[test]
 fn events_come_as_they_happen() {
     let (served, _clock) = Served::on_manual_clock();
     let (mut looker, mut fisher) = (served.client(), served.client());
@@ -195,5 +214,5 @@ fn whoever_leaves_makes_room() {
     clock.advance(secs(1));
     assert_eq!(eater.reply(id)["ok"], true);
     let seen = kinds(&mut events);
-    assert_eq!(seen.iter().filter(|kind| *kind == "lost").count(), 1, "{seen:?}");
+    assert_eq!(seen.iter().filter(|kind| **kind == "lost").count(), 1, "{seen:?}");
 }

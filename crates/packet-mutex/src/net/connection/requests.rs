@@ -75,8 +75,12 @@ impl Connection {
                 reply
             }
             Request::Steer(steer) => {
+                let is_reset = matches!(steer, Steer::Reset { .. });
                 let steered = self.steer(steer);
-                self.forget_ended();
+                // The client has ended its own turns by a reset. It is told of a turn that it has revoked, even its own.
+                if is_reset {
+                    self.forget_ended();
+                }
                 steered?;
                 Reply::Done
             }

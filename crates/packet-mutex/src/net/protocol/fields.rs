@@ -195,53 +195,84 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrNull<T> {
     }
 }
 
-/// Any value. It is read, so that it is JSON and not too deep, and forgotten.
-pub(super) struct Ignored;
+/// Any value. It is read, so that it is JSON and not too deep, and forgotten unless it is a whole number.
+///
+/// Serde's own type for this skips what it ignores without a limit to its depth.
+pub(super) struct Anything(pub(super) Option<u64>);
 
-impl<'de> Deserialize<'de> for Ignored {
+impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Ignored)
+        from.deserialize_any(Anything(None))
     }
 }
 
-impl<'de> Visitor<'de> for Ignored {
-    type Value = Ignored;
+impl<'de> Visitor<'de> for Anything {
+    type Value = Anything;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
     fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(Ignored)
+        Ok(self)
     }
     fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(Ignored)
+        Ok(self)
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(Ignored)
+    fn visit_u64<E>(self, number: u64) -> Result<Self, E> {
+        Ok(Anything(Some(number)))
     }
     fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(Ignored)
+        Ok(self)
     }
     fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(Ignored)
+        Ok(self)
     }
     fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(Ignored)
+        Ok(self)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Ignored>()?.is_some() {}
-        Ok(Ignored)
+        while seq.next_element::<Anything>()?.is_some() {}
+        Ok(self)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Ignored, Ignored>()?.is_some() {}
-        Ok(Ignored)
+        while map.next_entry::<Anything, Anything>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// What can be known of a frame in which a field is wrong: the number under which it wants its reply.
+#[derive(Default)]
+pub(super) struct Outline {
+    pub(super) id: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Outline {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Outline::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Outline {
+    type Value = Outline;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            let Anything(number) = map.next_value()?;
+            if &*key == "id" {
+                self.id = number;
+            }
+        }
+        Ok(self)
     }
 }
 
 /// Defines the fields of all frames of one direction: a structure with each of them or none, its reading and its writing.
 ///
 /// A field that is unknown is ignored, one that is `null` counts as absent, and of two with one name the last counts.
-/// Reading goes over the frame once; only when it fails, `explain` looks for the field that is at fault.
+/// Reading goes over the frame once and keeps nothing of what it ignores, so a hostile frame costs no more than its length.
 macro_rules! fields {
     (
         $(#[$attribute:meta])*
@@ -260,10 +291,12 @@ macro_rules! fields {
             pub(super) frame: std::marker::PhantomData<&$a str>,
         }
 
-        impl<'de: $a, $a> serde::Deserialize<'de> for $fields<$a> {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                struct FieldsVisitor;
-                impl<'de> serde::de::Visitor<'de> for FieldsVisitor {
+        impl<$a> $fields<$a> {
+            /// Reads a frame. When a known field is not what it must be, the error is just that something is wrong there, and
+            /// `wrong` says what.
+            pub(super) fn read(frame: &$a str, wrong: &mut Option<String>) -> serde_json::Result<Self> {
+                struct FieldsVisitor<'w>(&'w mut Option<String>);
+                impl<'de> serde::de::Visitor<'de> for FieldsVisitor<'_> {
                     type Value = $fields<'de>;
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str("an object")
@@ -273,41 +306,43 @@ macro_rules! fields {
                         mut map: A,
                     ) -> Result<$fields<'de>, A::Error> {
                         let mut fields = $fields::default();
-                        while let Some(key) = map.next_key::<$crate::net::protocol::fields::Text<'de>>()? {
+                        while let Some(key) = map.next_key::<Text<'de>>()? {
                             match &*key {
-                                $( stringify!($field) => fields.$field = map.next_value()?, )+
+                                $(
+                                    name @ stringify!($field) => {
+                                        read_field(&mut map, name, &mut fields.$field, self.0)?;
+                                    }
+                                )+
                                 _ => {
-                                    map.next_value::<$crate::net::protocol::fields::Ignored>()?;
+                                    map.next_value::<Anything>()?;
                                 }
                             }
                         }
                         Ok(fields)
                     }
                 }
-                from.deserialize_map(FieldsVisitor)
-            }
-        }
-
-        impl<$a> $fields<$a> {
-            /// Which known field of a JSON object is not what it must be.
-            pub(super) fn explain(object: &$a serde_json::Map<String, serde_json::Value>) -> Option<String> {
-                $(
-                    if let Some(value) = object.get(stringify!($field))
-                        && Option::<$type>::deserialize(value).is_err()
-                    {
-                        return Some($crate::net::protocol::fields::bad(
-                            stringify!($field),
-                            <$type as $crate::net::protocol::fields::Field>::MUST,
-                        ));
-                    }
-                )+
-                None
+                let mut json = serde_json::Deserializer::from_str(frame);
+                let fields = serde::Deserializer::deserialize_map(&mut json, FieldsVisitor(wrong))?;
+                json.end()?;
+                Ok(fields)
             }
         }
     };
 }
 
 pub(super) use fields;
+
+/// Reads the value of a known field.
+pub(super) fn read_field<'de, T: Field + Deserialize<'de>, A: MapAccess<'de>>(
+    map: &mut A,
+    name: &str,
+    field: &mut Option<T>,
+    wrong: &mut Option<String>,
+) -> Result<(), A::Error> {
+    let value = map.next_value();
+    *field = value.inspect_err(|_| *wrong = Some(bad(name, T::MUST)))?;
+    Ok(())
+}
 
 /// A field of a frame is missing or is not what it must be.
 pub(super) fn bad(field: &str, must: &str) -> String {

@@ -1,12 +1,14 @@
 //! What a server says.
 
 use super::errors::Refused;
-use super::fields::{Field, OrNull, Seconds, Text, TokenText, bad, fields, needed};
+use super::fields::{
+    Anything, Field, OrNull, Seconds, Text, TokenText, bad, fields, needed, read_field,
+};
 use crate::events::Event;
 use crate::json::StatusObject;
 use packet_mutex_arbiter::{Grant, ModuleId, RequestId, Status, Time};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The answer to a request.
@@ -105,10 +107,10 @@ fields! {
         timeout: OrNull<Seconds>,
         lease: OrNull<Seconds>,
         first_unknown: bool,
-        status: StatusObject,
+        status: Box<StatusObject>,
         roster: Text<'a>,
         after: u64,
-        event: Event,
+        event: Box<Event>,
         error: Text<'a>,
         message: Text<'a>,
         holder: OrNull<Text<'a>>,
@@ -126,38 +128,45 @@ fields! {
     }
 }
 
-impl Field for StatusObject {
+// Boxed, for each of the two is larger than all other fields, and hardly any frame has one.
+impl Field for Box<StatusObject> {
     const MUST: &'static str = "a snapshot";
 }
 
-impl Field for Event {
+impl Field for Box<Event> {
     const MUST: &'static str = "an event";
 }
 
 impl<'a> FromServer<'a> {
-    /// Reads a line.
+    /// Reads a line; `None` is a notice of a kind that only a newer server knows.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, String> {
-        let fields: Fields<'a> = match serde_json::from_slice(line) {
+    /// What is wrong with it. The client cannot go on then: it may have been a grant.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Option<Self>, String> {
+        let frame = str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
+        let mut wrong = None;
+        let fields = match Fields::read(frame, &mut wrong) {
             Ok(fields) => fields,
-            Err(error) => return explain(line, &error),
+            Err(error) => {
+                let event = newer_event(frame).map(Notice::Event).map(FromServer::Notice);
+                let why = || wrong.unwrap_or_else(|| format!("not a frame: {error}"));
+                return event.map(Some).ok_or_else(why);
+            }
         };
         if let Some(notice) = &fields.notice {
             let request = || needed(fields.request, "request").map(RequestId);
-            return Ok(FromServer::Notice(match &**notice {
+            return Ok(Some(FromServer::Notice(match &**notice {
                 "lost" => Notice::Lost(request()?),
                 "should_yield" => {
                     Notice::ShouldYield(request()?, fields.should_yield.unwrap_or(true))
                 }
-                "event" => Notice::Event(needed(fields.event, "event")?),
-                _ => return Err(bad("notice", "one of this version")),
-            }));
+                "event" => Notice::Event(*needed(fields.event, "event")?),
+                _ => return Ok(None),
+            })));
         }
         let id = fields.id.and_then(|id| id.0);
-        Ok(FromServer::Reply(id, Reply::of(fields)?))
+        Ok(Some(FromServer::Reply(id, Reply::of(fields)?)))
     }
 
     /// Appends the frame as a line.
@@ -176,21 +185,22 @@ impl<'a> FromServer<'a> {
     }
 }
 
-/// Says what is wrong with a line that could not be read. An event of a kind that only a newer server knows counts as dropped,
-/// so that the readers know that one is missing.
-fn explain<'a>(line: &[u8], error: &serde_json::Error) -> Result<FromServer<'a>, String> {
-    let object: Map<String, Value> = match serde_json::from_slice(line) {
-        Ok(object) => object,
-        Err(_) => return Err(format!("not a frame: {error}")),
-    };
-    if let Some(event) = object.get("event") {
-        let seq = event["seq"].as_u64().unwrap_or_default();
-        let at = event["t"].as_f64().and_then(|t| Duration::try_from_secs_f64(t).ok());
-        let mutex = event["mutex"].as_str().unwrap_or_default().into();
-        let dropped = Event::dropped(mutex, seq, Time::ZERO + at.unwrap_or_default(), 1);
-        return Ok(FromServer::Notice(Notice::Event(dropped)));
+/// An event of a kind that only a newer server knows. It counts as dropped, so that the readers know that one is missing.
+fn newer_event(frame: &str) -> Option<Event> {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        event: Inner<'a>,
     }
-    Err(Fields::explain(&object).unwrap_or_else(|| format!("not a frame: {error}")))
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        seq: u64,
+        t: Seconds,
+        #[serde(borrow)]
+        mutex: Cow<'a, str>,
+    }
+    let Outer { event: Inner { seq, t: Seconds(t), mutex } } = serde_json::from_str(frame).ok()?;
+    Some(Event::dropped((&*mutex).into(), seq, Time::ZERO + t, 1))
 }
 
 impl Notice {
@@ -207,7 +217,7 @@ impl Notice {
                 ..none
             },
             Notice::Event(event) => {
-                Fields { notice: Some("event".into()), event: Some(event), ..none }
+                Fields { notice: Some("event".into()), event: Some(Box::new(event)), ..none }
             }
         }
     }
@@ -316,7 +326,7 @@ impl<'a> Reply<'a> {
                 ..none
             },
             Reply::Status(mutex, status) => {
-                Fields { status: Some(StatusObject::new(&mutex, &status)), ..none }
+                Fields { status: Some(Box::new(StatusObject::new(&mutex, &status))), ..none }
             }
             Reply::Roster(roster) => Fields { roster: Some(roster), ..none },
             Reply::Events { after } => Fields { after: Some(after), ..none },
@@ -341,7 +351,7 @@ mod tests {
         frame.write(&mut line);
         assert_eq!(line.pop(), Some(b'\n'));
         let again = FromServer::parse(&line).unwrap_or_else(|why| panic!("{shown}: {why}"));
-        assert_eq!(format!("{again:?}"), shown);
+        assert_eq!(format!("{:?}", again.unwrap()), shown);
     }
 
     #[test]
@@ -434,6 +444,38 @@ mod tests {
             br#"{"notice":"event","event":{"seq":7,"t":2.5,"event":"blessed","mutex":"main"}}"#;
         let at = Time::from_nanos(2_500_000_000);
         let dropped = Event::dropped("main".into(), 7, at, 1);
-        assert_eq!(FromServer::parse(line), Ok(FromServer::Notice(Notice::Event(dropped))));
+        assert_eq!(FromServer::parse(line), Ok(Some(FromServer::Notice(Notice::Event(dropped)))));
+    }
+
+    #[test]
+    fn what_only_a_newer_server_says_is_passed_over() {
+        let newer = br#"{"notice":"weather","request":{"of":1},"sky":["grey"]}"#;
+        assert!(FromServer::parse(newer).is_err(), "a known field keeps its type");
+        assert_eq!(FromServer::parse(br#"{"notice":"weather","sky":["grey"]}"#), Ok(None));
+        let reply = br#"{"id":3,"ok":true,"sky":{"colour":"grey"},"after":7}"#;
+        let expected = FromServer::Reply(Some(3), Reply::Events { after: 7 });
+        assert_eq!(FromServer::parse(reply), Ok(Some(expected)));
+        let kind = br#"{"id":3,"error":"overcast","message":"no sun"}"#;
+        let refused = Refused::Error(Error::Refused(Refusal::Other("no sun".into())));
+        let failed = Failed { request: None, still_held: false, why: refused };
+        assert_eq!(
+            FromServer::parse(kind),
+            Ok(Some(FromServer::Reply(Some(3), Reply::Failed(failed))))
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_frame_says_why() {
+        let bad = [
+            ("nonsense", "not a frame: expected"),
+            ("[]", "not a frame: invalid type"),
+            (r#"{"id":1,"ok":"yes"}"#, "`ok` must be true or false"),
+            (r#"{"notice":"lost"}"#, "`request` must be a whole number"),
+            (r#"{"notice":"event","event":{"event":"reset"}}"#, "`event` must be an event"),
+        ];
+        for (line, why) in bad {
+            let error = FromServer::parse(line.as_bytes()).unwrap_err();
+            assert!(error.starts_with(why), "{line}: {error}");
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! What a client says.
 
 use super::errors::Refused;
-use super::fields::{Field, How, Level, ModeName, Seconds, Text, bad, fields, needed};
+use super::fields::{
+    Anything, How, Level, ModeName, Outline, Seconds, Text, fields, needed, read_field,
+};
 use crate::net::VERSION;
 use crate::roster_toml::{from_toml, to_toml};
 use packet_mutex_arbiter::{Leave, Owner, RequestId, Steer};
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::error::Category;
 use std::time::Duration;
 
 /// One line of a client: a request and the number under which it wants its reply.
@@ -135,7 +134,7 @@ pub(crate) enum Wrong {
 impl<'a> Frame<'a> {
     /// Reads a line. It copies only texts in which something is escaped.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Frame<'a>, NotAFrame> {
-        let mut fields = read(line).map_err(|error| explain(line, &error))?;
+        let mut fields = read(line)?;
         let id = fields.id;
         let wrong = |why| NotAFrame { id, why };
         let op = needed(fields.op.take(), "op").map_err(|why| wrong(Wrong::Field(why)));
@@ -163,7 +162,7 @@ pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
         Wrong::Garbled(why) | Wrong::Field(why) => why,
         Wrong::Op => "`op` must be a way to steer, such as \"pause\"".into(),
     };
-    let mut fields = read(text).map_err(|error| told(explain(text, &error).why))?;
+    let mut fields = read(text).map_err(|not_a_frame| told(not_a_frame.why))?;
     let op = needed(fields.op.take(), "op")?;
     match Request::of(&op, fields).map_err(told)? {
         Request::Steer(steer) => steer.try_map_module(|module| Ok(module.0.into_owned())),
@@ -171,37 +170,25 @@ pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
     }
 }
 
-fn read(line: &[u8]) -> Result<Fields<'_>, serde_json::Error> {
-    let text = str::from_utf8(line).map_err(serde::de::Error::custom)?;
-    serde_json::from_str(text)
-}
-
-/// Says what is wrong with a line that could not be read: where and what, never the text itself.
-fn explain(line: &[u8], error: &serde_json::Error) -> NotAFrame {
-    // What nests too deep is refused like what is not JSON; to read it all the same would take it in.
-    let whole = serde_json::from_slice::<Value>(line);
-    match whole {
-        Ok(Value::Object(object)) => {
-            let id = object.get("id").and_then(Value::as_u64);
-            let why =
-                Fields::explain(&object).unwrap_or_else(|| "a field is not what it must be".into());
-            NotAFrame { id, why: Wrong::Field(why) }
-        }
-        Ok(_) => NotAFrame { id: None, why: Wrong::Garbled("a frame is a JSON object".into()) },
-        Err(why) => {
-            let why = match error.classify() {
-                Category::Data if str::from_utf8(line).is_err() => "not UTF-8".into(),
-                _ => format!("not JSON: {why}"),
-            };
-            NotAFrame { id: None, why: Wrong::Garbled(why) }
-        }
+fn read(line: &[u8]) -> Result<Fields<'_>, NotAFrame> {
+    let garbled = |why: String| NotAFrame { id: None, why: Wrong::Garbled(why) };
+    // No message says the text itself, only where and what.
+    let frame = str::from_utf8(line).map_err(|error| garbled(format!("not UTF-8: {error}")))?;
+    let mut wrong = None;
+    if let Ok(fields) = Fields::read(frame, &mut wrong) {
+        return Ok(fields);
+    }
+    // A wrong field is not the end of the connection, unless the rest is not JSON. What is wrong there counts then.
+    match (serde_json::from_str::<Outline>(frame), wrong) {
+        (Ok(Outline { id }), Some(why)) => Err(NotAFrame { id, why: Wrong::Field(why) }),
+        (Err(error), _) if !error.is_data() => Err(garbled(format!("not JSON: {error}"))),
+        _ => Err(garbled("a frame is a JSON object".into())),
     }
 }
 
 impl<'a> Request<'a> {
     /// The request that these fields say.
     fn of(op: &str, fields: Fields<'a>) -> Result<Self, Wrong> {
-        let which = fields.which();
         let Fields {
             id: _,
             op: _,
@@ -211,7 +198,7 @@ impl<'a> Request<'a> {
             roster,
             module,
             request,
-            ask: _,
+            ask,
             owner,
             within,
             timeout,
@@ -229,8 +216,12 @@ impl<'a> Request<'a> {
             frame: _,
         } = fields;
         let timeout = timeout.map(|timeout| timeout.0);
-        let (request_id, named) =
-            (|| needed(request, "request").map(RequestId), || needed(module, "module"));
+        let request_id = || needed(request, "request").map(RequestId);
+        let which = || match ask {
+            Some(ask) => Ok(Which::Ask(ask)),
+            None => request_id().map(Which::Request),
+        };
+        let named = || needed(module, "module");
         let words =
             |reason: Option<Text<'_>>| needed(reason, "reason").map(|reason| reason.0.into_owned());
         let request = match op {
@@ -254,11 +245,11 @@ impl<'a> Request<'a> {
                 Request::Release { request: request_id()?, owner, how }
             }
             "release_module" => Request::ReleaseModule { module: named()?, owner },
-            "withdraw" => Request::Withdraw(which?),
-            "claim" => Request::Claim(which?),
-            "acknowledge" => Request::Acknowledge(which?),
+            "withdraw" => Request::Withdraw(which()?),
+            "claim" => Request::Claim(which()?),
+            "acknowledge" => Request::Acknowledge(which()?),
             "heartbeat" => Request::Heartbeat(request.map(RequestId)),
-            "should_yield" => Request::ShouldYield(which?),
+            "should_yield" => Request::ShouldYield(which()?),
             "owner_lost" => Request::OwnerLost { owner: needed(owner, "owner")? },
             "ping" => Request::Ping,
             "module" => Request::Module(named()?),
@@ -378,16 +369,6 @@ fn steer_fields(steer: Steer<Text<'_>>) -> (&'static str, Fields<'_>) {
         }
         Steer::Reset { owner } => {
             ("reset", Fields { owner: owner.map(|Owner(number)| number), ..none })
-        }
-    }
-}
-
-impl Fields<'_> {
-    fn which(&self) -> Result<Which, Wrong> {
-        match (self.ask, self.request) {
-            (Some(ask), _) => Ok(Which::Ask(ask)),
-            (None, Some(request)) => Ok(Which::Request(RequestId(request))),
-            (None, None) => Err(bad("request", <u64 as Field>::MUST).into()),
         }
     }
 }

@@ -54,10 +54,17 @@ impl Place for Remote {
             let polled = state.poll(request, waker);
             (polled, matches!(state.reader, Slot::Here(_)))
         });
+        // A task does not read, so somebody else has to.
         if polled.is_err() && is_unread {
             self.wake_thread();
         }
         polled.ok()
+    }
+
+    /// Wakes nobody: the thread reads for itself while it is parked.
+    fn poll_as_thread(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
+        let waker = waker.clone();
+        self.with(|state| state.poll(request, waker)).ok()
     }
 
     fn withdraw(&self, request: RequestId) {

@@ -5,7 +5,7 @@
 #[path = "it/common.rs"]
 mod common;
 
-use common::Rng;
+use random::Rng;
 use packet_mutex::{
     End, Error, Event, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
 };

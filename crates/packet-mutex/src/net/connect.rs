@@ -5,6 +5,8 @@ use super::url::{Address, Url};
 use crate::error::Error;
 use crate::mutex::{Builder, PacketMutex};
 use packet_mutex_arbiter::Roster;
+#[cfg(unix)]
+use std::any::Any;
 
 impl PacketMutex {
     /// The mutex at a URL: `local:` for the one that all of this process shares, `unix:/path` or `tcp://host:port` for one
@@ -74,5 +76,20 @@ fn open(text: &str, roster: Option<Roster>) -> Result<PacketMutex, Error> {
         Address::Unix(_) | Address::Tcp(_) => {
             Ok(PacketMutex { place: Remote::connect(url, roster)? })
         }
+    }
+}
+
+/// Lets child processes that are started from now on inherit the connection to the server: the turns that were had
+/// through it then last until the last of these processes has ended too, even if this one is killed.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] unless the mutex is behind a Unix socket; [`Error::Unavailable`] while it cannot be reached.
+#[cfg(unix)]
+pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
+    let place: &dyn Any = &*mutex.place;
+    match place.downcast_ref::<Remote>() {
+        Some(remote) => remote.let_inherit(),
+        None => Err(Error::Unsupported("the mutex is not behind a socket")),
     }
 }

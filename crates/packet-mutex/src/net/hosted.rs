@@ -1,6 +1,6 @@
 //! What a server has to offer.
 
-use super::LEASE;
+use super::limits::LEASE;
 use crate::mutex::PacketMutex;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -24,6 +24,7 @@ mod connect;
 mod connection;
 mod events;
 mod hosted;
+mod limits;
 mod protocol;
 mod remote;
 mod server;
@@ -32,31 +33,18 @@ mod stream;
 mod unix;
 mod url;
 
-use hosted::Hosted;
+#[cfg(unix)]
+pub use connect::let_inherit;
 pub use hosted::Options;
+pub use limits::{
+    CONNECTIONS_MAX, FRAME_MAX, HELLO_WITHIN, LEASE, PER_CONNECTION_MAX, READ_WITHIN, REPLY_MAX,
+    VERSION,
+};
 pub use protocol::steer_from_json;
 pub use server::{Running, Server};
 pub use url::{Address, Url, UrlError};
 
-use crate::error::Error;
-use crate::mutex::PacketMutex;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// Lets child processes that are started from now on inherit the connection to the server: the turns that were had
-/// through it then last until the last of these processes has ended too, even if this one is killed.
-///
-/// # Errors
-///
-/// [`Error::Unsupported`] unless the mutex is behind a Unix socket; [`Error::Unavailable`] while it cannot be reached.
-#[cfg(unix)]
-pub fn let_inherit(mutex: &PacketMutex) -> Result<(), Error> {
-    let place: &dyn std::any::Any = &*mutex.place;
-    match place.downcast_ref::<remote::Remote>() {
-        Some(remote) => remote.let_inherit(),
-        None => Err(Error::Unsupported("the mutex is not behind a socket")),
-    }
-}
 
 /// Where a server listens unless it is told otherwise: a Unix socket in the user's runtime directory, or one of the user's
 /// own in the directory for temporary files; TCP on the loopback where there are no Unix sockets.
@@ -95,20 +83,3 @@ pub fn default_state() -> Option<PathBuf> {
 fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
-
-/// The version of the protocol.
-pub const VERSION: u64 = 1;
-/// The longest frame that a server takes, in bytes, its line's end included.
-pub const FRAME_MAX: usize = 64 * 1024;
-/// The longest frame that a client takes: a status tells of every waiter.
-pub const REPLY_MAX: usize = 4 * 1024 * 1024;
-/// Most requests, turns and owners of one connection.
-pub const PER_CONNECTION_MAX: usize = 1024;
-/// Most connections of one server.
-pub const CONNECTIONS_MAX: usize = 10_000;
-/// A connection that has not said hello by then is closed.
-pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// A client that has not read what it is sent by then is dropped.
-pub const READ_WITHIN: Duration = Duration::from_secs(5);
-/// How long a turn over TCP lasts without a heartbeat, unless the server is told otherwise (S8).
-pub const LEASE: Duration = Duration::from_secs(10);

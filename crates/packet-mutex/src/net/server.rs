@@ -1,8 +1,8 @@
 //! The server: listening, and who may come in.
 
-use super::CONNECTIONS_MAX;
 use super::connection::{self, Client};
 use super::hosted::{Hosted, Options};
+use super::limits::CONNECTIONS_MAX;
 use super::url::{Address, Url};
 use crate::error::Error;
 use crate::mutex::PacketMutex;

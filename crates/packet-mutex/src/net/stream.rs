@@ -1,8 +1,8 @@
 //! A client's end of a connection, as threads use it.
 
+use super::limits::{REPLY_MAX, VERSION};
 use super::protocol::{Frame, FromServer, Hello, Lines, Reply, Request};
 use super::url::{Address, Url};
-use super::{REPLY_MAX, VERSION};
 use crate::error::Error;
 use crate::roster_toml::to_toml;
 use packet_mutex_arbiter::Roster;

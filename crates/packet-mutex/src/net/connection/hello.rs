@@ -1,10 +1,11 @@
 //! The first frame.
 
-use super::wire::{Out, Read, Wire};
-use super::{Client, Connection, LONG, pause};
+use super::state::{Client, Connection};
+use super::wire::{LONG, Out, Read, Wire, pause};
 use crate::error::Error;
+use crate::net::hosted::Hosted;
+use crate::net::limits::{FRAME_MAX, VERSION};
 use crate::net::protocol::{Frame, Hello, Refused, Reply, Request};
-use crate::net::{FRAME_MAX, Hosted, VERSION};
 use crate::roster_toml::from_toml;
 use packet_mutex_arbiter::fold_name;
 use std::future::poll_fn;

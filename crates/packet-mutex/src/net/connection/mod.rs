@@ -1,47 +1,27 @@
 //! One client's connection: it says hello, and from then on is a [`Connection`], which takes frames and tells what others did.
 
 mod hello;
+mod mailbox;
 mod notices;
 mod requests;
+mod state;
 mod wire;
 
+pub(super) use self::state::Client;
+
 use self::hello::greet;
-use self::notices::Mailbox;
-use self::wire::{Out, Read, Wire};
+use self::state::Connection;
+use self::wire::{LONG, Out, Read, Wire, pause};
+use super::hosted::Hosted;
+use super::limits::{FRAME_MAX, HELLO_WITHIN};
 use super::protocol::{Frame, Lines, Refused, Wrong};
-use super::{FRAME_MAX, HELLO_WITHIN, Hosted};
-use crate::local::{LocalMutex, Reader};
-use crate::mutex::PacketMutex;
-use packet_mutex_arbiter::{Input, Owner, RequestId};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::mem::take;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::task::{Poll, Wake, Waker, ready};
-use std::time::Duration;
+use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-
-/// A connection on which more bytes than this were read and replied in one go has kept the server busy, and pauses: it gets
-/// so many bytes a millisecond. So whoever floods the server has a small share of its time.
-const LONG: usize = 4096;
-
-async fn pause(busy: usize) {
-    sleep(Duration::from_millis((busy / LONG) as u64)).await;
-}
-
-/// How a client is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Client {
-    /// A process of this user on this machine: its closed connection is the end of its turns (S7).
-    Unix,
-    /// Anybody who knows the secret: turns have leases (S8).
-    Tcp,
-}
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Serves one connection to its end.
 pub(super) async fn run(
@@ -57,38 +37,6 @@ pub(super) async fn run(
     let _ = connection.serve(&mut wire).await;
 }
 
-/// A connection that has said hello.
-struct Connection {
-    mutex: PacketMutex,
-    local: Arc<LocalMutex>,
-    /// Turns get a lease of this length, and a client that is silent for longer is gone.
-    lease: Option<Duration>,
-    /// The client's own numbers for its threads and tasks.
-    owners: BTreeMap<u64, Owner>,
-    /// Requests that wait, with the number of the frame that made them.
-    asks: BTreeMap<RequestId, Ask>,
-    holds: BTreeMap<RequestId, Hold>,
-    mailbox: Arc<Mailbox>,
-    /// Under which it waits for what concerns its holds, and for events while one of them should yield.
-    keys: Option<(u64, u64)>,
-    events: Option<Reader>,
-}
-
-#[derive(Clone, Copy)]
-struct Ask {
-    frame: u64,
-    owner: Owner,
-}
-
-struct Hold {
-    ask: Ask,
-    is_pass: bool,
-    /// The client may have been told of the grant.
-    seen: bool,
-    /// The client was told that it should yield.
-    told: bool,
-}
-
 /// Why the connection's task woke.
 enum Happened {
     Read(Read),
@@ -99,20 +47,6 @@ enum Happened {
 }
 
 impl Connection {
-    fn new(mutex: PacketMutex, local: Arc<LocalMutex>, lease: Option<Duration>) -> Self {
-        Connection {
-            local,
-            mutex,
-            lease,
-            owners: BTreeMap::new(),
-            asks: BTreeMap::new(),
-            holds: BTreeMap::new(),
-            mailbox: Arc::default(),
-            keys: None,
-            events: None,
-        }
-    }
-
     async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         wire: &mut Wire<R, W>,
@@ -198,7 +132,7 @@ impl Connection {
             return false;
         }
         // What happened before the line came is told before it is answered.
-        if self.mailbox.signalled.load(Ordering::SeqCst) {
+        if self.mailbox.has_word() {
             self.collect(out);
         }
         match Frame::parse(line) {
@@ -218,84 +152,14 @@ impl Connection {
     }
 }
 
-/// S7, S8: what the client had when its connection ends.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let (asks, holds) = (take(&mut self.asks), take(&mut self.holds));
-        let mut owners: Vec<Owner> = take(&mut self.owners).into_values().collect();
-        owners.extend(asks.values().map(|ask| ask.owner));
-        owners.extend(holds.values().map(|hold| hold.ask.owner));
-        owners.sort_unstable();
-        owners.dedup();
-        let (keys, events_key) = (self.keys.take(), self.events.take().map(|events| events.key));
-        let leased = self.lease.is_some();
-        let lingering = self.local.try_with(|state, now| {
-            let mut wakers = Vec::new();
-            if let Some((key, reader)) = keys {
-                wakers.extend([state.sleepers.remove(key), state.readers.remove(reader)]);
-            }
-            wakers.extend(events_key.map(|key| state.readers.remove(key)));
-            // A grant that never left is declined (S12).
-            let unseen = holds.iter().filter(|(_, hold)| !hold.seen).map(|(id, _)| *id);
-            let decided = asks.keys().copied().filter(|id| state.is_answered(*id));
-            for id in unseen.chain(decided).collect::<Vec<_>>() {
-                drop(state.withdraw(now, id));
-            }
-            let mut lingering = Vec::new();
-            for owner in owners {
-                let own = |(id, hold): &(&RequestId, &Hold)| {
-                    hold.ask.owner == owner && !hold.is_pass && state.arbiter.holds(**id)
-                };
-                let turns: Vec<RequestId> = holds.iter().filter(own).map(|(id, _)| *id).collect();
-                if leased && !turns.is_empty() {
-                    // Perhaps only the wire is cut and the holder acts on: nobody else is let in before its lease is over.
-                    lingering.push((owner, turns, state.sleepers.new_key()));
-                } else {
-                    // An owner that left nothing behind changes nothing.
-                    let _ = state.handle(now, Input::OwnerLost { owner });
-                }
-            }
-            for id in asks.keys() {
-                drop(state.askers.remove(id));
-            }
-            (lingering, wakers)
-        });
-        for (owner, turns, key) in lingering.into_iter().flat_map(|(lingering, _)| lingering) {
-            let mutex = Arc::downgrade(&self.local);
-            Arc::new(Lingering { mutex, owner, turns, key }).wake();
-        }
-    }
-}
-
-/// An owner whose connection is gone and whose lease runs.
-struct Lingering {
-    mutex: Weak<LocalMutex>,
-    owner: Owner,
-    turns: Vec<RequestId>,
-    key: u64,
-}
-
-impl Wake for Lingering {
-    /// Waits on, or lets the owner go once its turn is over.
-    fn wake(self: Arc<Self>) {
-        let Some(mutex) = self.mutex.upgrade() else { return };
-        let _old_waker = mutex.try_with(|state, now| {
-            state.tick(now);
-            if self.turns.iter().any(|id| state.arbiter.holds(*id)) {
-                return state.sleepers.leave(self.key, Waker::from(self.clone()));
-            }
-            // An owner that left nothing behind changes nothing.
-            let _ = state.handle(now, Input::OwnerLost { owner: self.owner });
-            None
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutex::PacketMutex;
     use crate::net::Options;
     use packet_mutex_arbiter::Roster;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex, split};
 
     const HELLO: &str = "{\"id\":1,\"op\":\"hello\",\"version\":1}\n";

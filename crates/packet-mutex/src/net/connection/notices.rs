@@ -1,68 +1,14 @@
 //! What others did, as far as it concerns a connection.
 
-use super::Connection;
+use super::state::Connection;
 use super::wire::Out;
 use crate::net::protocol::Notice;
-use packet_mutex_arbiter::RequestId;
-use std::mem::take;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-
-/// Where other threads leave word for the connection's task.
-#[derive(Default)]
-pub(super) struct Mailbox {
-    answered: Mutex<Vec<RequestId>>,
-    /// There is word: an answer, or something may have become of a hold, or there are events.
-    pub(super) signalled: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Mailbox {
-    /// Ready if there is word; if not, the task is woken when there is.
-    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
-            *task = Some(context.waker().clone());
-        }
-        drop(task);
-        if self.signalled.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-/// Wakes the connection because a request was answered.
-pub(super) struct Answered(pub(super) Arc<Mailbox>, pub(super) RequestId);
-
-impl Wake for Answered {
-    fn wake(self: Arc<Self>) {
-        let mut answered = self.0.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        answered.push(self.1);
-        drop(answered);
-        self.0.wake_by_ref();
-    }
-}
-
-impl Wake for Mailbox {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.signalled.store(true, Ordering::SeqCst);
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        task.into_iter().for_each(Waker::wake);
-    }
-}
+use std::task::Waker;
 
 impl Connection {
     /// Collects what has become of requests and holds, and new events.
     pub(super) fn collect(&mut self, out: &mut Out) {
-        self.mailbox.signalled.store(false, Ordering::SeqCst);
-        let answered = {
-            let mut answered = self.mailbox.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            take(&mut *answered)
-        };
-        for id in answered {
+        for id in self.mailbox.empty() {
             let Some(ask) = self.asks.remove(&id) else { continue };
             let waker = Waker::noop().clone();
             let (answer, _) = self.local.with(|state, _| state.answer_or_leave(id, waker));

@@ -1,12 +1,12 @@
 //! What a client asks for.
 
-use super::notices::Answered;
+use super::mailbox::Answered;
+use super::state::{Ask, Connection, Hold};
 use super::wire::Out;
-use super::{Ask, Connection, Hold};
 use crate::error::Error;
 use crate::local::Reader;
 use crate::module::ModuleRef;
-use crate::net::PER_CONNECTION_MAX;
+use crate::net::limits::PER_CONNECTION_MAX;
 use crate::net::protocol::{Acquire, Failed, Refused, Reply, Request, Text, Which};
 use crate::owner::new_owner;
 use crate::place::Place;

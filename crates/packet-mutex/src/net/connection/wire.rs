@@ -1,15 +1,23 @@
 //! Bytes to frames and back.
 
-use super::LONG;
-use crate::net::READ_WITHIN;
+use crate::net::limits::READ_WITHIN;
 use crate::net::protocol::{Failed, FromServer, Lines, Notice, Refused, Reply, TooLong};
 use packet_mutex_arbiter::RequestId;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// A connection on which more bytes than this were read and replied in one go has kept the server busy, and pauses: it gets
+/// so many bytes a millisecond. So whoever floods the server has a small share of its time.
+pub(super) const LONG: usize = 4096;
+
+pub(super) async fn pause(busy: usize) {
+    sleep(Duration::from_millis((busy / LONG) as u64)).await;
+}
 
 /// The two directions of a connection.
 pub(super) struct Wire<R, W> {

@@ -4,7 +4,7 @@ use super::errors::Refused;
 use super::fields::{
     Anything, How, Level, ModeName, Outline, Seconds, Text, fields, needed, read_field,
 };
-use crate::net::VERSION;
+use crate::net::limits::VERSION;
 use crate::roster_toml::{from_toml, to_toml};
 use packet_mutex_arbiter::{Leave, Owner, RequestId, Steer};
 use std::time::Duration;
@@ -400,7 +400,7 @@ impl From<Wrong> for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use packet_mutex_arbiter::{Below, Mode, Roster};
+    use packet_mutex_arbiter::{Below, Mode};
 
     fn parse(line: &str) -> Result<Request<'_>, NotAFrame> {
         Frame::parse(line.as_bytes()).map(|frame| frame.request)
@@ -458,7 +458,7 @@ mod tests {
             Request::Steer(Steer::Resume { reason: None }),
             Request::Steer(Steer::Close),
             Request::Steer(Steer::Revoke { reason: reason() }),
-            Request::Steer(Steer::Reload(Box::new(Roster::default()))),
+            Request::Steer(Steer::Reload(Box::default())),
             Request::Steer(Steer::Reset { owner: Some(Owner(5)) }),
         ];
         for request in requests {

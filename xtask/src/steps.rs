@@ -2,7 +2,7 @@
 
 use crate::command::{cargo, command, metadata, root, run, watch};
 use crate::report::{Done, Failed, Step, Tests};
-use crate::{gen_docs, no_std, practice, texts, tools};
+use crate::{cycles, gen_docs, no_std, practice, texts, tools};
 use std::process::Command;
 
 pub(crate) fn all() -> Vec<Step> {
@@ -16,6 +16,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "features of packet-mutex", run: features },
         Step { name: "generated references", run: references },
         Step { name: "documents and sources", run: documents },
+        Step { name: "circles of files", run: circles },
         Step { name: "mutants of the rules", run: mutants },
         Step { name: "loom models", run: loom },
         Step { name: "Python package", run: python },
@@ -102,6 +103,10 @@ fn references() -> Result<Done, Failed> {
 
 fn documents() -> Result<Done, Failed> {
     Ok(Done::with(texts::check()?))
+}
+
+fn circles() -> Result<Done, Failed> {
+    Ok(Done::with(cycles::check()?))
 }
 
 /// With a rule taken out of the arbiter, a scenario must fail.

@@ -10,7 +10,6 @@ use crate::owner::this_thread;
 use crate::place::{Place, check_steer};
 use crate::turn::{OfTask, OfThread, TaskTurn, Turn, TurnOf};
 use packet_mutex_arbiter::{Arbiter, Below, Mode, Roster, Start, Status, Steer, fold_name};
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -430,9 +429,10 @@ impl PacketMutex {
         let _ = self.steer(Steer::Reset { owner });
     }
 
-    /// The mutex's front, if the mutex is in this process.
+    /// The mutex itself, if it is in this process.
+    #[cfg(any(test, feature = "net"))]
     pub(crate) fn local(&self) -> Option<Arc<LocalMutex>> {
-        let place: Arc<dyn Any + Send + Sync> = self.place.clone();
+        let place: Arc<dyn std::any::Any + Send + Sync> = self.place.clone();
         place.downcast().ok()
     }
 }

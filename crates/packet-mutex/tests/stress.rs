@@ -174,15 +174,15 @@ impl Told {
     fn take(&mut self, events: Vec<Event>) {
         for event in events {
             match &event.kind {
-                EventKind::Dropped { .. } => panic!("the reader was too slow: {event}"),
+                EventKind::Dropped { .. } => panic!("the reader was too slow: {event:?}"),
                 EventKind::Requested { .. } => self.requested += 1,
                 EventKind::Granted { .. } => {
-                    assert_eq!(self.open, 0, "a turn inside a turn: {event}");
+                    assert_eq!(self.open, 0, "a turn inside a turn: {event:?}");
                     self.open = 1;
                     self.granted += 1;
                 }
                 EventKind::Nested { depth } => {
-                    assert_eq!(self.open, *depth, "{event}");
+                    assert_eq!(self.open, *depth, "{event:?}");
                     self.open += 1;
                     self.nested += 1;
                 }
@@ -191,17 +191,17 @@ impl Told {
                 EventKind::Unserved { why: Unserved::Cancelled, .. } => self.cancelled += 1,
                 EventKind::Ended { end, depth, .. } => {
                     self.open -= 1;
-                    assert_eq!(self.open, *depth, "{event}");
+                    assert_eq!(self.open, *depth, "{event:?}");
                     self.ends += 1;
                     match end {
                         End::Released => {}
                         End::Declined => self.declined += 1,
                         End::Panicked => self.panicked += 1,
                         End::Yielded => self.yielded += 1,
-                        End::Abandoned | End::Revoked => panic!("{event}"),
+                        End::Abandoned | End::Revoked => panic!("{event:?}"),
                     }
                 }
-                _ => panic!("{event}"),
+                _ => panic!("{event:?}"),
             }
         }
     }

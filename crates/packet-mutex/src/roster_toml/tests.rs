@@ -115,7 +115,7 @@ fn duplicates() {
     }
     check(
         "[modules.auto-loot]\n[modules.auto_loot]",
-        "2:10: modules.auto_loot: differs from `auto-loot` only in `- _ .`, too little to tell them apart",
+        "2:10: modules.auto_loot: differs from `auto-loot` only in `- _ .`; choose a name that stands apart",
     );
     // The first delay cannot be read; the others keep their numbers.
     check(
@@ -165,7 +165,7 @@ fn durations() {
         assert_eq!(roster.spec().timeout, Duration::from_nanos(nanos), "{text}");
     }
     let malformed = "must be a number and a unit, such as \"250ms\", \"1.5s\" or \"2m\"";
-    let too_long = "is longer than 24 h, the longest duration";
+    let too_long = "must be at most 24 h";
     for (text, why) in [
         ("30", "needs a unit: ns, us, ms, s, m or h"),
         ("30sec", "has an unknown unit; the units are ns, us, ms, s, m and h"),
@@ -277,7 +277,7 @@ fn wrong_types() {
 fn too_many_modules() {
     check(
         "[limits]\nmodules = 1\n[modules.a]\n[modules.b]",
-        "3:2: modules: more than 1 modules (raise `limits.modules`)",
+        "3:2: modules: there are more than 1 modules; raise `limits.modules`",
     );
 }
 

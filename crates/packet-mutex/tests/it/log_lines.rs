@@ -109,7 +109,7 @@ fn a_yield_that_times_out() {
     let lines = all_lines_of(|| assert!(turn.yield_within(ms(0)).is_err()));
     assert_eq!(
         lines.last().unwrap(),
-        "DEBUG fisher timed out after 0.000 s; `eater` holds since 0.000 s"
+        "DEBUG fisher timed out after 0.000 s; `eater` has held the turn for 0.000 s"
     );
     drop(ready(poll(&mut other)));
 }
@@ -140,8 +140,8 @@ fn troubles() {
         lines,
         [
             "INFO fisher acquired after 0.000 s",
-            "WARN fisher overruns its longest turn: held for 3.000 s",
-            "WARN eater is starving: waits for 5.000 s, kept out by fisher",
+            "WARN fisher overruns its longest turn: it has held for 3.000 s",
+            "WARN eater is starving: it has waited for 5.000 s, kept out by fisher",
             "INFO eater withdrawn after waiting 6.000 s",
             "WARN refused a release of trainer: the caller does not hold that turn",
             "WARN eater refused: would_deadlock",
@@ -190,8 +190,8 @@ fn an_unknown_module_is_told_once() {
     assert_eq!(
         warnings,
         [
-            "WARN the roster does not name fishre: priority 50; did you mean fisher?",
-            "WARN the roster does not name qqqqqqqq: priority 50"
+            "WARN the roster does not name fishre, so it has priority 50; did you mean fisher?",
+            "WARN the roster does not name qqqqqqqq, so it has priority 50"
         ]
     );
 }

@@ -5,6 +5,8 @@ mod common;
 mod decline;
 mod events;
 mod guarded;
+#[cfg(feature = "json")]
+mod json;
 mod leaked;
 mod log_lines;
 mod modes;
@@ -15,6 +17,7 @@ mod real_clock;
 mod release;
 mod steering;
 mod tasks;
+#[cfg(feature = "json")]
 mod trace;
 mod wakers;
 mod yielding;

@@ -121,7 +121,7 @@ struct Checker {
 impl Checker {
     fn take(&mut self, event: &Event) {
         assert_eq!(event.seq, self.seq + 1);
-        assert!(self.at <= event.at, "time goes back: {event}");
+        assert!(self.at <= event.at, "time goes back: {event:?}");
         (self.seq, self.at) = (event.seq, event.at);
         *self.counts.entry(event.kind.name()).or_default() += 1;
         let request = event.request.map(|request| request.0).unwrap_or_default();
@@ -132,7 +132,7 @@ impl Checker {
             EventKind::Requested { urgent, timeout } => {
                 let deadline = event.at + *timeout;
                 let waiter = Waiter { urgent: *urgent, priority, group, deadline };
-                assert!(self.waiters.insert(request, waiter).is_none(), "asked twice: {event}");
+                assert!(self.waiters.insert(request, waiter).is_none(), "asked twice: {event:?}");
             }
             EventKind::Granted { .. } => self.grant(request, event),
             EventKind::Refused { .. } => _ = self.leave(request, event),
@@ -142,19 +142,19 @@ impl Checker {
                     Unserved::TimedOut => event.at == deadline,
                     _ => event.at <= deadline,
                 };
-                assert!(in_time, "its deadline was {deadline}: {event}");
+                assert!(in_time, "its deadline was {deadline}: {event:?}");
                 _ = self.leave(request, event);
             }
             EventKind::Nested { depth } => {
                 // It was no request that waits.
                 let open = self.open.as_mut().unwrap();
-                assert_eq!((open.holds, open.group), (*depth, group), "{event}");
+                assert_eq!((open.holds, open.group), (*depth, group), "{event:?}");
                 open.holds += 1;
             }
             EventKind::Ended { end, depth, .. } => {
                 let mut open = self.open.take().unwrap();
-                assert_eq!(Some(open.token), event.token.map(|token| token.0), "{event}");
-                assert_eq!(open.holds, depth + 1, "{event}");
+                assert_eq!(Some(open.token), event.token.map(|token| token.0), "{event:?}");
+                assert_eq!(open.holds, depth + 1, "{event:?}");
                 open.acted |= *end != End::Declined;
                 open.holds = *depth;
                 if *depth > 0 {
@@ -169,37 +169,37 @@ impl Checker {
             EventKind::Paused { below: Below::Priority(level), .. } => self.pause = Some(*level),
             EventKind::Resumed { .. } => self.pause = None,
             EventKind::Starving { .. } => {}
-            _ => panic!("{event}"),
+            _ => panic!("{event:?}"),
         }
     }
 
     fn leave(&mut self, request: u64, event: &Event) -> Waiter {
-        self.waiters.remove(&request).unwrap_or_else(|| panic!("a second outcome: {event}"))
+        self.waiters.remove(&request).unwrap_or_else(|| panic!("a second outcome: {event:?}"))
     }
 
     /// S1, S2, S3, S4, S10, S12, S17.
     fn grant(&mut self, request: u64, event: &Event) {
         let at = event.at;
-        assert!(self.open.is_none(), "two at a time: {event}");
+        assert!(self.open.is_none(), "two at a time: {event:?}");
         let granted = self.leave(request, event);
-        assert!(at <= granted.deadline, "too late: {event}");
+        assert!(at <= granted.deadline, "too late: {event:?}");
         let is_held_back =
             |w: &Waiter| !w.urgent && self.pause.is_some_and(|level| w.priority < level);
-        assert!(!is_held_back(&granted), "paused: {event}");
+        assert!(!is_held_back(&granted), "paused: {event:?}");
         let rank = |w: &Waiter| (w.urgent, if w.urgent { 0 } else { w.priority });
         for (other, waiter) in self.waiters.iter().filter(|(_, w)| !is_held_back(w)) {
             let first =
                 rank(waiter) < rank(&granted) || rank(waiter) == rank(&granted) && request < *other;
-            assert!(first, "request {other} was before: {event}");
+            assert!(first, "request {other} was before: {event:?}");
         }
         if !granted.urgent {
             let of_others = self.ended.iter().filter(|(group, _)| **group != granted.group);
             for end in of_others.map(|(_, end)| *end).chain(self.abandoned) {
-                assert!(end + Duration::from_secs(1) <= at, "too soon after {end}: {event}");
+                assert!(end + Duration::from_secs(1) <= at, "too soon after {end}: {event:?}");
             }
         }
         let token = event.token.unwrap().0;
-        assert!(self.token < token, "tokens grow: {event}");
+        assert!(self.token < token, "tokens grow: {event:?}");
         self.token = token;
         self.open = Some(Open { token, group: granted.group, holds: 1, acted: false });
     }

@@ -27,6 +27,7 @@ mod hosted;
 mod limits;
 mod protocol;
 mod remote;
+mod runtime;
 mod server;
 mod stream;
 #[cfg(unix)]
@@ -41,6 +42,7 @@ pub use limits::{
     VERSION,
 };
 pub use protocol::steer_from_json;
+pub use runtime::RuntimeThread;
 pub use server::{Running, Server};
 pub use url::{Address, Url, UrlError};
 

@@ -3,6 +3,7 @@
 use super::connection::{self, Client};
 use super::hosted::{Hosted, Options};
 use super::limits::CONNECTIONS_MAX;
+use super::runtime::RuntimeThread;
 use super::url::{Address, Url};
 use crate::error::Error;
 use crate::mutex::PacketMutex;
@@ -95,22 +96,12 @@ impl Server {
         mutexes: impl IntoIterator<Item = PacketMutex>,
         options: Options,
     ) -> Result<Running, Error> {
-        let told = |error: io::Error| Error::Unavailable(error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(told)?;
-        let server = runtime.block_on(Server::bind(url, mutexes, options))?;
-        let address = server.address().clone();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread =
-            std::thread::Builder::new().name("packet-mutex-server".into()).spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = server.serve() => {}
-                        _ = stopped => {}
-                    }
-                });
-            });
-        Ok(Running { address, stop: Some(stop), thread: Some(thread.map_err(told)?) })
+        let bind = async {
+            let server = Server::bind(url, mutexes, options).await?;
+            Ok((server.address().clone(), server.serve()))
+        };
+        let (address, thread) = RuntimeThread::start("packet-mutex-server", bind)?;
+        Ok(Running { address, _thread: thread })
     }
 
     /// Where it listens; with the port that the system chose, if it was to choose one.
@@ -190,8 +181,7 @@ fn check_secret(at: SocketAddr, options: &Options) -> Result<(), String> {
 #[must_use = "the server stops when this is dropped"]
 pub struct Running {
     address: Address,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _thread: RuntimeThread,
 }
 
 impl Running {
@@ -199,15 +189,5 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic in there was told by the panic hook.
-            let _ = thread.join();
-        }
     }
 }

@@ -30,12 +30,19 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{}{unit}", nanos / u128::from(*size))
 }
 
-/// Reads a duration.
+/// Reads a duration as rosters write it: a number and its unit.
+///
+/// ```
+/// use packet_mutex::roster_toml::parse_duration;
+/// use std::time::Duration;
+/// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+/// assert_eq!(parse_duration("5"), Err("needs a unit: ns, us, ms, s, m or h".into()));
+/// ```
 ///
 /// # Errors
 ///
 /// What is wrong with it, as a sentence's predicate.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         return Err("must not be negative".into());
     }

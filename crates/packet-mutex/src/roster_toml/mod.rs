@@ -36,7 +36,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
 
-pub use duration::format_duration;
+pub use duration::{format_duration, parse_duration};
 pub use keys::{Key, Section, Table, Value, values};
 pub use lockout::{RosterWarning, longest_wait, warnings};
 pub use write::to_toml;

@@ -1,11 +1,11 @@
 //! The page itself: the timeline's, with panels around it.
 
-use crate::{House, Shown};
+use crate::state::{AppState, ShownMutex};
 use serde_json::{Value, json};
 use timeline::{Inserts, Lane, Report, Run};
 
-/// The page of a mutex. It has no events in it: those come.
-pub(crate) fn render(shown: &Shown) -> String {
+/// Returns the page of a mutex. It has no events in it: they come over `/events`.
+pub(crate) fn render(shown: &ShownMutex) -> String {
     let name = &**shown.mutex.name();
     let title =
         if name == "main" { "PacketMutex".into() } else { format!("{name} · PacketMutex") };
@@ -23,23 +23,23 @@ pub(crate) fn render(shown: &Shown) -> String {
     )
 }
 
-/// What the page has to know beforehand.
-pub(crate) fn facts(house: &House, shown: &Shown, resumed: bool) -> Value {
+/// Returns what the page has to know before the first event.
+pub(crate) fn hello(state: &AppState, shown: &ShownMutex, resumed: bool) -> Value {
     let lane =
         |lane: Lane| json!({"module": lane.module, "group": lane.group, "priority": lane.priority});
-    let names: Vec<&str> = house.shown.iter().map(|shown| &**shown.mutex.name()).collect();
+    let names: Vec<&str> = state.mutexes.iter().map(|shown| &**shown.mutex.name()).collect();
     json!({
-        "boot": house.boot,
+        "boot": state.boot,
         "resumed": resumed,
         "mutex": &**shown.mutex.name(),
         "mutexes": names,
         "lanes": lanes(shown).into_iter().map(lane).collect::<Vec<_>>(),
-        "steering": house.secret.is_some(),
+        "steering": state.secret.is_some(),
     })
 }
 
-/// The roster's modules, the highest priority first.
-fn lanes(shown: &Shown) -> Vec<Lane> {
+/// Returns the roster's modules, the highest priority first.
+fn lanes(shown: &ShownMutex) -> Vec<Lane> {
     let roster = shown.mutex.roster();
     let mut modules: Vec<_> = roster.spec().modules.iter().collect();
     modules.sort_by_key(|module| std::cmp::Reverse(module.priority));

@@ -1,6 +1,7 @@
-//! The figures for Prometheus, in the OpenMetrics text format.
+//! The metrics for Prometheus, in the OpenMetrics text format.
 
-use crate::{House, STREAMS_MAX};
+use crate::limits::STREAMS_MAX;
+use crate::state::AppState;
 use packet_mutex::{Mode, ModuleStatus, Percentiles, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
@@ -12,20 +13,21 @@ use std::sync::Arc;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(crate) fn text(house: &House) -> Result<String, fmt::Error> {
-    let look = |mutex: &packet_mutex::PacketMutex| (mutex.name().clone(), mutex.status());
-    let mutexes = house.shown.iter().map(|shown| look(&shown.mutex)).collect();
-    let streams = STREAMS_MAX - house.streams.available_permits();
+/// Returns the metrics of all mutexes.
+pub(crate) fn text(state: &AppState) -> Result<String, fmt::Error> {
+    let status_of = |mutex: &packet_mutex::PacketMutex| (mutex.name().clone(), mutex.status());
+    let mutexes = state.mutexes.iter().map(|shown| status_of(&shown.mutex)).collect();
+    let streams = STREAMS_MAX - state.streams.available_permits();
     let mut registry = Registry::with_prefix("packet_mutex");
-    registry.register_collector(Box::new(Figures { mutexes, streams }));
+    registry.register_collector(Box::new(Metrics { mutexes, streams }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
 }
 
-/// The mutexes at this moment.
+/// The status of each mutex at this moment.
 #[derive(Debug)]
-struct Figures {
+struct Metrics {
     mutexes: Vec<(Arc<str>, Status)>,
     streams: usize,
 }
@@ -33,7 +35,7 @@ struct Figures {
 /// A label's name and its value.
 type Label<'a> = (&'static str, &'a str);
 
-impl Collector for Figures {
+impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.counts(&mut out, "turns", "Turns, nested ones not counted", |module| module.turns)?;
         self.counts(&mut out, "passes", "Passes of observed modules", |module| module.passes)?;
@@ -43,11 +45,11 @@ impl Collector for Figures {
         self.quantiles(&mut out, "wait", wait, |module| &module.wait)?;
         let hold = "How long turns and passes took, since the start; the quantile 1 is the longest";
         self.quantiles(&mut out, "hold", hold, |module| &module.hold)?;
-        let held = "How long the present turn is held; 0 if nobody holds";
+        let held = "How long the present turn has been held; 0 if nobody holds";
         self.gauge(&mut out, "held", held, Some(Unit::Seconds), |status| {
             status.holder.as_ref().map_or(0.0, |holder| holder.held.as_secs_f64())
         })?;
-        let longest = "How long the one waits who has waited longest; 0 if nobody waits";
+        let longest = "How long the longest waiting request has waited; 0 if nobody waits";
         self.gauge(&mut out, "waiting_longest", longest, Some(Unit::Seconds), |status| {
             let waited = status.waiters.iter().map(|waiter| waiter.waited.as_secs_f64());
             waited.fold(0.0, f64::max)
@@ -68,7 +70,7 @@ impl Collector for Figures {
     }
 }
 
-impl Figures {
+impl Metrics {
     fn counts(
         &self,
         out: &mut DescriptorEncoder<'_>,
@@ -147,7 +149,7 @@ impl Figures {
         let help = "1 for the mode that the module is in";
         let mut family = out.encode_descriptor("mode", help, None, kind())?;
         self.each_module(|mutex, module| {
-            for mode in [Mode::Enforced, Mode::Observed, Mode::Off] {
+            for mode in Mode::ALL.iter().copied() {
                 let labels = [mutex, ("module", &module.module), ("mode", mode.name())];
                 let is = f64::from(u8::from(module.mode == mode));
                 ConstGauge::new(is).encode(family.encode_family(&labels)?)?;

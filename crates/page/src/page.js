@@ -1,10 +1,10 @@
 "use strict";
-// The panels around the timeline, from what the server tells: `hello`, `events`, `status`.
+// The panels around the timeline, from what the server sends: `hello`, `events`, `status`.
 
 (() => {
   const $ = (id) => document.getElementById(id);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  // Bars end where the event says, which comes a little later than it happened: what is shown as now lags behind.
+  // An event arrives a little after it happened. What is shown as "now" lags behind, so that no bar has to be cut back.
   const LAG = 0.15;
   // The server gives a sign of life every four seconds.
   const SILENCE = 10;
@@ -20,12 +20,12 @@
   // ---- time ----
 
   const here = () => performance.now() / 1000;
-  // The mutex's clock is so far ahead of this one.
+  // By how much the mutex's clock is ahead of this one.
   let offset = null;
-  function hear(t) {
+  function syncClock(t) {
     const fresh = t - here();
     const jumped = offset === null || Math.abs(fresh - offset) > 1;
-    // The quickest message tells best; slowly, in case the clocks drift.
+    // The quickest message is the most exact. The offset shrinks slowly, in case the clocks drift.
     offset = jumped ? fresh : Math.max(fresh, offset - 0.001);
     if (jumped) timeline.wall(Date.now() / 1000 - here() - offset);
   }
@@ -38,7 +38,7 @@
   const short = (s) => (s === 0 ? "0" : s < 0.0995 ? `${(s * 1000).toFixed(s < 0.00995 ? 1 : 0)} ms` : lasts(s));
   const whole = (n) => n.toLocaleString("en");
 
-  // ---- what was told ----
+  // ---- what the server has sent ----
 
   let facts = { lanes: [], steering: false }, status = null, statusAt = 0, missed = 0;
   const waits = new Map();   // by module, the last ones
@@ -134,7 +134,7 @@
       row.waiter = waiter;
       const aged = waiter.effective - waiter.priority;
       set(row.priority, waiter.urgent ? "urgent" : aged > 0.05 ? `${waiter.priority} + ${aged.toFixed(1)}` : `${waiter.priority}`);
-      row.priority.title = waiter.urgent ? `urgent; priority ${waiter.priority}` : aged > 0.05 ? `priority ${waiter.priority}, and ${aged.toFixed(1)} for the waiting` : "priority";
+      row.priority.title = waiter.urgent ? `urgent; priority ${waiter.priority}` : aged > 0.05 ? `priority ${waiter.priority}, plus ${aged.toFixed(1)} for the time it has waited` : "priority";
       row.priority.classList.toggle("ill", waiter.urgent);
       const why = waiter.why ? `waits ${waiter.why}` : "waits";
       set(row.why, why);
@@ -156,7 +156,7 @@
     return { item, priority, waited, why, deadline, bar };
   }
 
-  // What moves on by itself between two statuses.
+  // Updates what changes by itself between two statuses.
   function tick() {
     if (!status) return;
     const past = since(), { holder, next, last } = status, meter = $("holder-meter");
@@ -183,7 +183,7 @@
 
   // ---- figures ----
 
-  // How many turns there were by when: the lanes do not know those of events that were missed.
+  // How many turns there were at which time. The lanes do not know the turns of events that were missed.
   let counted = [];
   function rateBesidesLanes(turns) {
     const t = here(), newest = counted.at(-1);
@@ -271,7 +271,7 @@
     cell("turns", "turns");
     cell("timeouts", "timeouts");
     cell("p50", "median");
-    cell("p99", "99 of 100");
+    cell("p99", "p99");
     cell("max", "longest");
     const graph = cell("graph");
     graph.className = "spark";
@@ -294,7 +294,7 @@
       node.addEventListener("click", act);
       return node;
     };
-    button("Cancel", "Cancel what waits of", () => steer({ op: "cancel", module: name }, `Cancelled what waited of ${name}`));
+    button("Cancel", "Cancel the waiting requests of", () => steer({ op: "cancel", module: name }, `Cancelled the waiting requests of ${name}`));
     row.disable = button("Disable", "Disable or enable", () => {
       const op = row.disable.textContent === "Disable" ? "disable" : "enable";
       steer({ op, module: name }, `${name} is ${op}d`);
@@ -305,7 +305,7 @@
     row.choose.addEventListener("change", () => steer({ op: "mode", module: name, mode: row.choose.value }, `${name} is ${row.choose.value}`));
     return row;
   }
-  // A bar a wait, the newest last; its root, so that short waits can be seen beside long ones.
+  // Draws a bar for each wait, the newest last. Its height is the root of the wait, so that short waits can be seen beside long ones.
   function spark(row, list, tallest) {
     const key = `${list.length} ${list.at(-1)} ${list[0]} ${tallest}`;
     if (row.drawn === key) return;
@@ -323,7 +323,7 @@
   const kept = { get: () => { try { return sessionStorage.getItem("packet-mutex-secret"); } catch { return null; } },
     set: (value) => { try { value === null ? sessionStorage.removeItem("packet-mutex-secret") : sessionStorage.setItem("packet-mutex-secret", value); } catch { /* private mode */ } } };
   let secret = kept.get();
-  // The secret's bytes, whatever its letters: a header takes no others.
+  // A header takes only bytes, so the secret's letters are encoded.
   const bearer = (text) => `Bearer ${String.fromCharCode(...new TextEncoder().encode(text))}`;
   async function send(step, by) {
     const answer = await fetch(path("steer"), { method: "POST", headers: { Authorization: bearer(by) }, body: JSON.stringify(step) });
@@ -331,7 +331,7 @@
     const told = await answer.json().catch(() => ({}));
     return { status: answer.status, why: told.message ?? `refused (${answer.status})` };
   }
-  function tell(text, bad = false) {
+  function showOutcome(text, bad = false) {
     $("outcome").className = bad ? "bad" : "";
     $("outcome").textContent = text;
   }
@@ -339,9 +339,9 @@
     try {
       const refused = await send(step, secret ?? "");
       if (refused?.status === 401) lock();
-      tell(refused ? refused.why : done, refused !== null);
+      showOutcome(refused ? refused.why : done, refused !== null);
     } catch {
-      tell("The server cannot be reached; nothing was changed.", true);
+      showOutcome("The server cannot be reached; nothing was changed.", true);
     }
   }
   function lock() {
@@ -416,9 +416,9 @@
       act(JSON.parse(event.data), event);
     });
     on("hello", hello);
-    on("events", (list, event) => { lastId = event.lastEventId; list.forEach(take); });
+    on("events", (list, event) => { lastId = event.lastEventId; list.forEach(addEvent); });
     on("status", (told) => {
-      hear(told.t);
+      syncClock(told.t);
       status = told;
       statusAt = here();
       retry = 0;
@@ -457,7 +457,7 @@
     showKey();
   }
   $("switcher").addEventListener("change", (event) => { location.search = new URLSearchParams({ mutex: event.target.value }); });
-  function take(event) {
+  function addEvent(event) {
     if (event.event === "dropped") {
       missed += event.count;
       timeline.forget();
@@ -474,11 +474,11 @@
     showHolder();
     showQueue();
     tick();
-    // What one reads at leisure need not change more often than one can read.
+    // Figures that change more often than a person can read are only noise.
     show.timer ??= setTimeout(() => { show.timer = null; showFigures(); showModules(); }, 200);
   }
   setInterval(() => { if (source && here() - heard > SILENCE) lost(); }, 2000);
-  // A tab that nobody sees need not listen; a browser has few connections for one server.
+  // A hidden tab stops listening, because a browser allows few connections to one server.
   let away = null;
   document.addEventListener("visibilitychange", () => {
     clearTimeout(away);
@@ -499,7 +499,7 @@
     requestAnimationFrame(frame);
     if (!live || offset === null) return;
     const t = here() + offset - LAG;
-    // No more often than something moves by half a pixel.
+    // Nothing is drawn again until something has moved by half a pixel.
     if (Math.abs(t - drawn) >= (calm.matches ? 1 : timeline.pixel / 2)) {
       drawn = t;
       timeline.now(t);

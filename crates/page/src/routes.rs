@@ -1,22 +1,24 @@
-//! What is at which path, and who may ask.
+//! Which path answers with what, and whom it answers.
 
-use crate::{House, Shown, front_page, metrics, steer, stream};
+use crate::refusal::{find, refusal};
+use crate::state::AppState;
+use crate::{front_page, metrics, steer, stream};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// As the page's own, and no other page may frame it.
+/// The page may load and run only what it brings, and no other page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// With every answer.
+/// The headers of every answer.
 const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -27,30 +29,33 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-pub(crate) type Shared = State<Arc<House>>;
+type SharedState = State<Arc<AppState>>;
 
-/// Which mutex is meant, and after which event the stream is to go on.
+/// The query of every path.
 #[derive(serde::Deserialize)]
-pub(crate) struct Which {
-    pub(crate) mutex: Option<String>,
+struct Params {
+    /// The mutex; without it, the first.
+    mutex: Option<String>,
+    /// The event after which the stream goes on.
     after: Option<String>,
 }
 
-pub(crate) fn router(house: Arc<House>) -> Router {
+pub(crate) fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/events", get(events))
         .route("/status.json", get(status))
-        .route("/metrics", get(figures))
-        .route("/steer", post(steer::steer))
+        .route("/metrics", get(metrics))
+        .route("/steer", post(steer))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })
-        .layer(from_fn_with_state(house.clone(), guard))
-        .with_state(house)
+        .layer(from_fn_with_state(state.clone(), guard))
+        .with_state(state)
 }
 
-/// A name that some page has pointed at this machine is no reason to answer that page (DNS rebinding).
-async fn guard(State(house): Shared, request: Request, next: Next) -> Response {
-    let mut response = if house.loopback && !is_loopback(request.headers()) {
+/// Refuses requests that came by another name than this machine's: a foreign page may have pointed a name of its own at the
+/// loopback, to read what is here (DNS rebinding).
+async fn guard(State(state): SharedState, request: Request, next: Next) -> Response {
+    let mut response = if state.loopback && !is_loopback(request.headers()) {
         let why = "ask for this machine by `localhost` or its loopback address";
         refusal(StatusCode::MISDIRECTED_REQUEST, "host", why)
     } else {
@@ -62,7 +67,7 @@ async fn guard(State(house): Shared, request: Request, next: Next) -> Response {
     response
 }
 
-/// Any port will do: it may be at the other end of a tunnel.
+/// Returns whether the request names this machine. Any port will do: it may be that of a tunnel.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -73,28 +78,32 @@ fn is_loopback(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-async fn page(State(house): Shared, Query(which): Query<Which>) -> Response {
-    match find(&house, which.mutex.as_deref()) {
+async fn page(State(state): SharedState, Query(params): Query<Params>) -> Response {
+    match find(&state, params.mutex.as_deref()) {
         Ok(shown) => Html(front_page::render(shown)).into_response(),
         Err(refused) => refused,
     }
 }
 
-async fn events(State(house): Shared, Query(which): Query<Which>, headers: HeaderMap) -> Response {
-    if let Err(refused) = find(&house, which.mutex.as_deref()) {
+async fn events(
+    State(state): SharedState,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = find(&state, params.mutex.as_deref()) {
         return refused;
     }
-    let Ok(place) = house.streams.clone().try_acquire_owned() else {
-        let why = "too many pages are looking; close one";
+    let Ok(permit) = state.streams.clone().try_acquire_owned() else {
+        let why = "too many pages are open; close one";
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why);
     };
-    let told = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let after = told.or(which.after.as_deref()).map(String::from);
-    stream::open(house, which.mutex, after.as_deref(), place)
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = last.or(params.after.as_deref()).map(String::from);
+    stream::open(state, params.mutex, after.as_deref(), permit)
 }
 
-async fn status(State(house): Shared, Query(which): Query<Which>) -> Response {
-    match find(&house, which.mutex.as_deref()) {
+async fn status(State(state): SharedState, Query(params): Query<Params>) -> Response {
+    match find(&state, params.mutex.as_deref()) {
         Ok(shown) => {
             let json = shown.snapshot(0, Duration::ZERO).json.to_string();
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
@@ -103,26 +112,20 @@ async fn status(State(house): Shared, Query(which): Query<Which>) -> Response {
     }
 }
 
-async fn figures(State(house): Shared) -> Response {
-    match metrics::text(&house) {
+async fn metrics(State(state): SharedState) -> Response {
+    match metrics::text(&state) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "unavailable", &why.to_string()),
     }
 }
 
-#[allow(clippy::result_large_err, reason = "it is at once the answer")]
-pub(crate) fn find<'h>(house: &'h House, name: Option<&str>) -> Result<&'h Arc<Shown>, Response> {
-    house.shown(name).ok_or_else(|| {
-        let names: Vec<&str> = house.shown.iter().map(|shown| &**shown.mutex.name()).collect();
-        let why = format!("there is no such mutex here; there is: {}", names.join(", "));
-        refusal(StatusCode::NOT_FOUND, "unavailable", &why)
-    })
-}
-
-/// An error as JSON, by the names that the protocol uses.
-pub(crate) fn refusal(status: StatusCode, kind: &str, why: &str) -> Response {
-    let body = json!({"error": kind, "message": why}).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+async fn steer(
+    State(state): SharedState,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    steer::answer(&state, params.mutex.as_deref(), &headers, body).await
 }
 
 #[cfg(test)]

@@ -1,95 +1,75 @@
-//! What the page's buttons do (S12, S15).
+//! What the page's buttons do (S7, S12, S15, S19).
 
-use crate::routes::{Shared, Which, find, refusal};
-use crate::{BODY_MAX, House, REQUEST_WITHIN};
+use crate::limits::{BODY_MAX, REQUEST_WITHIN};
+use crate::refusal::{find, refusal};
+use crate::state::AppState;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use packet_mutex::{Error, Mode, PacketMutex, all_but_urgent, below};
+use packet_mutex::net::steer_from_json;
+use packet_mutex::{Error, Steer};
 use serde::Deserialize;
-use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 
-/// One step, with the names of the protocol.
+/// The one request that the page adds to the protocol's.
 #[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
-enum Step {
-    /// Nothing: whether the secret is right.
-    Check,
-    Cancel {
-        module: String,
-    },
-    Disable {
-        module: String,
-    },
-    Enable {
-        module: String,
-    },
-    Mode {
-        module: String,
-        mode: String,
-    },
-    Pause {
-        reason: String,
-        below: Option<Level>,
-        lasts: Option<f64>,
-    },
-    Resume {
-        reason: Option<String>,
-    },
+struct Check {
+    op: String,
 }
 
-/// Whom a pause holds back: all below a priority, or with `"urgent"` all that are not.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Level {
-    Priority(u8),
-    Word(String),
-}
-
-pub(crate) async fn steer(
-    State(house): Shared,
-    Query(which): Query<Which>,
-    headers: HeaderMap,
+/// Answers `POST /steer`: checks the secret, and hands the request to the mutex.
+pub(crate) async fn answer(
+    state: &AppState,
+    mutex: Option<&str>,
+    headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    if let Err(refused) = authorize(&house, &headers) {
+    if let Err(refused) = authorize(state, headers) {
         return refused;
     }
-    let shown = match find(&house, which.mutex.as_deref()) {
+    let shown = match find(state, mutex) {
         Ok(shown) => shown,
         Err(refused) => return refused,
     };
     let bad = |why: &str| refusal(StatusCode::BAD_REQUEST, "bad_frame", why);
     let body = match timeout(REQUEST_WITHIN, to_bytes(body, BODY_MAX)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return bad("the body is longer than 4096 bytes, or was cut off"),
+        Ok(Err(_)) => {
+            return bad(&format!("the body is longer than {BODY_MAX} bytes, or was cut off"));
+        }
         Err(_) => return bad("the body did not come in time"),
     };
-    let step = match serde_json::from_slice(&body) {
-        Ok(step) => step,
-        Err(why) => return bad(&why.to_string()),
+    // The secret was right, and that is all that `check` asks.
+    if serde_json::from_slice::<Check>(&body).is_ok_and(|check| check.op == "check") {
+        return done();
+    }
+    let steer = match steer_from_json(&body) {
+        // A reset names an owner. A page has none, and any number that it named could be somebody's turn (S20).
+        Ok(Steer::Reset { .. }) => return bad("a page cannot reset a mutex: a reset is for tests"),
+        Ok(steer) => steer,
+        Err(why) => return bad(&why),
     };
-    match take(step, &shown.mutex) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], r#"{"ok":true}"#).into_response(),
-        Err(Refused::Bad(why)) => bad(&why),
-        Err(Refused::ByMutex(error)) => {
-            refusal(StatusCode::CONFLICT, error.kind(), &error.to_string())
-        }
+    match shown.mutex.steer(steer.as_str()) {
+        Ok(()) => done(),
+        Err(error) => refusal(StatusCode::CONFLICT, error.kind(), &error.to_string()),
     }
 }
 
-#[allow(clippy::result_large_err, reason = "it is at once the answer")]
-fn authorize(house: &House, headers: &HeaderMap) -> Result<(), Response> {
-    let Some(secret) = &house.secret else {
+fn done() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"ok":true}"#).into_response()
+}
+
+#[allow(clippy::result_large_err, reason = "the error is the answer itself")]
+fn authorize(state: &AppState, headers: &HeaderMap) -> Result<(), Response> {
+    let Some(secret) = &state.secret else {
         let why = "read only: the server has no secret (PACKET_MUTEX_SECRET)";
         return Err(refusal(StatusCode::FORBIDDEN, "unauthorized", why));
     };
-    let told = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let told = told.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-    if bool::from(told.ct_eq(secret.as_bytes())) {
+    let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+    // In constant time, so that an answer's delay tells nothing about the secret.
+    if bool::from(given.ct_eq(secret.as_bytes())) {
         return Ok(());
     }
     let mut refused =
@@ -98,47 +78,4 @@ fn authorize(house: &House, headers: &HeaderMap) -> Result<(), Response> {
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     Err(refused)
-}
-
-enum Refused {
-    Bad(String),
-    ByMutex(Error),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Refused::ByMutex(error)
-    }
-}
-
-fn take(step: Step, mutex: &PacketMutex) -> Result<(), Refused> {
-    match step {
-        Step::Check => {}
-        Step::Cancel { module } => mutex.cancel(&module)?,
-        Step::Disable { module } => mutex.disable(&module)?,
-        Step::Enable { module } => mutex.enable(&module)?,
-        Step::Mode { module, mode } => {
-            let mode = Mode::from_name(&mode)
-                .ok_or_else(|| Refused::Bad("`mode` is enforced, observed or off".into()))?;
-            mutex.set_mode(&module, mode)?;
-        }
-        Step::Pause { reason, below: level, lasts } => {
-            let level = match level {
-                None => all_but_urgent(),
-                Some(Level::Priority(priority)) => below(priority),
-                Some(Level::Word(word)) if word == "urgent" => all_but_urgent(),
-                Some(Level::Word(_)) => {
-                    return Err(Refused::Bad("`below` is a priority or \"urgent\"".into()));
-                }
-            };
-            match lasts.map(Duration::try_from_secs_f64) {
-                None => mutex.pause(level, &reason)?,
-                Some(Ok(lasts)) => mutex.pause_for(lasts, level, &reason)?,
-                Some(Err(why)) => return Err(Refused::Bad(format!("`lasts`: {why}"))),
-            }
-        }
-        Step::Resume { reason: Some(reason) } => mutex.resume(&reason)?,
-        Step::Resume { reason: None } => mutex.resume_all(),
-    }
-    Ok(())
 }

@@ -53,7 +53,7 @@ fn each_step_does_what_it_says() {
     assert_eq!(status["modules"]["fisher"]["disabled"], false);
     let status = done(r#"{"op":"mode","module":"fisher","mode":"observed"}"#);
     assert_eq!(status["modules"]["fisher"]["mode"], "observed");
-    let status = done(r#"{"op":"pause","reason":"alarm"}"#);
+    let status = done(r#"{"op":"pause","reason":"alarm","below":"urgent"}"#);
     assert_eq!(status["paused"][0]["below"], "urgent");
     let status = done(r#"{"op":"pause","reason":"alarm","below":60,"lasts":100}"#);
     assert_eq!(status["paused"][0]["below"], 60);
@@ -73,7 +73,24 @@ fn each_step_does_what_it_says() {
         done(r#"{"op":"cancel","module":"eater"}"#);
         assert_eq!(waiting.join().unwrap(), Err(Error::Cancelled));
     });
-    drop(turn);
+    done(r#"{"op":"revoke","reason":"the trainer hangs"}"#);
+    assert!(!turn.is_held());
+    let status = done(r#"{"op":"reload","roster":"handover_delay = '5s'"}"#);
+    assert_eq!(mutex.roster().spec().handover_delay, Duration::from_secs(5));
+    assert_eq!(status["closed"], false);
+    assert_eq!(done(r#"{"op":"close"}"#)["closed"], true);
+}
+
+/// A reset ends the turns of the owner that it names, and a page could name any.
+#[test]
+fn a_page_resets_nothing() {
+    let (mutex, page) = steered();
+    let turn = mutex.acquire("trainer").unwrap();
+    for body in [r#"{"op":"reset"}"#, r#"{"op":"reset","owner":1}"#] {
+        let answer = steer(&page, Some(SECRET), body);
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &"bad_frame".into()), "{body}");
+    }
+    assert!(turn.is_held());
 }
 
 #[test]
@@ -83,7 +100,7 @@ fn what_cannot_be_done_is_told() {
         let answer = steer(&page, Some(SECRET), body);
         (answer.status, answer.json()["error"].as_str().unwrap().to_owned())
     };
-    let long = format!(r#"{{"op":"pause","reason":"{}"}}"#, "x".repeat(5000));
+    let long = format!(r#"{{"op":"pause","below":60,"reason":"{}"}}"#, "x".repeat(5000));
     for body in [
         "",
         "nonsense",
@@ -91,16 +108,19 @@ fn what_cannot_be_done_is_told() {
         r#"{"op":"dance"}"#,
         r#"{"op":"cancel"}"#,
         r#"{"op":"mode","module":"fisher","mode":"loose"}"#,
+        r#"{"op":"pause","reason":"a"}"#,
+        r#"{"op":"acquire","module":"fisher"}"#,
         r#"{"op":"pause","reason":"a","below":256}"#,
         r#"{"op":"pause","reason":"a","below":"all"}"#,
-        r#"{"op":"pause","reason":"a","lasts":-1}"#,
-        r#"{"op":"pause","reason":"a","lasts":1e300}"#,
+        r#"{"op":"pause","reason":"a","below":60,"lasts":-1}"#,
+        r#"{"op":"pause","reason":"a","below":60,"lasts":1e300}"#,
         &long,
     ] {
         assert_eq!(refused(body), (400, "bad_frame".into()), "{body}");
     }
     let by_the_mutex = [
-        (r#"{"op":"pause","reason":""}"#, "refused"),
+        (r#"{"op":"pause","reason":"","below":60}"#, "refused"),
+        (r#"{"op":"revoke","reason":"why not"}"#, "not_holder"),
         (r#"{"op":"resume","reason":"none"}"#, "refused"),
         (r#"{"op":"cancel","module":"no name"}"#, "invalid_name"),
         (r#"{"op":"disable","module":"auto-loot"}"#, "invalid_name"),

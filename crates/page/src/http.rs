@@ -1,6 +1,8 @@
-//! Listening, and how many may come in.
+//! The HTTP server: it accepts connections and limits them.
 
-use crate::{CONNECTIONS_MAX, House, READ_WITHIN, REQUEST_WITHIN, routes};
+use crate::limits::{CONNECTIONS_MAX, READ_WITHIN, REQUEST_WITHIN};
+use crate::routes;
+use crate::state::AppState;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-/// The most of a request's head that is kept in memory.
+/// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
 
 const FULL: &[u8] =
@@ -20,24 +22,24 @@ const FULL: &[u8] =
     connection: close\r\n\r\nToo many connections\n";
 
 /// Serves until the future is dropped, which closes all connections.
-pub(crate) async fn serve(listener: TcpListener, house: Arc<House>) {
-    let router = routes::router(house);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(crate) async fn serve(listener: TcpListener, state: Arc<AppState>) {
+    let router = routes::router(state);
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let accepted = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        match (accepted, room.clone().try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => {
+        match (accepted, permits.clone().try_acquire_owned()) {
+            (Ok((stream, _)), Ok(permit)) => {
                 let router = router.clone();
                 connections.spawn(async move {
                     connection(stream, router).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
-            // A connection that was just made takes these few bytes at once.
+            // A new connection has an empty buffer, which takes these few bytes at once.
             (Ok((stream, _)), Err(_)) => drop(stream.try_write(FULL)),
-            // Out of file descriptors, most likely: some connection has to end first.
+            // Most likely the process is out of file descriptors: a connection has to end first.
             (Err(_), _) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
@@ -50,6 +52,6 @@ async fn connection(stream: TcpStream, router: Router) {
     let stream = TokioIo::new(Box::pin(stream));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN).max_buf_size(HEAD_MAX);
-    // How a connection ends is nobody's concern but the client's.
+    // An error ends this connection only, and its client notices.
     let _ = http.serve_connection(stream, TowerToHyperService::new(router)).await;
 }

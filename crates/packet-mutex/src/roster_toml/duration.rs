@@ -30,13 +30,14 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{}{unit}", nanos / u128::from(*size))
 }
 
-/// Reads a duration as rosters write it: a number and its unit.
+/// Reads a duration wherever one is read: a number and its unit, which is seconds if it is missing.
 ///
 /// ```
 /// use packet_mutex::roster_toml::parse_duration;
 /// use std::time::Duration;
 /// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-/// assert_eq!(parse_duration("5"), Err("needs a unit: ns, us, ms, s, m or h".into()));
+/// assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
+/// assert_eq!(parse_duration("-1s"), Err("must not be negative".into()));
 /// ```
 ///
 /// # Errors
@@ -54,9 +55,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if !well_formed {
         return Err("must be a number and a unit, such as \"250ms\", \"1.5s\" or \"2m\"".into());
     }
-    if unit.is_empty() {
-        return Err("needs a unit: ns, us, ms, s, m or h".into());
-    }
+    let unit = if unit.is_empty() { "s" } else { unit };
     let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err("has an unknown unit; the units are ns, us, ms, s, m and h".into());
     };

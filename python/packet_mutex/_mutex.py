@@ -5,72 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from types import MethodType
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from . import _packet_mutex as _core
 from ._events import Event, Events, Subscription
 from ._turn import Turn
 
+if TYPE_CHECKING:
+    from typing import Unpack
 
-def _settings(
-    roster: str | os.PathLike[str] | None,
-    handover_delay: float | None,
-    timeout: float | None,
-    priorities: Mapping[str, int] | None,
-    groups: Mapping[str, Iterable[str]] | None,
-    aging: float | None,
-) -> dict[str, Any]:
-    return {
-        "roster": roster,
-        "handover_delay": handover_delay,
-        "timeout": timeout,
-        "priorities": None if priorities is None else dict(priorities),
-        "groups": None if groups is None else {group: list(names) for group, names in groups.items()},
-        "aging": aging,
-    }
+    from ._settings import Settings
 
 
 class Mutex(_core.Mutex):
-    """A mutex with a name; all of the process finds the same one under it.
+    """A mutex with a name. Everywhere in the process, the name stands for the same mutex.
 
-    Where the process's mutexes are behind a server (see :func:`configure`), it is the one of this name there. The settings are
-    those of :func:`configure`; one that is there already must have the same. With a ``clock``, for tests, it is a mutex of its own.
+    If the process's mutexes are behind a server (see :func:`configure`), this is the mutex of this name there. Settings are
+    those of :func:`configure`; a mutex that exists already must have the same ones. With a ``clock``, for tests, the mutex is
+    a new one that no name finds.
     """
 
     __slots__ = ()
-
-    def __new__(
-        cls,
-        name: str,
-        *,
-        roster: str | os.PathLike[str] | None = None,
-        handover_delay: float | None = None,
-        timeout: float | None = None,
-        priorities: Mapping[str, int] | None = None,
-        groups: Mapping[str, Iterable[str]] | None = None,
-        aging: float | None = None,
-        clock: _core.ManualClock | None = None,
-    ) -> Mutex:
-        settings = _settings(roster, handover_delay, timeout, priorities, groups, aging)
-        return super().__new__(cls, name, clock=clock, settings=settings)
-
-    def configure(
-        self,
-        *,
-        handover_delay: float | None = None,
-        timeout: float | None = None,
-        priorities: Mapping[str, int] | None = None,
-        groups: Mapping[str, Iterable[str]] | None = None,
-        aging: float | None = None,
-        roster: str | os.PathLike[str] | None = None,
-    ) -> None:
-        """Changes settings; what is not given stays. ``roster`` is a file to begin from, ``aging=0`` switches it off.
-
-        What waits keeps its place in time, and no delay that runs gets shorter.
-        """
-        self._configure(_settings(roster, handover_delay, timeout, priorities, groups, aging))
 
     def turn(
         self,
@@ -80,18 +37,18 @@ class Mutex(_core.Mutex):
         urgent: bool = False,
         valid_if: Callable[[], object] | None = None,
     ) -> Turn:
-        """An ask for a turn, for ``with`` or ``async with``.
+        """Returns an ask for a turn, for ``with`` or ``async with``.
 
-        ``urgent`` goes ahead of all that are not and skips the delay. ``valid_if`` is called once inside the turn; if it
-        says no, the turn is declined and :class:`NoLongerValid` raised.
+        An ``urgent`` ask goes ahead of all that are not urgent and skips the delay. ``valid_if`` is called once, inside the
+        turn. If it returns something false, the turn is declined and :class:`NoLongerValid` is raised.
         """
         return Turn(module, timeout, urgent=urgent, valid_if=valid_if, mutex=self)
 
     def status(self) -> dict[str, Any]:
-        """A consistent snapshot: who holds, who waits, when the next grant can come.
+        """Returns a consistent snapshot: who holds, who waits, when the next grant can come.
 
-        ``last_action_time`` is on the scale of :func:`time.monotonic`; it and ``time_since_last_action`` are ``None``
-        before the first turn has ended.
+        ``last_action_time`` is on the scale of :func:`time.monotonic`. Before the first turn has ended, it and
+        ``time_since_last_action`` are ``None``.
         """
         status: dict[str, Any] = json.loads(self._status())
         holder, last = status["holder"], status["last"]
@@ -105,18 +62,18 @@ class Mutex(_core.Mutex):
         return status
 
     def events(self, *, so_far: bool = False) -> Events:
-        """A reader of the events from now on, or also of those that are still kept."""
+        """Returns a reader of the events from now on; with ``so_far``, also of those that are still kept."""
         return Events(self._events(so_far=so_far))
 
     def trace(self, path: str | os.PathLike[str]) -> _core.Trace:
-        """Writes all events to this file, from those that are still kept, until it is closed or its ``with`` is left.
+        """Writes the events to a file until the trace is closed or its ``with`` is left. It begins with those still kept.
 
-        ``python -m packet_mutex report FILE`` shows it as a timeline.
+        ``python -m packet_mutex report FILE`` shows the file as a timeline.
         """
         return _core.Trace(self, path)
 
     def on_event(self, callback: Callable[[Event], object]) -> Subscription:
-        """Calls back with each event from now on, in a thread of its own. It delays no grant."""
+        """Calls ``callback`` with each event from now on, in a thread of its own. A slow callback delays no grant."""
         return Subscription(self._events(), callback)
 
 
@@ -124,7 +81,7 @@ _default: Mutex | None = None
 
 
 def default_mutex() -> Mutex:
-    """The process's own mutex, the one that :class:`PacketMutex` speaks of."""
+    """Returns the process's own mutex, which :class:`PacketMutex` uses."""
     global _default
     if _default is None:
         _default = Mutex("main")
@@ -170,8 +127,8 @@ class _Release:
 class PacketMutex(Turn):
     """One module's way into the process's mutex.
 
-    ``with PacketMutex("fisher") as turn: ...`` waits for a turn, at most ``timeout`` seconds (30 unless configured). The
-    block never runs without it: if it is not granted, :class:`PacketMutexTimeout` is raised.
+    ``with PacketMutex("fisher") as turn: ...`` waits for a turn for at most ``timeout`` seconds, by default 30. If the turn is
+    not granted, :class:`PacketMutexTimeout` is raised and the block does not run.
     """
 
     __slots__ = ()
@@ -181,58 +138,44 @@ class PacketMutex(Turn):
 
     @staticmethod
     def get_status() -> dict[str, Any]:
-        """The status of the process's mutex, as :meth:`Mutex.status`."""
+        """Returns the status of the process's mutex, as :meth:`Mutex.status` does."""
         return default_mutex().status()
 
     @staticmethod
     def reset() -> None:
-        """For tests: ends the caller's own turn, cancels the waiters, clears the counts, forgets the delay."""
+        """For tests: ends the caller's own turn, cancels what waits, clears the counts and forgets the delay."""
         default_mutex().reset()
 
 
 def acquire_packet_mutex(module: str, timeout: float | None = None) -> bool:
-    """Waits for a turn of the module; whether it was granted. End it with :func:`release_packet_mutex`."""
+    """Waits for a turn of the module. Returns whether it was granted. End it with :func:`release_packet_mutex`."""
     return default_mutex().acquire(module, timeout)
 
 
 def release_packet_mutex(module: str) -> bool:
-    """Ends the caller's turn of the module. ``False``, and a warning, if it has none; nothing is changed then."""
+    """Ends the caller's newest turn of the module. Returns ``False``, and logs a warning, if the caller has none."""
     return default_mutex().release(module)
 
 
 def get_packet_mutex_status() -> dict[str, Any]:
-    """The status of the process's mutex, as :meth:`Mutex.status`."""
+    """Returns the status of the process's mutex, as :meth:`Mutex.status` does."""
     return default_mutex().status()
 
 
-def configure(
-    *,
-    url: str | None = None,
-    handover_delay: float | None = None,
-    timeout: float | None = None,
-    priorities: Mapping[str, int] | None = None,
-    groups: Mapping[str, Iterable[str]] | None = None,
-    aging: float | None = None,
-    roster: str | os.PathLike[str] | None = None,
-) -> None:
-    """Changes settings of the process's mutex, as :meth:`Mutex.configure`.
+def configure(*, url: str | None = None, **settings: Unpack[Settings]) -> None:
+    """Changes settings of the process's mutex. Those that are not given stay as they are.
 
-    With a ``url``, the process's mutex is from now on the one there, behind a server: ``unix:/path`` or
-    ``tcp://host:port``, with ``#name`` if it is not ``main``; so are those that :class:`Mutex` names. That must come before a
-    mutex is used. Without it, the environment's ``PACKET_MUTEX_URL`` counts.
+    The settings are ``handover_delay``, ``timeout``, ``aging`` (``0`` switches it off), ``priorities``, ``groups``, and
+    ``roster``, a file on top of which the others are applied. What waits keeps its place, and no running delay gets shorter.
+
+    With a ``url``, the process's mutexes are those of a server from now on: ``unix:/path`` or ``tcp://host:port``, with
+    ``#name`` if the process's own mutex is not ``main``. Call it before a mutex is used. Without it, the environment variable
+    ``PACKET_MUTEX_URL`` decides.
     """
     if url is not None:
         _core.connect(url)
-    settings = (handover_delay, timeout, priorities, groups, aging, roster)
-    if url is None or any(setting is not None for setting in settings):
-        default_mutex().configure(
-            handover_delay=handover_delay,
-            timeout=timeout,
-            priorities=priorities,
-            groups=groups,
-            aging=aging,
-            roster=roster,
-        )
+    if url is None or any(setting is not None for setting in settings.values()):
+        default_mutex().configure(**settings)
 
 
 def serve(
@@ -243,10 +186,11 @@ def serve(
     http: str | None = None,
     lease: float = 10,
 ) -> _core.Server:
-    """Puts the process's own mutex behind a socket: other processes share it with the threads and tasks of this one.
+    """Serves the process's own mutex at a socket, so that other processes share it with the threads and tasks of this one.
 
-    It must come before the mutex is used, and lasts until it is closed or its ``with`` is left. ``url`` and ``state``, where the
-    tokens are stored, are those of ``packet-mutex serve`` if they are not given; so are ``http``, the address of a page to look at,
-    ``lease``, and ``PACKET_MUTEX_SECRET`` in the environment.
+    Call it before the mutex is used. It serves until it is closed or its ``with`` is left. ``url`` is where it listens and
+    ``state`` the directory where tokens are stored; the defaults are those of ``packet-mutex serve``. ``http`` is the address
+    of a page that shows the mutex, ``lease`` how many seconds a turn over TCP lasts without a heartbeat. The secret is
+    ``PACKET_MUTEX_SECRET`` in the environment.
     """
     return _core.Server(url, roster, state, http, lease)

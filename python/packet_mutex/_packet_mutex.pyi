@@ -4,11 +4,14 @@ import os
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Self, Unpack, final
 
 from typing_extensions import disjoint_base
 
+from ._settings import Settings
+
 __all__ = [
+    "SETTINGS",
     "EventLoop",
     "Events",
     "ManualClock",
@@ -24,31 +27,34 @@ __all__ = [
     "run_command",
 ]
 
+SETTINGS: tuple[str, ...]
+"""The names of all settings."""
+
 def run_command(args: Sequence[str | os.PathLike[str]]) -> int:
-    """Runs the command ``packet-mutex`` with these arguments, the first its own name, and gives its exit code."""
+    """Runs the command ``packet-mutex`` with these arguments, of which the first is its own name. Returns its exit code."""
 
 def connect(url: str) -> None:
-    """From now on the process's mutexes are those at this URL."""
+    """Uses the mutexes behind the server at this URL from now on."""
 
 def after_fork_in_child() -> None:
-    """For ``os.register_at_fork``: mutexes of the parent are refused from now on."""
+    """For ``os.register_at_fork``: the parent's mutexes are refused from now on."""
 
 def at_exit() -> None:
-    """For ``atexit``: from now on nobody is woken and nothing is written."""
+    """For ``atexit``: from now on no task is woken and no line is logged."""
 
 @final
 class ManualClock:
-    """A clock that stands still until it is told to go on: for tests in virtual time."""
+    """A clock that stands still until it is told to advance, for tests in virtual time."""
 
     def __new__(cls) -> Self: ...
     def advance(self, seconds: float) -> None:
-        """Goes on by so many seconds, stopping at each alarm on the way to ring it."""
+        """Advances by this many seconds and rings each alarm on the way."""
 
     def advance_to(self, nanoseconds: int) -> None:
-        """Goes on to a time in nanoseconds, counted from the clock's zero."""
+        """Advances to a time in nanoseconds, counted from the clock's zero, and rings each alarm on the way."""
 
     def set(self, nanoseconds: int) -> None:
-        """Shows a time in nanoseconds from now on; the alarms until then ring late, when it goes on."""
+        """Shows a time in nanoseconds from now on. The alarms until then ring late, when the clock advances."""
 
     @property
     def next_alarm(self) -> int | None:
@@ -56,25 +62,25 @@ class ManualClock:
 
 @final
 class EventLoop:
-    """Where the waiting tasks of one event loop are woken."""
+    """Wakes the waiting tasks of one event loop."""
 
     def __new__(cls, event_loop: AbstractEventLoop) -> Self: ...
     def wake(self) -> None:
-        """Wakes the tasks that are ready; runs in the loop."""
+        """Wakes the tasks that are ready. Runs in the loop."""
 
 @final
 class Events:
     """A reader of one mutex's events, as lines of JSON."""
 
     def take(self) -> list[str]:
-        """All new events, without waiting."""
+        """Takes all new events, without waiting."""
 
     def wait(self, timeout: float | None = None) -> list[str]:
-        """All new events; waits up to so many seconds for the first."""
+        """Takes all new events; waits up to ``timeout`` seconds for the first."""
 
 @final
 class Server:
-    """The process's mutex behind a socket, until it is closed. See :func:`serve`."""
+    """Serves the process's mutex at a socket until it is closed. See :func:`serve`."""
 
     def __new__(
         cls,
@@ -86,11 +92,11 @@ class Server:
     ) -> Self: ...
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL at which it listens."""
 
     @property
     def page(self) -> str | None:
-        """Where the page is, if there is one."""
+        """The URL of the page, if there is one."""
 
     def close(self) -> None:
         """Closes all connections. The process's own threads and tasks keep the mutex."""
@@ -109,7 +115,7 @@ class Trace:
 
     def __new__(cls, mutex: Mutex, path: str | os.PathLike[str]) -> Self: ...
     def close(self) -> None:
-        """Writes what has happened until now, and ends. Raises ``OSError`` if not all of it could be written."""
+        """Writes what has happened until now, and ends. Raises ``OSError`` if something could not be written."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -121,27 +127,27 @@ class Trace:
 
 @final
 class Request:
-    """A request of a task that waits."""
+    """The request of a task that waits."""
 
     def poll(self, event_loop: EventLoop) -> Future[None] | None:
-        """A future to wait for before the next call, or ``None`` if the answer is there."""
+        """Returns a future to wait for before the next call, or ``None`` if the answer is there."""
 
     def finish(self) -> None:
         """Takes the turn, or raises why there is none."""
 
     def withdraw(self) -> None:
-        """The asker goes away; a grant that it has not taken is declined."""
+        """Takes the request back. A grant that was not taken yet is declined."""
 
 @final
 class Sleep:
-    """A sleep of a task inside its turn."""
+    """A task's sleep inside its turn."""
 
     def poll(self, event_loop: EventLoop) -> Future[None] | None:
-        """A future to wait for before the next call, or ``None`` if the sleep is over."""
+        """Returns a future to wait for before the next call, or ``None`` if the sleep is over."""
 
     @property
     def whole(self) -> bool:
-        """Was it the whole time?"""
+        """Whether it slept the whole time."""
 
 @disjoint_base
 class Turn:
@@ -157,7 +163,7 @@ class Turn:
         mutex: Mutex | None = None,
     ) -> Self: ...
     def __enter__(self) -> Self:
-        """Waits for the turn; if it is not granted, raises why."""
+        """Waits for the turn. If it is not granted, raises why."""
 
     def __exit__(
         self,
@@ -168,25 +174,25 @@ class Turn:
         """Ends the turn. The event log says if an exception came through."""
 
     def __bool__(self) -> bool:
-        """Does the caller hold it?"""
+        """Returns whether the caller holds it."""
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Waits for the turn; whether it was granted. End it with :meth:`release`."""
+        """Waits for the turn. Returns whether it was granted. End it with :meth:`release`."""
 
     def release(self) -> bool:
-        """Ends the caller's newest turn of the module. ``False``, and a warning, if it has none."""
+        """Ends the caller's newest turn of the module. Returns ``False``, and logs a warning, if the caller has none."""
 
     def decline(self) -> None:
-        """Ends a turn in which nothing was sent: no delay starts, and the history stays what it was."""
+        """Ends a turn in which nothing was sent. No delay starts, and the turn before stays the last one."""
 
     def acknowledge(self) -> None:
-        """Things were put right after an abandoned turn: later turns see no mark."""
+        """Says that things were put right after an abandoned turn. Later turns no longer see the mark."""
 
     def yield_now(self, timeout: float | None = None) -> None:
-        """Gives the turn away and asks again in one step: others come first if they should. It then has a new token."""
+        """Gives the turn away and asks again in one step, so that others who should come first do. It then has a new token."""
 
     def sleep(self, seconds: float) -> bool:
-        """Sleeps inside the turn. ``False`` if it ended early because the turn should be given away."""
+        """Sleeps inside the turn. Returns ``False`` if it ended early because the turn should be given away."""
 
     @property
     def module(self) -> str:
@@ -194,19 +200,19 @@ class Turn:
 
     @property
     def should_yield(self) -> bool:
-        """Should the turn be given away soon: does somebody more important wait, or has it lasted too long?"""
+        """Whether the turn should be given away soon: somebody more important waits, or it has lasted too long."""
 
     @property
     def token(self) -> int | None:
-        """The turn's number, larger than that of every turn before. ``None`` without a turn, and for a pass."""
+        """The turn's number, larger than that of every turn before; ``None`` without a turn and for a pass."""
 
     @property
     def is_pass(self) -> bool:
-        """Is this a pass of a module that is only observed or off, which excludes nobody?"""
+        """Whether this is a pass, which excludes nobody: the module is only observed or off."""
 
     @property
     def depth(self) -> int:
-        """How many turns of the caller are open around this one: 0 for a turn of its own."""
+        """How many turns of the caller are open around this one; 0 if it is not nested."""
 
     @property
     def waited(self) -> float:
@@ -214,30 +220,30 @@ class Turn:
 
     @property
     def others_since_request(self) -> int:
-        """How many turns of others came between the ask and the grant. If any, what was read before is stale."""
+        """How many turns of others came between the ask and the grant. If any, what was read before the ask is stale."""
 
     @property
     def predecessor_abandoned(self) -> bool:
-        """Was a turn before this one abandoned, and has nobody acknowledged it since?"""
+        """Whether a turn before this one was abandoned and nobody has acknowledged it since."""
 
     def _owner(self) -> int:
-        """The owner that an ask of this moment has."""
+        """Returns the owner that an ask would have now."""
 
     def _begin(self, owner: int, timeout: float | None = None) -> Request:
-        """Asks for that owner."""
+        """Asks for this owner."""
 
     def _begin_again(self, owner: int, timeout: float | None = None) -> Request:
-        """Gives that owner's turn away and asks again."""
+        """Gives this owner's turn away and asks again."""
 
     def _begin_sleep(self, owner: int, seconds: float) -> Sleep:
-        """Begins a sleep inside that owner's turn."""
+        """Begins a sleep inside this owner's turn."""
 
 @disjoint_base
 class Mutex:
     """A lock that modules share."""
 
     def __new__(
-        cls, name: str, *, clock: ManualClock | None = None, settings: dict[str, Any] | None = None
+        cls, name: str, *, clock: ManualClock | None = None, **settings: Unpack[Settings]
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -248,41 +254,45 @@ class Mutex:
         """The roster in force, as TOML."""
 
     def acquire(self, module: str, timeout: float | None = None) -> bool:
-        """Waits for a turn of the module; whether it was granted. End it with :meth:`release`."""
+        """Waits for a turn of the module. Returns whether it was granted. End it with :meth:`release`."""
 
     def release(self, module: str) -> bool:
-        """Ends the caller's newest turn of the module. ``False``, and a warning, if it has none."""
+        """Ends the caller's newest turn of the module. Returns ``False``, and logs a warning, if the caller has none."""
+
+    def configure(self, **settings: Unpack[Settings]) -> None:
+        """Changes settings, as :func:`configure` does. Those that are not given stay as they are."""
 
     def cancel(self, module: str) -> None:
         """Ends the module's waiting asks with :class:`Cancelled`."""
 
     def disable(self, module: str) -> None:
-        """Refuses the module's new asks with :class:`Disabled`; what waits, stays."""
+        """Refuses the module's new asks with :class:`Disabled`. What waits already stays."""
 
     def enable(self, module: str) -> None:
-        """Takes the module's asks again."""
+        """Accepts the module's asks again."""
 
     def set_mode(self, module: str, mode: str) -> None:
-        """Switches how far the mutex governs the module: ``enforced``, ``observed`` or ``off``."""
+        """Sets the module's mode: ``enforced``, ``observed`` or ``off``."""
 
     def pause(self, reason: str, *, below: int | None = None, seconds: float | None = None) -> None:
-        """Holds back asks of a lower priority than ``below``, or all that are not urgent, and asks a lower holder to
-        yield. It ends after so many seconds, or with :meth:`resume`."""
+        """Holds back asks of a lower priority than ``below``, or all that are not urgent, and asks such a holder to yield.
+        It ends after ``seconds``, or with :meth:`resume`."""
 
     def resume(self, reason: str | None = None) -> None:
-        """Ends the pause with this reason, or all."""
+        """Ends the pause with this reason, or all pauses."""
+
+    def revoke(self, reason: str) -> None:
+        """Takes the open turn away from its holder: the turn is then false, and ends as revoked. The holder may still be acting,
+        so the next turn comes after the delay and sees ``predecessor_abandoned``. Raises :class:`NotHolder` if nobody holds it."""
 
     def close(self) -> None:
-        """Ends all waiters with :class:`Closed`, lets the holder finish, and refuses what comes."""
+        """Ends all waiting asks with :class:`Closed`, lets the holder finish, and refuses all later asks."""
 
     def reset(self) -> None:
-        """For tests: ends the caller's own turn, cancels the waiters, clears the counts, forgets the delay."""
-
-    def _configure(self, settings: dict[str, Any]) -> None:
-        """Changes settings of the roster in force."""
+        """For tests: ends the caller's own turn, cancels what waits, clears the counts and forgets the delay."""
 
     def _status(self) -> str:
-        """The status as JSON."""
+        """Returns the status as JSON."""
 
     def _events(self, *, so_far: bool = False) -> Events:
-        """A reader of the events."""
+        """Returns a reader of the events."""

@@ -531,6 +531,8 @@ class Front:
                     self.mutex.pause(reason, below=below, seconds=length)
                 case ["resume", *reason]:
                     self.mutex.resume(*reason)
+                case ["revoke", reason]:
+                    self.mutex.revoke(reason)
                 case ["close"]:
                     self.mutex.close()
                 case ["reload"]:

@@ -29,7 +29,7 @@ def test_with_that_is_not_granted_never_runs_its_block():
     assert isinstance(error, TimeoutError) and isinstance(error, PacketMutexError)
     assert error.holder == "runemaker" and error.held >= 0.05 and error.waited >= 0.05
     assert error.ahead == 0 and error.delay_left == 0 and error.paused is None
-    assert "`runemaker` holds since" in str(error)
+    assert "`runemaker` has held the turn for" in str(error)
 
 
 def test_acquire_and_release_of_the_class():
@@ -142,6 +142,11 @@ def test_configure_refuses_what_is_wrong(tmp_path):
         configure(handover_delay=-1)
     with pytest.raises((TypeError, OverflowError)):
         configure(priorities={"fisher": 300})
+    with pytest.raises(TypeError, match="no setting `handover`; there are .*handover_delay"):
+        configure(handover=1)
+    with pytest.raises(TypeError, match="list of names"):
+        configure(groups={"fishing": "fisher"})
+    configure(timeout=None, groups={"fishing": (name for name in ["fisher", "stacker"])})
 
 
 def test_one_import_is_enough():

@@ -46,7 +46,7 @@ def test_a_timeout_says_why(caplog):
     with held("runemaker"):
         assert PacketMutex.acquire("fisher", timeout=0.01) is False
     assert [r.levelname for r in caplog.records] == ["WARNING"]
-    assert "`runemaker` holds since" in caplog.text
+    assert "`runemaker` has held the turn for" in caplog.text
 
 
 def test_an_unknown_module_is_logged_once_with_the_nearest_name(caplog):
@@ -54,7 +54,7 @@ def test_an_unknown_module_is_logged_once_with_the_nearest_name(caplog):
         with PacketMutex("fischer"):
             pass
     assert [r.getMessage() for r in caplog.records if "fischer" in r.getMessage()] == [
-        "the roster does not name fischer: priority 50; did you mean fisher?"
+        "the roster does not name fischer, so it has priority 50; did you mean fisher?"
     ]
 
 

@@ -212,6 +212,41 @@ def test_pause_and_resume(mutex):
         mutex.pause("")
 
 
+def test_revoke(mutex):
+    events = mutex.events()
+    with mutex.turn("fisher") as turn:
+        asker = Asker(lambda: mutex.turn("eater").__enter__() and mutex.release("eater"))
+        until(waits("eater", mutex))
+        mutex.revoke("the fisher hangs")
+        assert not turn and turn.token is None and not turn.should_yield
+        assert asker.outcome() is True
+        with pytest.raises(pm.NotHolder):
+            turn.sleep(0)
+    with mutex.turn("fisher") as turn:
+        assert turn.predecessor_abandoned
+        turn.acknowledge()
+    log = events.take()
+    (revoking,) = [event for event in log if event["event"] == "revoking"]
+    assert revoking["module"] == "fisher" and revoking["reason"] == "the fisher hangs"
+    assert "revoked" in [event["event"] for event in log]
+    with pytest.raises(pm.NotHolder):
+        mutex.revoke("nobody holds")
+    with mutex.turn("fisher"), pytest.raises(pm.Refused):
+        mutex.revoke("")
+
+
+def test_steering_takes_only_names(mutex):
+    for steer in mutex.cancel, mutex.disable, mutex.enable, lambda module: mutex.set_mode(module, "off"):
+        with pytest.raises(TypeError, match="must be a str, not int"):
+            steer(5)
+        with pytest.raises(pm.InvalidName):
+            steer("no name")
+        with pytest.raises(pm.InvalidName, match="Unicode"):
+            steer("\ud800")
+    with pytest.raises(ValueError, match="observed"):
+        mutex.set_mode("fisher", "loose")
+
+
 def test_close():
     mutex = pm.Mutex("closed", handover_delay=0)
     with mutex.turn("fisher"):

@@ -68,6 +68,31 @@ def test_other_processes_share_it_and_tokens_go_on(place: Path):
     assert first > 3 and again[1:3] == ["fisher", str(first + 1)]
 
 
+def test_a_turn_is_lost_with_the_connection(place: Path):
+    code = """
+        import subprocess, sys, time
+        import packet_mutex
+        url, place = sys.argv[1:]
+        serve = "import packet_mutex, sys\\nwith packet_mutex.serve(sys.argv[1], state=sys.argv[2]): print(flush=True), input()"
+        command = [sys.executable, "-c", serve, url, place]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            server.stdout.readline()
+            packet_mutex.configure(url=url)
+            with packet_mutex.PacketMutex("fisher") as turn:
+                print(bool(turn), turn.should_yield)
+                server.communicate("")
+                end = time.monotonic() + 20
+                while turn and time.monotonic() < end:
+                    time.sleep(0.01)
+                print(bool(turn), turn.should_yield)
+                try:
+                    turn.sleep(0)
+                except packet_mutex.NotHolder:
+                    print("not holder")
+    """
+    assert host(code, place) == ["True False", "False True", "not holder"]
+
+
 def test_what_is_wrong_is_told(place: Path):
     code = """
         import sys

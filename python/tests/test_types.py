@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
 
 from conftest import ROOT
+from packet_mutex import _packet_mutex
+from packet_mutex._settings import Settings
 
 
 def run(tmp_path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -26,6 +29,15 @@ def test_the_stub_is_what_the_extension_has(tmp_path):
         tmp_path, "mypy.stubtest", "packet_mutex", "--allowlist", str(allowed), "--ignore-unused-allowlist"
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_settings_are_those_of_the_roster():
+    settings = set(Settings.__annotations__)
+    assert settings == set(_packet_mutex.SETTINGS)
+    reference = (ROOT / "docs" / "ROSTER.md").read_text(encoding="utf-8")
+    top_level = reference.split("## The mutex")[1].split("##")[0]
+    # These three are how a program says `[modules.NAME]` and which file it means; the rest are keys of the roster.
+    assert settings - set(re.findall(r"^\| `(\w+)`", top_level, re.M)) == {"roster", "priorities", "groups"}
 
 
 def test_the_package_is_strictly_typed(tmp_path):

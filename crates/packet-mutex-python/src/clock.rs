@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// A clock that stands still until it is told to go on.
+/// A clock that stands still until it is told to advance.
 #[pyclass(frozen, module = "packet_mutex._packet_mutex")]
 pub(crate) struct ManualClock {
-    pub(crate) hands: Hands,
+    pub(crate) clock: SettableClock,
 }
 
+/// A manual clock that can also be set without ringing its alarms.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hands {
+pub(crate) struct SettableClock {
     clock: packet_mutex::ManualClock,
-    /// The time that it was set to without ringing.
+    /// The time to which it was last set.
     set: Arc<AtomicU64>,
 }
 
-impl Clock for Hands {
+impl Clock for SettableClock {
     fn now(&self) -> Time {
         self.clock.now().max(Time::from_nanos(self.set.load(Ordering::SeqCst)))
     }
@@ -38,29 +39,36 @@ impl Clock for Hands {
 impl ManualClock {
     #[new]
     fn new() -> Self {
-        ManualClock { hands: Hands::default() }
+        ManualClock { clock: SettableClock::default() }
     }
 
-    /// Goes on by so many seconds, stopping at each alarm on the way.
+    /// Advances by this many seconds and rings each alarm on the way.
     fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        let to = self.hands.now() + duration(seconds)?;
-        py.detach(|| self.hands.clock.advance_to(to));
+        let to = self.clock.now() + duration(seconds)?;
+        self.ring_until(py, to);
         Ok(())
     }
 
-    /// Goes on to a time in nanoseconds, stopping at each alarm on the way.
+    /// Advances to a time in nanoseconds and rings each alarm on the way.
     fn advance_to(&self, py: Python<'_>, nanoseconds: u64) {
-        py.detach(|| self.hands.clock.advance_to(Time::from_nanos(nanoseconds)));
+        self.ring_until(py, Time::from_nanos(nanoseconds));
     }
 
-    /// Shows a time in nanoseconds from now on; the alarms until then ring late, when it goes on.
+    /// Shows a time in nanoseconds from now on. The alarms until then ring late, when the clock advances.
     fn set(&self, nanoseconds: u64) {
-        self.hands.set.fetch_max(nanoseconds, Ordering::SeqCst);
+        self.clock.set.fetch_max(nanoseconds, Ordering::SeqCst);
     }
 
     /// The time of the next alarm in nanoseconds.
     #[getter]
     fn next_alarm(&self) -> Option<u64> {
-        self.hands.clock.next_alarm().map(Time::as_nanos)
+        self.clock.clock.next_alarm().map(Time::as_nanos)
+    }
+}
+
+impl ManualClock {
+    fn ring_until(&self, py: Python<'_>, to: Time) {
+        // An alarm takes the lock of its mutex, which a thread may have that waits for the interpreter.
+        py.detach(|| self.clock.clock.advance_to(to));
     }
 }

@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict};
 use std::time::Duration;
 
-/// The exception that stands for an error of the mutex.
+/// Returns the exception for an error of the mutex.
 #[cold]
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     let text = error.to_string();
@@ -15,15 +15,15 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
         .unwrap_or_else(|why| why)
 }
 
-/// A roster that cannot be read or is wrong.
+/// Returns the exception for a roster that cannot be read or is wrong.
 #[cold]
 pub(crate) fn invalid_roster(py: Python<'_>, text: &str) -> PyErr {
     make(py, "invalid_roster", text, &PyDict::new(py)).unwrap_or_else(|why| why)
 }
 
-/// A text that is none, such as half of a surrogate pair: no module can have it as a name.
+/// Returns the exception for a name that is not valid Unicode, such as half of a surrogate pair.
 #[cold]
-pub(crate) fn no_text(py: Python<'_>) -> PyErr {
+pub(crate) fn invalid_unicode(py: Python<'_>) -> PyErr {
     let text = "the name is not valid Unicode";
     make(py, "invalid_name", text, &PyDict::new(py)).unwrap_or_else(|why| why)
 }

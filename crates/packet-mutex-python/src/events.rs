@@ -2,7 +2,7 @@
 
 use crate::seconds::optional;
 use crate::{process, wait};
-use packet_mutex::{Entry, raw};
+use packet_mutex::{Event, raw};
 use pyo3::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,25 +22,26 @@ impl Events {
     }
 }
 
-fn lines(entries: Vec<Entry>) -> Vec<String> {
-    entries.iter().map(ToString::to_string).collect()
+/// Returns the lines of JSON of events.
+fn lines(events: &[Event]) -> Vec<String> {
+    events.iter().map(ToString::to_string).collect()
 }
 
 #[pymethods]
 impl Events {
-    /// All new events as lines of JSON, without waiting.
+    /// Takes all new events as lines of JSON, without waiting.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         process::check(py)?;
-        let entries = self.events().take();
-        Ok(lines(entries))
+        let events = self.events().take();
+        Ok(lines(&events))
     }
 
-    /// All new events as lines of JSON; waits up to so many seconds for the first.
+    /// Takes all new events as lines of JSON; waits up to `timeout` seconds for the first.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<String>> {
         process::check(py)?;
         let longest = optional(timeout)?;
         let found = wait::wait(py, longest, |waker| raw::poll_events(&mut self.events(), waker))?;
-        Ok(lines(found.unwrap_or_default()))
+        Ok(lines(&found.unwrap_or_default()))
     }
 }

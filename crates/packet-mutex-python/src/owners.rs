@@ -1,14 +1,14 @@
 //! Who asks: the running asyncio task, or else the thread (S5).
 
 use crate::courier::weak;
-use crate::process;
-use packet_mutex::raw::{self, Owner};
-use packet_mutex::{Error, PacketMutex};
+use crate::{errors, process};
+use packet_mutex::Error;
+use packet_mutex::raw::{self, Owner, Place};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The functions of asyncio that tell which task runs.
 struct Asyncio {
@@ -23,16 +23,19 @@ struct Task {
     thread: Owner,
     /// Tells it from a later task at the same address.
     weak: Py<PyAny>,
-    asked: Vec<PacketMutex>,
+    /// The mutexes that it asked. They learn when it ends.
+    asked: Vec<Arc<dyn Place>>,
 }
 
-/// By the address of the task. No Python code runs under this lock.
+/// The tasks by their addresses. A task cannot be a key itself: its `__hash__` and `__eq__` are Python code, which must not
+/// run under this lock.
 fn tasks() -> MutexGuard<'static, HashMap<usize, Task>> {
     static TASKS: OnceLock<Mutex<HashMap<usize, Task>>> = OnceLock::new();
     TASKS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asyncio, once the program has imported it. Before that nothing can be a task, and asking costs next to nothing.
+/// Returns asyncio once the program has imported it. Before that nothing can be a task, and a program of threads alone
+/// does not pay for the import.
 fn asyncio(py: Python<'_>) -> PyResult<Option<&'static Asyncio>> {
     static ASYNCIO: PyOnceLock<Asyncio> = PyOnceLock::new();
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -50,7 +53,7 @@ fn asyncio(py: Python<'_>) -> PyResult<Option<&'static Asyncio>> {
     let (Ok(running_loop), Ok(current_task)) =
         (asyncio.getattr("_get_running_loop"), asyncio.getattr("current_task"))
     else {
-        // It is being imported.
+        // Another thread is importing it at this moment.
         return Ok(None);
     };
     let (running_loop, current_task) = (running_loop.unbind(), current_task.unbind());
@@ -58,32 +61,37 @@ fn asyncio(py: Python<'_>) -> PyResult<Option<&'static Asyncio>> {
     Ok(ASYNCIO.get(py))
 }
 
-/// The event loop that runs in this thread.
+/// Returns the event loop that runs in this thread.
 fn running_loop(py: Python<'_>) -> PyResult<Option<(&'static Asyncio, Bound<'_, PyAny>)>> {
     let Some(asyncio) = asyncio(py)? else { return Ok(None) };
     let running = asyncio.running_loop.bind(py).call0()?;
     Ok((!running.is_none()).then_some((asyncio, running)))
 }
 
-/// The owner that an ask of this moment has.
+/// Returns whether an event loop runs in this thread. To wait here would stop it.
+pub(crate) fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
+    Ok(running_loop(py)?.is_some())
+}
+
+/// Returns the owner that an ask would have now.
 #[inline]
-pub(crate) fn current(py: Python<'_>, mutex: &PacketMutex) -> PyResult<Owner> {
+pub(crate) fn current(py: Python<'_>, place: &Arc<dyn Place>) -> PyResult<Owner> {
     match running_loop(py)? {
-        None => Ok(raw::this_thread(mutex)),
-        Some((asyncio, running)) => in_loop(py, mutex, asyncio, &running),
+        None => Ok(raw::this_thread(place)),
+        Some((asyncio, running)) => in_loop(py, place, asyncio, &running),
     }
 }
 
 fn in_loop(
     py: Python<'_>,
-    mutex: &PacketMutex,
+    place: &Arc<dyn Place>,
     asyncio: &Asyncio,
     running: &Bound<'_, PyAny>,
 ) -> PyResult<Owner> {
     let task = asyncio.current_task.bind(py).call1((running,))?;
     if task.is_none() {
-        // A callback of the loop: it is nobody's but the thread's.
-        return Ok(raw::this_thread(mutex));
+        // A callback of the loop runs outside all tasks.
+        return Ok(raw::this_thread(place));
     }
     let address = task.as_ptr() as usize;
     let known = tasks().get(&address).map(|known| (known.owner, known.weak.clone_ref(py)));
@@ -91,39 +99,42 @@ fn in_loop(
         && weak.call0(py)?.is(&task)
     {
         if let Some(known) = tasks().get_mut(&address) {
-            known.learn(mutex);
+            known.has_asked(place);
         }
         return Ok(owner);
     }
     let owner = raw::new_owner();
     let end = Bound::new(py, TaskEnd { address, owner })?;
     task.call_method1(pyo3::intern!(py, "add_done_callback"), (&end,))?;
-    let thread = raw::this_thread(mutex);
+    let thread = raw::this_thread(place);
     let mut new = Task { owner, thread, weak: weak(&task)?, asked: Vec::new() };
-    new.learn(mutex);
+    new.has_asked(place);
     let old = tasks().insert(address, new);
-    lose(old);
+    // Outside the lock: a mutex that is told wakes whoever waits.
+    tell_of_end(old);
     Ok(owner)
 }
 
 impl Task {
-    fn learn(&mut self, mutex: &PacketMutex) {
-        if !self.asked.iter().any(|known| raw::number(known) == raw::number(mutex)) {
-            self.asked.push(mutex.clone());
+    fn has_asked(&mut self, place: &Arc<dyn Place>) {
+        let number = place.identity().number;
+        if !self.asked.iter().any(|known| known.identity().number == number) {
+            self.asked.push(place.clone());
         }
     }
 }
 
-/// What a task leaves behind is recovered (S7).
-fn lose(task: Option<Task>) {
+/// Tells the mutexes that a task asked that it is gone. They recover what it held (S7).
+fn tell_of_end(task: Option<Task>) {
+    // The locks of a forked child's mutexes may never be free again.
     if let Some(task) = task
         && !process::is_forked()
     {
-        task.asked.iter().for_each(|mutex| raw::owner_lost(mutex, task.owner));
+        task.asked.iter().for_each(|place| place.owner_lost(task.owner));
     }
 }
 
-/// Called when a task ends. A task that is dropped unfinished drops this with it.
+/// Called when a task ends. The task owns it, so a task that is dropped unfinished drops this too.
 #[pyclass(frozen, module = "packet_mutex._packet_mutex")]
 struct TaskEnd {
     address: usize,
@@ -133,45 +144,47 @@ struct TaskEnd {
 #[pymethods]
 impl TaskEnd {
     fn __call__(&self, _task: &Bound<'_, PyAny>) {
-        self.over();
+        self.ended();
     }
 }
 
 impl TaskEnd {
-    fn over(&self) {
+    fn ended(&self) {
         let task = {
             let mut tasks = tasks();
-            let ours = tasks.get(&self.address).is_some_and(|task| task.owner == self.owner);
-            if ours { tasks.remove(&self.address) } else { None }
+            // A later task may have the address by now.
+            let is_same = tasks.get(&self.address).is_some_and(|task| task.owner == self.owner);
+            if is_same { tasks.remove(&self.address) } else { None }
         };
-        lose(task);
+        tell_of_end(task);
     }
 }
 
 impl Drop for TaskEnd {
     fn drop(&mut self) {
-        self.over();
+        self.ended();
     }
 }
 
-/// An ask that would stop the event loop until somebody ends a turn whom only this loop's thread can let go on: the
-/// error that it gets instead.
-pub(crate) fn would_freeze(
+/// Refuses to wait for a turn that can only end if this thread goes on: that of a task of the event loop that the wait
+/// would stop, or of a callback of the loop.
+///
+/// # Errors
+///
+/// `WouldDeadlock`.
+pub(crate) fn refuse_to_freeze(
     py: Python<'_>,
-    mutex: &PacketMutex,
+    place: &Arc<dyn Place>,
     asked: &str,
-) -> PyResult<Option<Error>> {
+) -> PyResult<()> {
     if running_loop(py)?.is_none() {
-        return Ok(None);
+        return Ok(());
     }
-    let Some((Some(owner), holds)) = raw::holder(mutex) else { return Ok(None) };
-    let thread = raw::this_thread(mutex);
-    let is_here = tasks().values().any(|task| task.owner == owner && task.thread == thread);
-    let error = Error::WouldDeadlock { holds, asked: asked.into() };
-    Ok((is_here || owner == thread).then_some(error))
-}
-
-/// Is a task running, so that to wait in this thread would stop its loop?
-pub(crate) fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
-    Ok(running_loop(py)?.is_some())
+    let Some((Some(owner), holds)) = place.holder() else { return Ok(()) };
+    let thread = raw::this_thread(place);
+    let is_task_here = tasks().values().any(|task| task.owner == owner && task.thread == thread);
+    if is_task_here || owner == thread {
+        return Err(errors::raise(py, Error::WouldDeadlock { holds, asked: asked.into() }));
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a process does to its mutexes: it forks, and it ends.
+//! What becomes of a process's mutexes when it forks and when it ends.
 
 use crate::errors;
 use packet_mutex::{Error, raw};
@@ -7,11 +7,11 @@ use pyo3::prelude::*;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A mutex was made in this process.
+/// Whether a mutex was used in this process.
 static IN_USE: AtomicBool = AtomicBool::new(false);
-/// This process was forked from one that had a mutex.
+/// Whether this process was forked from one that had used a mutex.
 static FORKED: AtomicBool = AtomicBool::new(false);
-/// The interpreter is about to end.
+/// Whether the interpreter is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mark_in_use() {
@@ -22,14 +22,18 @@ pub(crate) fn is_ending() -> bool {
     ENDING.load(Ordering::Relaxed)
 }
 
-/// In a forked child nothing of a mutex may be touched: its lock may have been taken by a thread that the child has not,
-/// and what rings its alarms is gone.
+/// Returns whether this process was forked from one that had used a mutex. No mutex may be touched then: its lock may be held
+/// by a thread that the child does not have, and the thread that rings its alarms is gone.
 #[inline]
 pub(crate) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// Fails in a forked child (S6).
+/// Refuses in a forked child (S6).
+///
+/// # Errors
+///
+/// `Unavailable`.
 #[inline]
 pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
     if is_forked() { Err(forked(py)) } else { Ok(()) }
@@ -37,12 +41,16 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
 
 #[cold]
 fn forked(py: Python<'_>) -> PyErr {
-    let why = "this process was forked from one that uses packet_mutex, and holds nothing; start processes with the \
+    let why = "this process was forked from one that uses packet_mutex and cannot use it; start processes with the \
                method `spawn` or `forkserver`, or before the first use";
     errors::raise(py, Error::Unavailable(why.into()))
 }
 
-/// Owners, log lines and waiting tasks are of the whole process, so only one of its interpreters can have them.
+/// Refuses every interpreter of this process but the first: owners, log lines and waiting tasks exist once for a process.
+///
+/// # Errors
+///
+/// `ImportError`.
 pub(crate) fn refuse_other_interpreters(sys: Bound<'_, PyModule>) -> PyResult<()> {
     static FIRST: OnceLock<usize> = OnceLock::new();
     // Each interpreter has a module `sys` of its own, for as long as it lives.
@@ -50,18 +58,18 @@ pub(crate) fn refuse_other_interpreters(sys: Bound<'_, PyModule>) -> PyResult<()
     if *FIRST.get_or_init(|| this) == this {
         return Ok(());
     }
-    let why = "packet_mutex cannot be used in a subinterpreter: another interpreter of this process has it";
+    let why = "packet_mutex cannot be used in a subinterpreter: another interpreter of this process uses it";
     Err(PyImportError::new_err(why))
 }
 
-/// For `os.register_at_fork`.
+/// For `os.register_at_fork`: the parent's mutexes are refused from now on.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     FORKED.store(IN_USE.load(Ordering::Relaxed), Ordering::Relaxed);
     raw::forget_this_thread();
 }
 
-/// For `atexit`: from now on nobody is woken and nothing is written.
+/// For `atexit`: from now on no task is woken and no line is logged.
 #[pyfunction]
 pub(crate) fn at_exit() {
     ENDING.store(true, Ordering::Relaxed);

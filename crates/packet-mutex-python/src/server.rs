@@ -1,9 +1,9 @@
 //! Hosting the process's mutex for other processes.
 
 use crate::seconds::duration;
-use crate::{errors, mutex, process};
+use crate::{default_mutex, errors, process, settings};
 use packet_mutex::net::{Options, Running, default_state, default_url};
-use packet_mutex::{Error, PacketMutex, Roster, roster_toml};
+use packet_mutex::{Error, PacketMutex, Roster};
 use page::Page;
 use pyo3::prelude::*;
 use std::mem::forget;
@@ -51,10 +51,7 @@ impl Server {
         let raise = |error| errors::raise(py, error);
         let roster = match roster {
             None => Roster::default(),
-            Some(path) => {
-                let file = roster_toml::RosterFile::open(&path);
-                file.map_err(|why| errors::invalid_roster(py, &why.to_string()))?.roster
-            }
+            Some(path) => settings::read_roster(py, path)?,
         };
         let no_place = || {
             let why =
@@ -64,7 +61,7 @@ impl Server {
         let state = state.or_else(default_state).ok_or_else(no_place)?;
         let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
         let options = Options { secret: secret.clone(), lease: duration(lease)? };
-        mutex::refuse_in_use()?;
+        default_mutex::refuse_in_use()?;
         let url = url.unwrap_or_else(default_url);
         let served = py.detach(|| {
             let mutex = PacketMutex::builder(roster).name("main").build_stored(&state)?;
@@ -73,7 +70,7 @@ impl Server {
             Ok((mutex, Open { _server: server, _page: page }))
         });
         let (served, open) = served.map_err(raise)?;
-        mutex::be_default(served)?;
+        default_mutex::set(served, None)?;
         let url = open._server.address().to_string();
         let page = open._page.as_ref().map(Page::url);
         Ok(Server { url, page, open: Mutex::new(Some(open)) })

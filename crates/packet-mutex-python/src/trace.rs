@@ -12,7 +12,7 @@ use std::sync::{MutexGuard, PoisonError};
 pub(crate) struct Trace(std::sync::Mutex<Option<packet_mutex::Trace>>);
 
 impl Trace {
-    fn open(&self) -> MutexGuard<'_, Option<packet_mutex::Trace>> {
+    fn trace(&self) -> MutexGuard<'_, Option<packet_mutex::Trace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -30,7 +30,7 @@ impl Trace {
     /// Writes what has happened until now, and ends.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         process::check(py)?;
-        let trace = self.open().take();
+        let trace = self.trace().take();
         Ok(py.detach(|| trace.map_or(Ok(()), packet_mutex::Trace::finish))?)
     }
 
@@ -46,9 +46,9 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // Its threads did not come along into a forked child, and cannot be waited for there.
+        // A forked child does not have the thread that writes, and would wait for it for ever.
         if process::is_forked() {
-            forget(self.open().take());
+            forget(self.trace().take());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a thread waits: the interpreter is free meanwhile, and Ctrl-C is served.
+//! How a thread waits: without the interpreter, and so that Ctrl-C is served.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,7 +8,8 @@ use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Only the main thread runs signal handlers, so only it looks up this often while it waits.
+/// How often the main thread looks for signals while it waits. A signal does not wake it, and no other thread may run
+/// signal handlers.
 const SLICE: Duration = Duration::from_millis(20);
 
 struct Unpark(Thread);
@@ -19,12 +20,12 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits until `poll` finds something, at most for `longest` of real time. `poll` leaves its waker with whoever knows
-/// when there is something new.
+/// Waits until `poll` finds something, for at most `longest` of real time. `poll` leaves its waker with whoever knows when
+/// there is something new.
 ///
 /// # Errors
 ///
-/// What a signal handler raised: the caller must then take back what it waits for.
+/// What a signal handler raised. The caller must then take back what it waits for.
 pub(crate) fn wait<T: Send>(
     py: Python<'_>,
     longest: Option<Duration>,
@@ -32,8 +33,9 @@ pub(crate) fn wait<T: Send>(
 ) -> PyResult<Option<T>> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let end = longest.and_then(|longest| Instant::now().checked_add(longest));
-    let main = is_main_thread(py)?;
+    let slice = is_main_thread(py)?.then_some(SLICE);
     loop {
+        // Detached, so that other threads run meanwhile: one of them has to end its turn.
         let found = py.detach(|| {
             loop {
                 if let Some(found) = poll(&waker) {
@@ -43,17 +45,18 @@ pub(crate) fn wait<T: Send>(
                 if left.is_some_and(|left| left.is_zero()) {
                     return None;
                 }
-                match (main, left) {
-                    (false, None) => std::thread::park(),
-                    (false, Some(left)) => std::thread::park_timeout(left),
-                    (true, left) => {
-                        std::thread::park_timeout(left.map_or(SLICE, |left| left.min(SLICE)));
+                match (slice, left) {
+                    (None, None) => std::thread::park(),
+                    (None, Some(left)) => std::thread::park_timeout(left),
+                    (Some(slice), left) => {
+                        std::thread::park_timeout(left.map_or(slice, |left| left.min(slice)));
                         return poll(&waker);
                     }
                 }
             }
         });
-        // What was found is handed over first: a signal that came at the same moment is served by the caller's own code.
+        // What was found goes first: if a signal came at the same moment, its handler runs in the caller's own code, where
+        // the turn has an owner.
         if found.is_some() || end.is_some_and(|end| end <= Instant::now()) {
             return Ok(found);
         }

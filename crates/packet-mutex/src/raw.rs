@@ -14,7 +14,7 @@ use std::task::Waker;
 pub use crate::owner::{forget_this_thread, new_owner, this_thread};
 pub use crate::place::{Asked, Granted, Identity, Nap, Place, Terms};
 pub use crate::sleep::Sleep;
-pub use packet_mutex_arbiter::{Grant, Leave, Owner, RequestId, fold_name};
+pub use packet_mutex_arbiter::{DEFAULT_PRIORITY, Grant, Leave, Owner, RequestId, fold_name};
 
 /// Where the mutex is.
 #[must_use]

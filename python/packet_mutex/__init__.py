@@ -84,7 +84,7 @@ __all__ = [
     "serve",
 ]
 
-# Once more at a reload does no harm: both only set a flag.
+# A reload registers them once more. That does no harm, for both only set a flag.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_core.after_fork_in_child)
 atexit.register(_core.at_exit)

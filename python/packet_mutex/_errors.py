@@ -1,4 +1,4 @@
-"""The errors of asking for the mutex. Whatever the error, the caller does not have it."""
+"""The errors of the mutex. Whatever the error, the caller does not hold the mutex."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from typing import Any, ClassVar
 
 
 class PacketMutexError(Exception):
-    """Any error of the mutex: what happened, who holds, what to do."""
+    """Any error of the mutex. It says what happened, who holds the mutex, and what to do."""
 
     kind: ClassVar[str] = "error"
-    """The kind, by the name that every way in uses."""
+    """The kind, which is the same in Rust, in the protocol and in the event log."""
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)
         self.__dict__.update(details)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The details travel with it to other processes.
+        # Without this, pickling for another process loses the details.
         return type(self), self.args, self.__dict__
 
 
 class PacketMutexTimeout(PacketMutexError, TimeoutError):
-    """Not granted in time."""
+    """The turn was not granted in time."""
 
     kind = "timeout"
     waited: float
-    """How long it waited, in seconds."""
+    """How long the ask waited, in seconds."""
     holder: str | None
     """The module that holds the mutex."""
     held: float | None
-    """For how long it does."""
+    """How long it has held the mutex, in seconds."""
     ahead: int
-    """How many waiters were ahead."""
+    """How many asks were ahead."""
     delay_left: float
     """How much of the handover delay was left, in seconds."""
     paused: str | None
-    """The reason of the pause that held it back."""
+    """The reason of the pause that held the ask back."""
 
 
 class WouldDeadlock(PacketMutexError):
-    """The caller, or somebody who cannot go on before it, holds a turn of another group."""
+    """The caller would wait for itself: it holds a turn of another group, or a task of its own event loop does."""
 
     kind = "would_deadlock"
     holds: str
-    """The module whose turn is open."""
+    """The module that holds the mutex."""
     asked: str
     """The module that was asked for."""
 
 
 class Refused(PacketMutexError):
-    """Refused for a reason that waiting does not change."""
+    """The mutex refuses, and waiting does not change that."""
 
     kind = "refused"
 
@@ -74,22 +74,22 @@ class Closed(PacketMutexError):
 
 
 class NotHolder(PacketMutexError):
-    """The caller does not hold what it speaks of. Nothing was changed."""
+    """The caller does not hold the turn. Nothing was changed."""
 
     kind = "not_holder"
     holder: str | None
-    """Who holds the mutex instead."""
+    """The module that holds the mutex instead."""
 
 
 class QueueFull(PacketMutexError):
-    """Too many asks wait."""
+    """Too many asks are waiting."""
 
     kind = "queue_full"
     limit: int
 
 
 class InvalidName(PacketMutexError, ValueError):
-    """The text is no name: 1 to 64 of ``a-z 0-9 _ . -``, upper case folded."""
+    """The text is not a name. Names have 1 to 64 of ``a-z 0-9 _ . -``; upper case counts as lower."""
 
     kind = "invalid_name"
 
@@ -101,13 +101,13 @@ class UnknownModule(PacketMutexError):
 
 
 class NoLongerValid(PacketMutexError):
-    """The check that came with the ask said no inside the turn, which was declined."""
+    """The check ``valid_if`` refused the turn, which was declined."""
 
     kind = "no_longer_valid"
 
 
 class Lost(PacketMutexError):
-    """The turn is gone: its owner was lost, or its grant was never taken."""
+    """The turn is gone: the connection was lost, its owner ended, or its grant was not taken in time."""
 
     kind = "lost"
 
@@ -119,7 +119,7 @@ class ChannelLost(PacketMutexError):
 
 
 class Unavailable(PacketMutexError, ConnectionError):
-    """The mutex cannot be reached, for example because it belongs to the process that this one was forked from."""
+    """The mutex cannot be reached. The server is gone, or this process was forked from the one that uses the mutex."""
 
     kind = "unavailable"
 
@@ -137,15 +137,15 @@ class Unsupported(PacketMutexError):
 
 
 class RosterDiffers(PacketMutexError):
-    """The mutex has another roster."""
+    """The mutex exists already, with another roster."""
 
     kind = "roster_differs"
     fields: list[str]
-    """The fields that differ."""
+    """The fields in which the rosters differ."""
 
 
 class InvalidRoster(PacketMutexError, ValueError):
-    """The roster cannot be read or is wrong; all its errors, with their places."""
+    """The roster cannot be read or is wrong. The message lists all its errors with their places."""
 
     kind = "invalid_roster"
 

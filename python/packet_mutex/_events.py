@@ -1,4 +1,4 @@
-"""The event log, as an iterator and as callbacks."""
+"""The event log, as an iterator or through a callback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from . import _packet_mutex as _core
 
 Event = dict[str, Any]
-"""One event: the fields of its JSON, with ``token`` as a number."""
+"""One event: the fields of its JSON, but with ``token`` as a number."""
 
 
 def _read(line: str) -> Event:
@@ -23,9 +23,9 @@ def _read(line: str) -> Event:
 
 
 class Events(Iterator[Event]):
-    """A reader of one mutex's events. Iterating waits for the next one; each reader reads every event once.
+    """A reader of one mutex's events. Each reader reads every event once; iterating waits for the next one.
 
-    The mutex keeps a bounded number of events. Who reads too late finds a ``dropped`` event with their count.
+    The mutex keeps a limited number of events. A reader that is too late finds a ``dropped`` event that counts the missing ones.
     """
 
     def __init__(self, core: _core.Events) -> None:
@@ -33,14 +33,14 @@ class Events(Iterator[Event]):
         self._read: deque[Event] = deque()
 
     def take(self) -> list[Event]:
-        """All new events, without waiting."""
+        """Takes all new events, without waiting."""
         self._read.extend(map(_read, self._core.take()))
         events = list(self._read)
         self._read.clear()
         return events
 
     def wait(self, timeout: float | None = None) -> list[Event]:
-        """All new events; waits up to so many seconds for the first."""
+        """Takes all new events; waits up to ``timeout`` seconds for the first."""
         if not self._read:
             self._read.extend(map(_read, self._core.wait(timeout)))
         return self.take()
@@ -52,7 +52,7 @@ class Events(Iterator[Event]):
 
 
 class Subscription:
-    """Hands events to a callback, in a thread of its own, until it is closed."""
+    """Calls a callback with each event, in a thread of its own, until it is closed."""
 
     def __init__(self, core: _core.Events, callback: Callable[[Event], object]) -> None:
         self._events = Events(core)
@@ -64,8 +64,9 @@ class Subscription:
     def _run(self) -> None:
         last = False
         while not last:
-            # The flag is read before the events, so that those from before it was set are not missed.
+            # Read before the events are: those that happened before `close` was called are still handed over.
             last = self._closed.is_set()
+            # A short wait, because `close` cannot end it.
             for event in self._events.take() if last else self._events.wait(0.05):
                 try:
                     self._callback(event)
@@ -73,8 +74,9 @@ class Subscription:
                     logging.getLogger("packet_mutex").exception("an event callback failed")
 
     def close(self) -> None:
-        """Stops it, once it has handed over the events until now."""
+        """Ends the subscription after the events until now were handed over."""
         self._closed.set()
+        # A callback may close its own subscription, and a thread cannot join itself.
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

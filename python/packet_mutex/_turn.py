@@ -1,4 +1,4 @@
-"""Turns: what ``with`` and ``async with`` hold."""
+"""Turns, for ``with`` and ``async with``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Polled(Protocol):
 
 
 async def _until_ready(polled: _Polled) -> None:
-    # asyncio is imported by whoever runs this, and by nobody else.
+    # Imported here, so that programs without asyncio do not pay for it.
     from asyncio import get_running_loop
 
     loop = get_running_loop()
@@ -43,14 +43,14 @@ async def _answer(request: _core.Request) -> None:
 class Turn(_core.Turn):
     """An ask for turns of one module; while the caller holds one, that turn.
 
-    It is true while the caller holds it and false once it is released. It may be shared by threads and tasks: what it
-    says and does is about the caller's own turn.
+    It is true while the caller holds the turn. Threads and tasks may share the object: what it says and does is about the
+    caller's own turn.
     """
 
     __slots__ = ()
 
     async def __aenter__(self) -> Self:
-        return await self._take(self._owner(), None)
+        return await self._acquire(self._owner(), None)
 
     async def __aexit__(
         self,
@@ -60,17 +60,17 @@ class Turn(_core.Turn):
     ) -> None:
         self.__exit__(kind, value, traceback)
 
-    # The awaitable forms are of the task that calls them, even if another one awaits what they return: `wait_for` of
-    # Python 3.11 does that. So the owner is taken at the call.
+    # The owner is the task that calls, even if another task awaits what the call returns, as `wait_for` of Python 3.11 makes
+    # it do. So these are functions that take the owner at once, not coroutines.
 
     def acquire_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Self]:
-        """Waits for the turn without stopping the event loop. Cancelling takes the ask back; a grant that was decided
-        already is given on."""
-        return self._take(self._task_owner(), timeout)
+        """Waits for the turn without stopping the event loop. Cancelling takes the ask back, and a grant that the task has not
+        seen yet goes to the next."""
+        return self._acquire(self._task_owner(), timeout)
 
     def yield_async(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
-        """Gives the turn away and waits for the next one, as :meth:`yield_now` does."""
-        return self._take_again(self._task_owner(), timeout)
+        """Gives the turn away and asks again, as :meth:`yield_now` does."""
+        return self._reacquire(self._task_owner(), timeout)
 
     def sleep_async(self, seconds: float) -> Coroutine[Any, Any, bool]:
         """Sleeps inside the turn, as :meth:`sleep` does."""
@@ -84,11 +84,11 @@ class Turn(_core.Turn):
         except RuntimeError:  # no event loop runs yet
             return None
 
-    async def _take(self, owner: int | None, timeout: float | None) -> Self:
+    async def _acquire(self, owner: int | None, timeout: float | None) -> Self:
         await _answer(self._begin(self._owner() if owner is None else owner, timeout))
         return self
 
-    async def _take_again(self, owner: int | None, timeout: float | None) -> None:
+    async def _reacquire(self, owner: int | None, timeout: float | None) -> None:
         await _answer(self._begin_again(self._owner() if owner is None else owner, timeout))
 
     async def _sleep(self, owner: int | None, seconds: float) -> bool:

@@ -2,35 +2,27 @@
 
 use crate::seconds::duration;
 use crate::{default_mutex, errors, process, settings};
-use packet_mutex::net::{Options, Running, default_state, default_url};
-use packet_mutex::{Error, PacketMutex, Roster};
-use page::Page;
+use hosting::{Hosted, Hosting};
 use pyo3::prelude::*;
 use std::mem::forget;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The process's mutex behind a socket, until it is closed.
+/// Serves the process's mutex at a socket until it is closed.
 #[pyclass(frozen, module = "packet_mutex._packet_mutex")]
 pub(crate) struct Server {
-    /// Where it listens.
+    /// The URL at which it listens.
     #[pyo3(get)]
     url: String,
-    /// Where the page is, if there is one.
+    /// The URL of the page, if there is one.
     #[pyo3(get)]
     page: Option<String>,
-    open: Mutex<Option<Open>>,
-}
-
-/// What serves until it is dropped.
-struct Open {
-    _server: Running,
-    _page: Option<Page>,
+    hosted: Mutex<Option<Hosted>>,
 }
 
 impl Server {
-    fn open(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn hosted(&self) -> MutexGuard<'_, Option<Hosted>> {
+        self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,39 +40,27 @@ impl Server {
     ) -> PyResult<Self> {
         process::check(py)?;
         process::mark_in_use();
-        let raise = |error| errors::raise(py, error);
-        let roster = match roster {
-            None => Roster::default(),
-            Some(path) => settings::read_roster(py, path)?,
-        };
-        let no_place = || {
-            let why =
-                "there is no directory of the user's to store tokens in; say where with `state`";
-            raise(Error::Unavailable(why.into()))
-        };
-        let state = state.or_else(default_state).ok_or_else(no_place)?;
-        let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
-        let options = Options { secret: secret.clone(), lease: duration(lease)? };
+        let mut hosting = Hosting { state, http, lease: duration(lease)?, ..Hosting::default() };
+        hosting.url = url.unwrap_or(hosting.url);
+        if let Some(path) = roster {
+            hosting.roster = settings::read_roster(py, path)?;
+        }
+        // Before anything is started, although it is checked again below: a server that comes too late must not be seen.
         default_mutex::refuse_in_use()?;
-        let url = url.unwrap_or_else(default_url);
-        let served = py.detach(|| {
-            let mutex = PacketMutex::builder(roster).name("main").build_stored(&state)?;
-            let server = packet_mutex::net::Server::start(&url, [mutex.clone()], options)?;
-            let page = http.map(|at| Page::start(&at, [mutex.clone()], secret)).transpose()?;
-            Ok((mutex, Open { _server: server, _page: page }))
-        });
-        let (served, open) = served.map_err(raise)?;
-        default_mutex::set(served, None)?;
-        let url = open._server.address().to_string();
-        let page = open._page.as_ref().map(Page::url);
-        Ok(Server { url, page, open: Mutex::new(Some(open)) })
+        let hosted = py.detach(|| hosting.start());
+        let hosted = hosted.map_err(|error| errors::raise(py, error.into()))?;
+        // A host of the default names has one mutex.
+        default_mutex::set(hosted.mutexes()[0].clone(), None)?;
+        let (url, page) = (hosted.address().to_string(), hosted.page_url());
+        Ok(Server { url, page, hosted: Mutex::new(Some(hosted)) })
     }
 
     /// Closes all connections. The process's own threads and tasks keep the mutex.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         process::check(py)?;
-        let open = self.open().take();
-        py.detach(|| drop(open));
+        let hosted = self.hosted().take();
+        // Detached, for this waits until the threads that serve have ended.
+        py.detach(|| drop(hosted));
         Ok(())
     }
 
@@ -96,9 +76,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its threads did not come along into a forked child, and cannot be waited for there.
+        // A forked child does not have the threads that serve, and would wait for them for ever.
         if process::is_forked() {
-            forget(self.open().take());
+            forget(self.hosted().take());
         }
     }
 }

@@ -108,7 +108,7 @@ fn watch() -> Result<(), String> {
         let shown = terminal.ask(&["capture-pane", "-p", "-e"])?;
         let plain = terminal.ask(&["capture-pane", "-p"])?;
         let waits = plain.lines().filter(|line| line.starts_with(" ○")).count();
-        if plain.contains(" holds for ") && waits >= 2 {
+        if plain.contains(" has held for ") && waits >= 2 {
             break shown;
         }
         if Instant::now() > end {

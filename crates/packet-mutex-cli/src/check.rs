@@ -1,6 +1,6 @@
 //! `packet-mutex check`: a roster as it is understood, or all its errors.
 
-use crate::ExitStatus;
+use crate::exit::ExitStatus;
 use crate::printer::{HEADING, Printer};
 use crate::table::{Align, Table};
 use packet_mutex::roster_toml::{

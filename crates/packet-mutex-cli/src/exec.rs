@@ -1,8 +1,10 @@
 //! `packet-mutex exec`: a turn around a command.
 
-use crate::ExitStatus;
-use crate::elsewhere::{At, end_trace, ended, start_trace, status_of};
+use crate::connection::Connection;
+use crate::duration::duration;
+use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::Printer;
+use crate::trace::TraceFile;
 use packet_mutex::net::let_inherit;
 use packet_mutex::{Error, PacketMutex, Turn};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -18,8 +20,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How often the turn is looked at while the command runs.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the turn is checked while the command runs.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// Run a command inside a turn
 ///
@@ -34,13 +36,13 @@ pub(crate) struct Args {
     module: String,
 
     #[command(flatten)]
-    at: At,
+    connection: Connection,
 
-    /// How long to wait for the turn; without it, as the roster says
-    #[arg(long, value_name = "S")]
-    timeout: Option<f64>,
+    /// How long to wait for the turn, such as 5, 5s or 1500ms; without it, as the roster says
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
 
-    /// Ahead of all that are not urgent, and without the handover delay
+    /// Go ahead of all requests that are not urgent, and skip the handover delay
     #[arg(long)]
     urgent: bool,
 
@@ -55,48 +57,46 @@ pub(crate) struct Args {
 
 pub(crate) fn exec(args: &Args, printer: &mut Printer) -> ExitStatus {
     let done = run(args, printer);
-    ended(done, printer)
+    finish(done, printer)
 }
 
-fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus, (ExitStatus, String)> {
-    let mutex = args.at.connect()?;
-    let trace = start_trace(args.trace.as_deref(), [&mutex])?;
-    let ended = with_turn(args, &mutex, printer);
-    end_trace(trace, printer);
-    ended
+fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus, Failure> {
+    let mutex = args.connection.open()?;
+    let trace = TraceFile::start(args.trace.as_deref(), [&mutex])?;
+    let done = with_turn(args, &mutex, printer);
+    trace.finish(printer);
+    done
 }
 
 fn with_turn(
     args: &Args,
     mutex: &PacketMutex,
     printer: &mut Printer,
-) -> Result<ExitStatus, (ExitStatus, String)> {
+) -> Result<ExitStatus, Failure> {
     let mut ask = mutex.request(args.module.as_str());
-    if let Some(seconds) = args.timeout {
-        let timeout = Duration::try_from_secs_f64(seconds);
-        let bad = |why| (ExitStatus::BadInput, format!("--timeout {seconds}: {why}"));
-        ask = ask.timeout(timeout.map_err(bad)?);
+    if let Some(timeout) = args.timeout {
+        ask = ask.timeout(timeout);
     }
     if args.urgent {
         ask = ask.urgent();
     }
-    let turn = ask.acquire().map_err(|error| (status_of(&error), error.to_string()))?;
-    let status = inside(args, mutex, &turn, printer);
+    let turn = ask.acquire()?;
+    let status = run_inside(args, mutex, &turn, printer);
     turn.release();
-    // The release is on its way before this process ends, for it waits for this answer.
+    // The release was sent before this question, so the answer means that the server has it.
     let _ = mutex.try_status();
     status
 }
 
 /// Runs the command inside the turn.
-fn inside(
+fn run_inside(
     args: &Args,
     mutex: &PacketMutex,
     turn: &Turn,
     printer: &mut Printer,
-) -> Result<ExitStatus, (ExitStatus, String)> {
-    let failed = |why: std::io::Error| (ExitStatus::Command(126), why.to_string());
-    // Before the command runs, so that none is missed.
+) -> Result<ExitStatus, Failure> {
+    let failed = |why: std::io::Error| Failure::new(ExitStatus::Command(126), why);
+    // Signals are caught before the command runs, so that none is missed.
     let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
     let mut signals = Signals::new(signals).map_err(failed)?;
     let is_inherited = match let_inherit(mutex) {
@@ -104,13 +104,13 @@ fn inside(
         // Over TCP there is nothing that a command could inherit.
         Err(Error::Unsupported(_)) => false,
         // The connection was lost meanwhile, and the turn with it.
-        Err(error) => return Err((status_of(&error), error.to_string())),
+        Err(error) => return Err(error.into()),
     };
     if !turn.is_held() {
-        return Err((status_of(&Error::Lost), Error::Lost.to_string()));
+        return Err(Error::Lost.into());
     }
     let Some((program, arguments)) = args.command.split_first() else {
-        return Err((ExitStatus::BadInput, "no command".into()));
+        return Err(Failure::bad_input("no command"));
     };
     let mut command = Command::new(program);
     command.args(arguments).env_remove("PACKET_MUTEX_TOKEN");
@@ -123,25 +123,26 @@ fn inside(
     }
     let child = command.spawn().map_err(|error| {
         let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-        (ExitStatus::Command(code), format!("{}: {error}", program.display()))
+        Failure::new(ExitStatus::Command(code), format!("{}: {error}", program.display()))
     })?;
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let id = id.ok_or((ExitStatus::Command(126), "the command has no number".to_string()))?;
+    let no_id = || Failure::new(ExitStatus::Command(126), "the command has no process id");
+    let id = id.ok_or_else(no_id)?;
     let handle = signals.handle();
     let forwarding = std::thread::spawn(move || {
-        // From a terminal a command of the same group has it already.
+        // A terminal sends these to its whole foreground group, and the command is in it.
         let from_terminal = is_inherited && isatty(stdin());
         for number in signals.forever() {
             let both = from_terminal && matches!(number, SIGINT | SIGQUIT);
             if let Some(signal) = Signal::from_named_raw(number).filter(|_| !both) {
-                // One that has just ended is no mistake.
+                // The command may just have ended.
                 let _ = kill_process(id, signal);
             }
         }
     });
-    let exit = watch(&wait(child), turn, keeper.as_ref(), printer);
+    let exit = wait_and_watch(&wait_in_thread(child), turn, keeper.as_ref(), printer);
     handle.close();
-    // A panic in there was told by the panic hook.
+    // The panic hook has already reported a panic of the thread.
     let _ = forwarding.join();
     if let Some(keeper) = keeper {
         keeper.dismiss();
@@ -149,7 +150,7 @@ fn inside(
     exit.map_err(failed)
 }
 
-fn wait(mut child: Child) -> Receiver<std::io::Result<std::process::ExitStatus>> {
+fn wait_in_thread(mut child: Child) -> Receiver<std::io::Result<std::process::ExitStatus>> {
     let (ended, end) = channel();
     std::thread::spawn(move || {
         let _ = ended.send(child.wait());
@@ -157,8 +158,8 @@ fn wait(mut child: Child) -> Receiver<std::io::Result<std::process::ExitStatus>>
     end
 }
 
-/// Waits for the command's end, and looks at the turn meanwhile.
-fn watch(
+/// Waits for the command's end, and checks the turn meanwhile.
+fn wait_and_watch(
     end: &Receiver<std::io::Result<std::process::ExitStatus>>,
     turn: &Turn,
     keeper: Option<&Keeper>,
@@ -166,14 +167,14 @@ fn watch(
 ) -> std::io::Result<ExitStatus> {
     let mut lost = false;
     loop {
-        let exit = match end.recv_timeout(LOOK) {
+        let exit = match end.recv_timeout(CHECK_EVERY) {
             Ok(exit) => exit?,
             Err(RecvTimeoutError::Timeout) => {
                 if !lost && !turn.is_held() {
                     lost = true;
-                    printer.warning("the turn is lost while the command runs");
+                    printer.warning("the turn was lost while the command runs");
                     if let Some(keeper) = keeper {
-                        // S8: nobody else is let in before this.
+                        // The command must not act on: soon the lease is over and others are let in (S8).
                         let _ = kill_process_group(keeper.group, Signal::KILL);
                     }
                 }
@@ -186,8 +187,8 @@ fn watch(
     }
 }
 
-/// The leader of the command's process group, there before the command is: a shell that waits for a word, and ends the
-/// whole group if this process dies without saying it.
+/// The leader of the command's process group: a shell that starts before the command and waits for a word. If this process
+/// dies without saying it, the shell kills the whole group.
 struct Keeper {
     shell: Child,
     group: Pid,

@@ -1,5 +1,8 @@
-//! How the command ends.
+//! How the command ends, and why.
 
+use crate::printer::Printer;
+use packet_mutex::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How the command ended. Scripts rely on the codes.
@@ -20,7 +23,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// The exit code.
+    /// Returns the exit code.
     ///
     /// ```
     /// assert_eq!(packet_mutex_cli::ExitStatus::BadInput.code(), 2);
@@ -42,4 +45,50 @@ impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         ExitCode::from(status.code())
     }
+}
+
+/// Why a command could not do what was asked, and the status with which it ends.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: ExitStatus,
+    /// For people; each line is an error of its own.
+    pub(crate) why: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: ExitStatus, why: impl ToString) -> Self {
+        Failure { status, why: why.to_string() }
+    }
+
+    pub(crate) fn bad_input(why: impl ToString) -> Self {
+        Failure::new(ExitStatus::BadInput, why)
+    }
+
+    /// A file that was asked for cannot be written.
+    pub(crate) fn unwritten(path: &Path, error: std::io::Error) -> Self {
+        Failure::bad_input(format!("{} cannot be written: {error}", path.display()))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error {
+            Error::Timeout(_) => ExitStatus::TimedOut,
+            Error::Unavailable(_) | Error::Unauthorized | Error::Lost => ExitStatus::Unreachable,
+            // The mutex was reached and understood, and it said no: `disable` or `close` may have been meant that way.
+            Error::Disabled { .. } | Error::Cancelled | Error::Closed | Error::QueueFull { .. } => {
+                ExitStatus::NotSo
+            }
+            _ => ExitStatus::BadInput,
+        };
+        Failure::new(status, error)
+    }
+}
+
+/// Prints why the command failed, if it did, and returns its status.
+pub(crate) fn finish(result: Result<ExitStatus, Failure>, printer: &mut Printer) -> ExitStatus {
+    result.unwrap_or_else(|Failure { status, why }| {
+        why.lines().for_each(|line| printer.error(line));
+        status
+    })
 }

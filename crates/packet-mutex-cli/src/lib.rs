@@ -6,7 +6,9 @@
 //! ```
 
 mod check;
-mod elsewhere;
+mod cli;
+mod connection;
+mod duration;
 #[cfg(unix)]
 mod exec;
 mod exit;
@@ -21,117 +23,9 @@ mod status;
 mod steer;
 mod table;
 mod terminal;
+mod trace;
 mod watch;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use printer::Printer;
-use std::ffi::OsString;
-use std::io::stderr;
-use tracing_subscriber::EnvFilter;
-
+pub use cli::run;
 pub use exit::ExitStatus;
 pub use reference::{cli_reference, event_reference, roster_reference};
-
-/// Runs the command with these arguments, the first of which is its own name.
-///
-/// What was asked for goes to stdout; errors, warnings and logs go to stderr.
-pub fn run<A>(args: impl IntoIterator<Item = A>) -> ExitStatus
-where
-    A: Into<OsString> + Clone,
-{
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    let mut printer = Printer::new(cli.color.into());
-    // A log would be written across the view.
-    if !matches!(cli.command, Command::Watch(_)) {
-        log_to_stderr(&printer);
-    }
-    match &cli.command {
-        Command::Practice(args) => practice::practice(args, &mut printer),
-        Command::Check(args) => check::check(args, &mut printer),
-        Command::Simulate(args) => simulate::simulate(args, &mut printer),
-        Command::Serve(args) => serve::serve(args, &mut printer),
-        #[cfg(unix)]
-        Command::Exec(args) => exec::exec(args, &mut printer),
-        Command::Status(args) => status::status(args, &mut printer),
-        Command::Watch(args) => watch::watch(args, &mut printer),
-        Command::Steer(steer) => steer::steer(steer, &mut printer),
-        Command::Report(args) => report::report(args, &mut printer),
-    }
-}
-
-/// One shared action channel, one module at a time.
-#[derive(Debug, Parser)]
-#[command(name = "packet-mutex", version, max_term_width = 100, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-
-    /// When to use colours; `auto` also respects NO_COLOR
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: Color,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Practice(practice::Args),
-    Check(check::Args),
-    Simulate(simulate::Args),
-    Serve(serve::Args),
-    #[cfg(unix)]
-    Exec(exec::Args),
-    Status(status::Args),
-    Watch(watch::Args),
-    #[command(flatten)]
-    Steer(steer::Steer),
-    Report(report::Args),
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<Color> for anstream::ColorChoice {
-    fn from(color: Color) -> Self {
-        match color {
-            Color::Auto => anstream::ColorChoice::Auto,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        }
-    }
-}
-
-/// Prints what clap has to say instead of a command: help, the version, or what is wrong with the arguments.
-fn usage(error: &clap::Error) -> ExitStatus {
-    let mut printer = Printer::new(anstream::ColorChoice::Auto);
-    let text = error.render().ansi().to_string();
-    if error.use_stderr() {
-        printer.note(text.trim_end());
-        ExitStatus::BadInput
-    } else {
-        printer.data(text.trim_end());
-        ExitStatus::Done
-    }
-}
-
-fn log_to_stderr(printer: &Printer) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        // A server whose terminal is gone serves on; telling of a line that cannot be written would panic.
-        .log_internal_errors(false)
-        .with_ansi(printer.colours_stderr());
-    // A program that calls `run` and has its own subscriber keeps it.
-    let _ = logs.try_init();
-}
-
-/// The command's definition, for the reference.
-fn command() -> clap::Command {
-    Cli::command()
-}

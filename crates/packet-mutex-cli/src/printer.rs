@@ -9,15 +9,15 @@ use std::io::{Stderr, Stdout, Write, stderr, stdout};
 pub(crate) const HEADING: Style = Style::new().bold();
 /// The style of what is as it should be.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// The style of what is not.
+/// The style of what is not as it should be.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
-/// Writes data to stdout, all else to stderr, with colours where they are wanted.
+/// Writes data to stdout and everything else to stderr.
 ///
-/// Texts may hold ANSI styles; they are stripped where they are not. A reader that is gone, such as `head` with
-/// its lines full, is no error: what would be written is for nobody.
+/// Texts may hold ANSI styles, which are stripped where no colours are wanted. If the reader is gone, as `head` is after its
+/// last line, the text is dropped without an error.
 pub(crate) struct Printer {
     out: AutoStream<Stdout>,
     err: AutoStream<Stderr>,
@@ -28,33 +28,33 @@ impl Printer {
         Printer { out: AutoStream::new(stdout(), colours), err: AutoStream::new(stderr(), colours) }
     }
 
-    /// What was asked for.
+    /// Prints what was asked for.
     pub(crate) fn data(&mut self, text: impl Display) {
         let _ = writeln!(self.out, "{text}");
         let _ = self.out.flush();
     }
 
-    /// What goes on beside it.
+    /// Prints what the user should know beside it.
     pub(crate) fn note(&mut self, text: impl Display) {
         let _ = writeln!(self.err, "{text}");
     }
 
-    /// What is probably not meant.
+    /// Prints what was probably not meant.
     pub(crate) fn warning(&mut self, text: impl Display) {
         self.note(format_args!("{WARNING}warning{WARNING:#}: {text}"));
     }
 
-    /// What is wrong.
+    /// Prints what is wrong.
     pub(crate) fn error(&mut self, text: impl Display) {
         self.note(format_args!("{ERROR}error{ERROR:#}: {text}"));
     }
 
-    /// Are there colours on stdout?
+    /// Returns whether stdout gets colours.
     pub(crate) fn colours_stdout(&self) -> bool {
         self.out.current_choice() != ColorChoice::Never
     }
 
-    /// Are there colours on stderr?
+    /// Returns whether stderr gets colours.
     pub(crate) fn colours_stderr(&self) -> bool {
         self.err.current_choice() != ColorChoice::Never
     }

@@ -1,7 +1,6 @@
 //! `packet-mutex report`: a trace as a timeline.
 
-use crate::ExitStatus;
-use crate::elsewhere::ended;
+use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::Printer;
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{ModuleSpec, Roster};
@@ -10,12 +9,12 @@ use timeline::{Lane, Report, Run};
 
 /// The largest trace that is read.
 const TRACE_MAX: u64 = 1 << 30;
-/// The width of the text where the terminal does not say.
+/// The width of the text, in columns.
 const WIDTH: usize = 100;
 
 /// Render a trace: as text, as an HTML page, or as a file that Perfetto opens
 ///
-/// Without any of the three it is shown as text.
+/// Without any of the three options it prints text.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The trace, a file with one event a line
@@ -39,23 +38,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn report(args: &Args, printer: &mut Printer) -> ExitStatus {
-    let told = tell(args, printer);
-    ended(told.map(|()| ExitStatus::Done), printer)
+    let done = render(args, printer).map(|()| ExitStatus::Done);
+    finish(done, printer)
 }
 
-fn tell(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
-    let bad = |why: String| (ExitStatus::BadInput, why);
-    let lines = read(&args.trace).map_err(bad)?;
+fn render(args: &Args, printer: &mut Printer) -> Result<(), Failure> {
+    let lines = read(&args.trace).map_err(Failure::bad_input)?;
     let mut run = Run::new(args.trace.file_name().unwrap_or_default().to_string_lossy());
     run.read_events(&lines);
     let lanes = match &args.roster {
         None => Vec::new(),
-        Some(path) => lanes(path).map_err(bad)?,
+        Some(path) => lanes_of(&RosterFile::open(path).map_err(Failure::bad_input)?.roster),
     };
     let report = Report { title: "Trace".into(), lanes, runs: vec![run], ..Report::default() };
     let write = |path: &Path, text: String| {
-        let unwritten = |e| bad(format!("{} cannot be written: {e}", path.display()));
-        std::fs::write(path, text).map_err(unwritten)
+        std::fs::write(path, text).map_err(|e| Failure::unwritten(path, e))
     };
     if let Some(path) = &args.html {
         write(path, timeline::render(&report))?;
@@ -72,22 +69,17 @@ fn tell(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> 
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let told = |why: String| format!("{}: {why}", path.display());
-    let length = std::fs::metadata(path).map_err(|e| told(e.to_string()))?.len();
+    let named = |why: String| format!("{}: {why}", path.display());
+    let length = std::fs::metadata(path).map_err(|e| named(e.to_string()))?.len();
     if length > TRACE_MAX {
-        return Err(told("is larger than 1 GiB, the largest trace".into()));
+        return Err(named("is larger than 1 GiB, the largest trace".into()));
     }
-    let bytes = std::fs::read(path).map_err(|e| told(e.to_string()))?;
-    // A line that is cut off or garbled is told of in the report.
+    let bytes = std::fs::read(path).map_err(|e| named(e.to_string()))?;
+    // The report counts lines that are cut off or garbled.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn lanes(path: &Path) -> Result<Vec<Lane>, String> {
-    let file = RosterFile::open(path).map_err(|errors| errors.to_string())?;
-    Ok(lanes_of(&file.roster))
-}
-
-/// The modules of a roster, the highest priority first.
+/// Returns a lane for each module of a roster, the highest priority first.
 pub(crate) fn lanes_of(roster: &Roster) -> Vec<Lane> {
     let mut modules: Vec<&ModuleSpec> = roster.spec().modules.iter().collect();
     modules.sort_by_key(|module| std::cmp::Reverse(module.priority));

@@ -1,13 +1,14 @@
 //! `packet-mutex serve`: the mutex for other processes.
 
-use crate::ExitStatus;
-use crate::elsewhere::{end_trace, ended, start_trace, status_of, url};
-use crate::platform::{End, allow_many_connections};
+use crate::connection::url;
+use crate::duration::duration;
+use crate::exit::{ExitStatus, Failure, finish};
+use crate::platform::{Shutdown, allow_many_connections};
 use crate::printer::Printer;
-use packet_mutex::net::{Options, Server, Url, default_state};
+use crate::trace::TraceFile;
+use hosting::Hosting;
+use packet_mutex::Roster;
 use packet_mutex::roster_toml::RosterFile;
-use packet_mutex::{Error, PacketMutex, Roster};
-use page::Page;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     roster: Option<PathBuf>,
 
-    /// A mutex's name; several may be given, which all have this roster
+    /// The name of a mutex; may be given several times, for several mutexes with the same roster
     #[arg(long = "mutex", value_name = "NAME", default_value = "main")]
     mutexes: Vec<String>,
 
@@ -39,55 +40,51 @@ pub(crate) struct Args {
 
     /// Show a live page, /status.json and /metrics at this address, such as 127.0.0.1:7721
     ///
-    /// Whoever can connect can read; steering needs PACKET_MUTEX_SECRET, and so does an address beyond the loopback.
+    /// Everybody who can connect can read. Steering needs PACKET_MUTEX_SECRET, and so does an address beyond the
+    /// loopback.
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
 
-    /// How long a turn over TCP lasts without a heartbeat
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    lease: f64,
+    /// How long a turn over TCP lasts without a heartbeat, such as 10, 10s or 1500ms
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    lease: Duration,
 }
 
 pub(crate) fn serve(args: &Args, printer: &mut Printer) -> ExitStatus {
     let served = run(args, printer);
-    ended(served.map(|()| ExitStatus::Done), printer)
+    finish(served, printer)
 }
 
-fn run(args: &Args, printer: &mut Printer) -> Result<(), (ExitStatus, String)> {
-    let bad = |why: String| (ExitStatus::BadInput, why);
-    let url = url(args.url.as_deref());
-    url.parse::<Url>().map_err(|why| bad(format!("{url}: {why}")))?;
-    let lease = Duration::try_from_secs_f64(args.lease);
-    let lease = lease.map_err(|why| bad(format!("--lease {}: {why}", args.lease)))?;
+fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus, Failure> {
     let roster = match &args.roster {
         None => Roster::default(),
-        Some(path) => RosterFile::open(path).map_err(|errors| bad(errors.to_string()))?.roster,
+        Some(path) => RosterFile::open(path).map_err(Failure::bad_input)?.roster,
     };
-    let told = |error: Error| (status_of(&error), error.to_string());
-    let no_place = || {
-        bad("there is no directory of the user's to store tokens in; say where with --state".into())
+    let hosting = Hosting {
+        url: url(args.url.as_deref()),
+        roster,
+        mutexes: args.mutexes.clone(),
+        state: args.state.clone(),
+        http: args.http.clone(),
+        lease: args.lease,
+        ..Hosting::default()
     };
-    let state = args.state.clone().or_else(default_state).ok_or_else(no_place)?;
-    let make = |name: &String| {
-        PacketMutex::builder(roster.clone()).name(name).build_stored(&state).map_err(told)
-    };
-    let mutexes = args.mutexes.iter().map(make).collect::<Result<Vec<_>, _>>()?;
+    let access = if hosting.secret.is_some() { "steering with the secret" } else { "read only" };
     allow_many_connections();
-    let end = End::prepare().map_err(|e| bad(e.to_string()))?;
-    let secret = std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty());
-    let options = Options { secret: secret.clone(), lease };
-    let server = Server::start(&url, mutexes.clone(), options).map_err(told)?;
-    let can = if secret.is_some() { "steering with the secret" } else { "read only" };
-    let page = args.http.as_ref().map(|at| Page::start(at, mutexes.clone(), secret));
-    let page = page.transpose().map_err(told)?;
-    let trace = start_trace(args.trace.as_deref(), &mutexes)?;
-    printer.note(format_args!("serving {} at {}", args.mutexes.join(", "), server.address()));
-    if let Some(page) = &page {
-        printer.note(format_args!("the page is at {} ({can})", page.url()));
+    // Signals are caught before the socket is there: whoever sees it may send one.
+    let shutdown = Shutdown::catch().map_err(Failure::bad_input)?;
+    let hosted = hosting.start().map_err(|error| match error {
+        hosting::Error::Setting(why) => Failure::bad_input(why),
+        hosting::Error::Mutex(error) => error.into(),
+    })?;
+    let trace = TraceFile::start(args.trace.as_deref(), hosted.mutexes())?;
+    printer.note(format_args!("serving {} at {}", args.mutexes.join(", "), hosted.address()));
+    if let Some(url) = hosted.page_url() {
+        printer.note(format_args!("the page is at {url} ({access})"));
     }
-    end.wait();
-    // The clients' turns end before the trace does.
-    drop((page, server));
-    end_trace(trace, printer);
-    Ok(())
+    shutdown.wait();
+    // The trace ends last, so that it has the ends of the clients' turns.
+    drop(hosted);
+    trace.finish(printer);
+    Ok(ExitStatus::Done)
 }

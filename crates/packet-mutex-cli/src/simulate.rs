@@ -1,9 +1,10 @@
 //! `packet-mutex simulate`: weeks of a crew in virtual time, and what another roster would change.
 
-use crate::ExitStatus;
+use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::{BAD, GOOD, HEADING, Printer};
 use crate::table::{Align, Table};
 use indicatif::{ProgressBar, ProgressStyle};
+use packet_mutex::English;
 use packet_mutex::roster_toml::{RosterFile, warnings};
 use packet_mutex_sim::simulate::{
     Crew, Demand, LongestWait, ModuleOutcome, Outcome, Simulation, WINDOW,
@@ -19,22 +20,22 @@ use timeline::{Count, Lane, Report};
 
 /// See weeks of your modules in virtual time, and what another roster would change
 ///
-/// Runs over the arbiter that production runs over; the same seed gives the same output to the byte. Exit code: 1 if a
+/// It runs the same arbiter as production. The same seed gives the same output, byte for byte. Exit code: 1 if a
 /// module never gets its turn, 2 if a file is wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Who works and how: a roster with workloads, a TOML file (docs/PLANNING.md)
     crew: PathBuf,
 
-    /// How much virtual time
+    /// How many hours of virtual time
     #[arg(long, value_name = "N", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     hours: u32,
 
-    /// Fixes all chances
+    /// The seed of all chances
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Another crew under the same seed, side by side; a mere roster is given the first crew's work
+    /// Compare with another crew under the same seed; a roster without workloads gets the first crew's
     #[arg(long, value_name = "CREW2")]
     compare: Option<PathBuf>,
 
@@ -42,11 +43,11 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write a typical stretch and the worst wait as a timeline, one HTML file
+    /// Write a typical stretch and the worst wait as a timeline, in one HTML file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Write all events to this file, for `report`; a week of six busy modules has about 130 MB
+    /// Write all events to this file, for `report`; a week of six busy modules takes about 130 MB
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
@@ -59,13 +60,8 @@ struct Run<'a> {
 }
 
 pub(crate) fn simulate(args: &Args, printer: &mut Printer) -> ExitStatus {
-    match simulate_all(args, printer) {
-        Ok(status) => status,
-        Err(why) => {
-            why.lines().for_each(|line| printer.error(line));
-            ExitStatus::BadInput
-        }
-    }
+    let done = simulate_all(args, printer).map_err(Failure::bad_input);
+    finish(done, printer)
 }
 
 fn simulate_all(args: &Args, printer: &mut Printer) -> Result<ExitStatus, String> {
@@ -103,7 +99,11 @@ fn simulate_all(args: &Args, printer: &mut Printer) -> Result<ExitStatus, String
     Ok(if all_served { ExitStatus::Done } else { ExitStatus::NotSo })
 }
 
-/// The crews; all errors of both files.
+/// Reads the crews.
+///
+/// # Errors
+///
+/// All errors of both files.
 fn read(args: &Args) -> Result<Vec<Crew>, String> {
     let mut errors = Vec::new();
     let mut open = |path: &Path| Crew::open(path).map_err(|why| errors.push(why.to_string())).ok();
@@ -121,7 +121,7 @@ fn read(args: &Args) -> Result<Vec<Crew>, String> {
 fn run<'a>(args: &Args, file: &'a RosterFile, demand: &'a Demand) -> Result<Run<'a>, String> {
     let simulation =
         Simulation { roster: &file.roster, demand, hours: args.hours, seed: args.seed };
-    // Hidden where stderr is no terminal.
+    // It is hidden where stderr is not a terminal.
     let bar = ProgressBar::new(simulation.length() / SECOND);
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent} %, {eta} left") {
         bar.set_style(style);
@@ -129,7 +129,7 @@ fn run<'a>(args: &Args, file: &'a RosterFile, demand: &'a Demand) -> Result<Run<
     bar.set_message(file.file.clone());
     let outcome = simulation.run(&mut |now| bar.set_position(now / SECOND));
     bar.finish_and_clear();
-    let outcome = outcome.map_err(|why| format!("{}: {why}", file.file))?;
+    let outcome = outcome.map_err(|why| format!("{}: {}", file.file, English(&why)))?;
     Ok(Run { file, simulation, outcome })
 }
 
@@ -155,7 +155,7 @@ impl Run<'_> {
         named.map_or(packet_mutex_arbiter::DEFAULT_PRIORITY, |module| module.priority)
     }
 
-    /// Whom a module waits for, and how long all in all; the longest first.
+    /// Returns for whom a module waits and how long altogether, the longest first.
     fn waits_for(&self, module: &ModuleOutcome) -> Vec<(&str, Nanos)> {
         let names = self.outcome.modules.iter().map(|other| other.module.as_str());
         let waits = names.zip(module.waited_for.iter().copied());
@@ -164,7 +164,7 @@ impl Run<'_> {
         waits
     }
 
-    /// The time of the run in which something is so, of a hundred.
+    /// Returns a part of the run's time in percent.
     fn percent(&self, time: Nanos) -> f64 {
         time as f64 / self.outcome.length as f64 * 100.0
     }
@@ -271,7 +271,7 @@ fn cells_of(run: &Run<'_>, module: &ModuleOutcome) -> [String; 9] {
     ]
 }
 
-/// Does every module get its turn, and if not, because of whom?
+/// Returns whether every module gets its turn, and if not, because of whom.
 fn verdicts(run: &Run<'_>, letter: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for module in run.outcome.modules.iter().filter(|module| module.timeouts > 0) {
@@ -384,7 +384,7 @@ fn write_report(file: &Path, args: &Args, runs: &[Run<'_>]) -> Result<(), String
             }
         }
     }
-    // The same minutes of both, so that they can be compared.
+    // Both crews show the same minutes, so that they can be compared.
     let typical = runs.first().map_or(0, |run| run.outcome.typical);
     for run in runs {
         report.runs.extend(timelines(run, typical)?);
@@ -400,7 +400,9 @@ fn write_trace(path: &Path, runs: &[Run<'_>]) -> Result<(), String> {
     for run in runs {
         let mutex = if runs.len() > 1 { run.file.file.as_str() } else { "main" };
         let written = run.simulation.write_events(mutex, &mut out);
-        written.map_err(|why| format!("{}: {why}", run.file.file))?.map_err(unwritten)?;
+        written
+            .map_err(|why| format!("{}: {}", run.file.file, English(&why)))?
+            .map_err(unwritten)?;
     }
     out.flush().map_err(unwritten)
 }
@@ -419,7 +421,7 @@ fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String
     if let Some((module, wait)) = run.outcome.longest() {
         let (stretch, cut) = around(wait, end);
         let note = format!(
-            "From {}: {} waits for {} {}{}.",
+            "From {}: {} waits {} {}{}.",
             clock(stretch.start),
             module.module,
             seconds(wait.length),
@@ -429,7 +431,7 @@ fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String
         shown.push((format!("The worst wait of {file}"), note, stretch));
     }
     let stretches: Vec<Range<Nanos>> = shown.iter().map(|(.., stretch)| stretch.clone()).collect();
-    let events = run.simulation.events(&stretches).map_err(|why| why.to_string())?;
+    let events = run.simulation.events(&stretches).map_err(|why| English(&why).to_string())?;
     let mut runs = Vec::new();
     for ((title, note, _), events) in shown.into_iter().zip(events) {
         let mut timeline = timeline::Run::new(title);

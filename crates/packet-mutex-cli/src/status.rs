@@ -1,10 +1,10 @@
-//! `packet-mutex status`: one look at a running mutex.
+//! `packet-mutex status`: a snapshot of a running mutex.
 
-use crate::ExitStatus;
-use crate::elsewhere::{At, ended, status_of};
+use crate::connection::Connection;
+use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::{BAD, GOOD, HEADING, Printer};
 use crate::table::{Align, Table};
-use packet_mutex::{Below, PauseStatus, Status};
+use packet_mutex::{Below, English, PauseStatus, Status, status_to_json};
 use std::time::Duration;
 
 /// Show who holds a running mutex, who waits, and why
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    at: At,
+    connection: Connection,
 
     /// Print one JSON object
     #[arg(long)]
@@ -21,29 +21,22 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn status(args: &Args, printer: &mut Printer) -> ExitStatus {
-    let looked = args.at.connect().and_then(|mutex| {
-        let status = mutex.try_status().map_err(|error| (status_of(&error), error.to_string()))?;
-        Ok((mutex.name().to_string(), status))
-    });
-    let told = looked.map(|(name, status)| {
-        if args.json {
-            let mut text = String::new();
-            // Writing to a string cannot fail.
-            let _ = status.write_json(&name, &mut text);
-            printer.data(text);
-        } else {
-            printer.data(text_of(&name, &status));
-        }
-        ExitStatus::Done
-    });
-    ended(told, printer)
+    let done = show(args, printer).map(|()| ExitStatus::Done);
+    finish(done, printer)
+}
+
+fn show(args: &Args, printer: &mut Printer) -> Result<(), Failure> {
+    let mutex = args.connection.open()?;
+    let (name, status) = (mutex.name(), mutex.try_status()?);
+    printer.data(if args.json { status_to_json(name, &status) } else { text_of(name, &status) });
+    Ok(())
 }
 
 fn text_of(name: &str, status: &Status) -> String {
     let mut lines = vec![match &status.holder {
         None => format!("{HEADING}{name}{HEADING:#}: {GOOD}free{GOOD:#}"),
         Some(holder) => format!(
-            "{HEADING}{name}{HEADING:#}: {} holds for {}, token {}{}",
+            "{HEADING}{name}{HEADING:#}: {} has held for {}, token {}{}",
             holder.module,
             seconds(holder.held),
             holder.token,
@@ -64,7 +57,7 @@ fn text_of(name: &str, status: &Status) -> String {
         lines.push(format!("{BAD}a turn was abandoned{BAD:#} and nobody has acknowledged it"));
     }
     if status.closed {
-        lines.push(format!("{BAD}closed{BAD:#}: it takes no more requests"));
+        lines.push(format!("{BAD}closed{BAD:#}: it accepts no more requests"));
     }
     let mut parts = vec![lines.join("\n")];
     if !status.waiters.is_empty() {
@@ -74,7 +67,7 @@ fn text_of(name: &str, status: &Status) -> String {
     parts.join("\n\n")
 }
 
-/// Who is next, and when.
+/// Returns who is next, and when.
 pub(crate) fn next(
     status: &Status,
     seconds: impl Fn(Duration) -> String,
@@ -89,7 +82,7 @@ pub(crate) fn next(
     Some((module, when))
 }
 
-/// Whom a pause holds back, and how much longer.
+/// Returns whom a pause holds back, and for how much longer.
 pub(crate) fn pause(pause: &PauseStatus, seconds: impl Fn(Duration) -> String) -> String {
     let below = match pause.below {
         Below::Priority(level) => format!("all below {level}"),
@@ -101,16 +94,16 @@ pub(crate) fn pause(pause: &PauseStatus, seconds: impl Fn(Duration) -> String) -
 
 fn waiters(status: &Status) -> Table {
     let mut table = Table::new(&[
-        ("waits", Align::Left),
+        ("waiting", Align::Left),
         ("priority", Align::Right),
         ("effective", Align::Right),
         ("for", Align::Right),
-        ("at most", Align::Right),
+        ("times out in", Align::Right),
         ("why", Align::Left),
     ]);
     for (at, waiter) in status.waiters.iter().enumerate() {
         let urgent = if waiter.urgent { "urgent, " } else { "" };
-        let why = status.reason(at).map_or_else(String::new, |reason| reason.to_string());
+        let why = status.reason(at).map_or_else(String::new, |reason| English(&reason).to_string());
         table.row([
             waiter.module.to_string(),
             waiter.priority.to_string(),

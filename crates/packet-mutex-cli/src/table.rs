@@ -3,7 +3,7 @@
 use crate::printer::HEADING;
 use std::fmt;
 
-/// A table with a heading. Numbers stand at the right of their column, texts at the left.
+/// A table with a heading. Numbers are aligned to the right of their column, texts to the left.
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
@@ -20,7 +20,7 @@ impl Table {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; cells that are missing are empty.
+    /// Adds a row. Missing cells are empty.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// How many columns a text takes; its styles take none.
+/// Returns how many columns a text takes. Its styles take none.
 fn width_of(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().chars().count()
 }

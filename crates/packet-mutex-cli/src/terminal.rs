@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::io;
 
-/// The terminal gives each key at once and shows none, until this is dropped.
+/// Raw mode, until this is dropped: the terminal passes each key on at once and does not echo it.
 pub(crate) struct RawMode;
 
 impl RawMode {
@@ -19,12 +19,12 @@ impl Drop for RawMode {
     }
 }
 
-/// Is the key one to leave with? In raw mode Ctrl-C is a key like any other.
+/// Returns whether the key ends a view. In raw mode Ctrl-C is a key like any other.
 pub(crate) fn leaves(key: KeyEvent) -> bool {
     control(key, 'c') || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
 }
 
-/// Is the key this letter with Ctrl?
+/// Returns whether the key is this letter with Ctrl.
 pub(crate) fn control(key: KeyEvent, letter: char) -> bool {
     key.code == KeyCode::Char(letter) && key.modifiers == KeyModifiers::CONTROL
 }

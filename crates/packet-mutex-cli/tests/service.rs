@@ -190,7 +190,7 @@ fn exec_times_out_with_75_and_tells_who_holds() {
     let output = served.run(&["exec", "-m", "fisher", "--timeout", "0.1", "--", "true"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(75), "{told}");
-    assert!(told.contains("`runemaker` holds since"), "{told}");
+    assert!(told.contains("`runemaker` has held the turn for"), "{told}");
     signal(&holder, Signal::TERM);
     // The command got the signal, and its end is the wrapper's.
     assert_eq!(holder.wait().unwrap().code(), Some(128 + 15));
@@ -230,6 +230,58 @@ fn steering_is_seen_in_the_status() {
     served.ok(&["resume"]);
     served.ok(&["enable", "trainer"]);
     assert_eq!(served.status()["paused"], serde_json::json!([]));
+}
+
+/// The operator's way out when a holder hangs: its turn is taken away, its command is told, and the next can go on.
+#[test]
+fn a_turn_is_revoked() {
+    let mut served = Served::new();
+    let nobody = served.run(&["revoke", "--reason", "nobody is there"]);
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+    let mut wrapper = served.hold("fisher");
+    served.ok(&["revoke", "--reason", "the fisher hangs"]);
+    let status = served.status();
+    assert!(status["holder"].is_null() && status["abandoned"].as_bool().unwrap(), "{status}");
+    served.ok(&["exec", "-m", "eater", "--", "true"]);
+    signal(&wrapper, Signal::TERM);
+    wrapper.wait().unwrap();
+    let mut told = String::new();
+    wrapper.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("the turn was lost"), "{told}");
+    let trace = served.trace();
+    let revoking = trace.iter().find(|event| event["event"] == "revoking").unwrap();
+    assert_eq!(revoking["reason"], "the fisher hangs");
+    assert!(trace.iter().any(|event| event["event"] == "revoked"));
+}
+
+#[test]
+fn a_roster_is_replaced_and_a_mutex_closed() {
+    let served = Served::new();
+    let roster = served.place.join("new.toml");
+    std::fs::write(&roster, "[modules.newcomer]\npriority = 7\n").unwrap();
+    served.ok(&["reload", roster.to_str().unwrap()]);
+    assert!(served.status()["modules"]["newcomer"].is_object());
+    std::fs::write(&roster, "handover_delay = 7\n").unwrap();
+    assert_eq!(served.run(&["reload", roster.to_str().unwrap()]).status.code(), Some(2));
+    served.ok(&["close"]);
+    assert_eq!(served.status()["closed"], true);
+    assert_eq!(served.run(&["exec", "-m", "eater", "--", "true"]).status.code(), Some(1));
+}
+
+/// Wherever a duration is read, a plain number is in seconds.
+#[test]
+fn durations_have_three_forms() {
+    let served = Served::over_tcp("1500ms");
+    for length in ["90", "90s", "90000ms"] {
+        served.ok(&["pause", "alarm", "--for", length]);
+        let left = served.status()["paused"][0]["left"].as_f64().unwrap();
+        assert!(left > 60.0 && left <= 90.0, "{left}");
+    }
+    let code = |timeout: &str| {
+        let output = served.run(&["exec", "-m", "fisher", "--timeout", timeout, "--", "true"]);
+        output.status.code()
+    };
+    assert_eq!([code("0.1"), code("0.1s"), code("100ms"), code("1x")], [75, 75, 75, 2].map(Some));
 }
 
 /// A wrapper that is killed takes its turn with it only once its command is gone too.
@@ -298,7 +350,7 @@ fn over_tcp_a_stopped_holder_is_too_late() {
     assert_eq!(wrapper.wait().unwrap().code(), Some(128 + 9));
     let mut told = String::new();
     wrapper.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(told.contains("the turn is lost"), "{told}");
+    assert!(told.contains("the turn was lost"), "{told}");
 }
 
 /// Killed at any moment, a waiter holds up nobody.
@@ -341,7 +393,7 @@ fn a_killed_server_comes_back() {
     assert_eq!(holder.wait().unwrap().code(), Some(143));
     let mut told = String::new();
     holder.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(told.contains("the turn is lost"), "{told}");
+    assert!(told.contains("the turn was lost"), "{told}");
 }
 
 /// The six modules of the practice game over the socket, with no line of theirs changed: the same zeroes.

@@ -134,17 +134,17 @@ fn it_shows_the_holder_the_queue_and_the_reasons() {
             && is_in_row(screen, "● fisher ", '█')
             && is_in_row(screen, "○ eater ", '░')
     });
-    assert!(screen.contains("● fisher holds for "), "{screen}");
+    assert!(screen.contains("● fisher has held for "), "{screen}");
     assert!(screen.contains("for fisher's turn to end, then 1.0 s for the handover"), "{screen}");
-    assert!(screen.contains("lately"), "{screen}");
+    assert!(screen.contains("recently"), "{screen}");
     drop(turn);
     let screen = tmux.until_shown("s for the handover from fisher");
     assert!(screen.contains("free, last fisher"), "{screen}");
-    tmux.until_shown("● trainer holds for ");
+    tmux.until_shown("● trainer has held for ");
     assert_eq!(trainer.leave(), None);
-    tmux.until_shown("● eater holds for ");
+    tmux.until_shown("● eater has held for ");
     assert_eq!(eater.leave(), None);
-    tmux.until_shown("nobody waits");
+    tmux.until_shown("nobody is waiting");
     tmux.keys(&["?"]);
     tmux.until_shown("keys and marks");
     tmux.keys(&["q"]);
@@ -203,7 +203,7 @@ fn it_takes_any_size() {
                 && rows.iter().all(|row| row.chars().count() <= width.parse().unwrap())
         });
     }
-    tmux.until_shown("● fisher holds for ");
+    tmux.until_shown("● fisher has held for ");
     tmux.keys(&["Escape"]);
     tmux.is_as_before("0");
 }
@@ -219,7 +219,7 @@ fn a_server_that_goes_and_comes_back() {
     watched.tmux.until_shown("● live");
     let turn = watched.mutex.acquire("stacker").unwrap();
     watched.tmux.until("the new turn and its lane", |screen| {
-        screen.contains("● stacker holds for ") && is_in_row(screen, "● stacker ", '█')
+        screen.contains("● stacker has held for ") && is_in_row(screen, "● stacker ", '█')
     });
     drop(turn);
     drop(watched.server.take());

@@ -4,15 +4,15 @@
 #[cfg_attr(not(unix), path = "other.rs")]
 mod here;
 
-pub(crate) use here::{End, allow_many_connections, suspend, tell_signals};
+pub(crate) use here::{Shutdown, allow_many_connections, on_signal, suspend};
 
-/// What the operating system tells a program that draws in a terminal.
-#[cfg_attr(not(unix), allow(dead_code, reason = "only signals tell it"))]
-pub(crate) enum Told {
-    /// To end, with this exit code.
+/// A signal to a program that draws in a terminal.
+#[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals elsewhere"))]
+pub(crate) enum Signal {
+    /// It is to end, with this exit code.
     End(u8),
-    /// To stop until it is told to go on.
+    /// It is to stop until it is continued.
     Suspend,
-    /// That it goes on.
-    GoOn,
+    /// It was continued.
+    Continue,
 }

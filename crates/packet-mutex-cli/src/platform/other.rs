@@ -1,38 +1,38 @@
-//! Windows and others. It was tried on Linux in place of what is there, and has not run elsewhere.
+//! Windows and others. This file was tried on Linux in place of `unix.rs`, and has not run elsewhere.
 
-use super::Told;
+use super::Signal;
 use std::io;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::ctrl_c;
 
-/// Being told to end.
-pub(crate) struct End(Runtime);
+/// Ctrl-C, which asks the program to end.
+pub(crate) struct Shutdown(Runtime);
 
-impl End {
-    /// From here on Ctrl-C is an orderly end.
-    pub(crate) fn prepare() -> io::Result<End> {
+impl Shutdown {
+    /// Catches Ctrl-C from now on, so that it is an orderly end.
+    pub(crate) fn catch() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        // The first poll is what takes Ctrl-C over.
+        // The first poll takes Ctrl-C over.
         runtime.block_on(async {
             let mut end = std::pin::pin!(ctrl_c());
             let _ =
                 std::future::poll_fn(|context| std::task::Poll::Ready(end.as_mut().poll(context)))
                     .await;
         });
-        Ok(End(runtime))
+        Ok(Shutdown(runtime))
     }
 
-    /// Waits for it.
+    /// Waits for Ctrl-C.
     pub(crate) fn wait(self) {
         let _ = self.0.block_on(ctrl_c());
     }
 }
 
-/// There is nothing that could be told; Ctrl-C is a key like any other.
-pub(crate) fn tell_signals(_: impl Fn(Told) -> bool + Send + 'static) {}
+/// Does nothing: there are no signals, and Ctrl-C is a key like any other.
+pub(crate) fn on_signal(_: impl Fn(Signal) -> bool + Send + 'static) {}
 
-/// There is nobody who could tell it to go on.
+/// Does nothing: nobody could continue the process.
 pub(crate) fn suspend() {}
 
-/// There is no limit that could be raised.
+/// Does nothing: there is no limit to raise.
 pub(crate) fn allow_many_connections() {}

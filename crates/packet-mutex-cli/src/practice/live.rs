@@ -3,10 +3,10 @@
 use super::Table;
 use crate::printer::Printer;
 use crate::terminal::{RawMode, leaves};
-use packet_mutex::{Entry, EventKind, Events, Status};
+use packet_mutex::{Event, EventKind, Events, Status};
 use practice::modules::{Mode, Module};
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::event as terminal_event;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How often the view is drawn, and events are fetched.
 const PACE: Duration = Duration::from_millis(100);
-/// A module that sent something so recently is shown as acting.
+/// A module that sent something this recently is shown as acting.
 const RECENT: Duration = Duration::from_millis(400);
-/// Gauge, six modules, counters, borders.
+/// Rows: a gauge, six modules, counters, borders.
 const HEIGHT: u16 = 10;
 /// Narrower terminals get plain lines.
 const LEAST_WIDTH: u16 = 72;
@@ -33,7 +33,7 @@ pub(super) fn show(
     stop: &AtomicBool,
     over: &dyn Fn() -> bool,
     printer: &mut Printer,
-) -> [Vec<Entry>; 3] {
+) -> [Vec<Event>; 3] {
     let mut readers = tables.each_ref().map(|table| table.mutex.events_so_far());
     let mut events = [const { Vec::new() }; 3];
     let mut view = View::new(printer.colours_stderr());
@@ -51,7 +51,7 @@ pub(super) fn show(
 }
 
 /// Moves new events to the others; returns those of the run with the mutex.
-fn fetch(readers: &mut [Events; 3], events: &mut [Vec<Entry>; 3]) -> Vec<Entry> {
+fn fetch(readers: &mut [Events; 3], events: &mut [Vec<Event>; 3]) -> Vec<Event> {
     let mut last = Vec::new();
     for (reader, events) in readers.iter_mut().zip(events) {
         last = reader.take();
@@ -60,11 +60,10 @@ fn fetch(readers: &mut [Events; 3], events: &mut [Vec<Entry>; 3]) -> Vec<Entry> 
     last
 }
 
-/// Turns of the run with the mutex, for logs and pipes.
-fn plain_line(entry: &Entry) -> Option<String> {
-    let Entry::Event(named) = entry else { return None };
-    let module = named.module.as_deref()?;
-    let what = match named.kind() {
+/// Returns a line for a turn of the run with the mutex, for logs and pipes.
+fn plain_line(event: &Event) -> Option<String> {
+    let module = event.module.as_deref()?;
+    let what = match &event.kind {
         EventKind::Granted { waited, .. } => {
             format!("acquired after {:.3} s", waited.as_secs_f64())
         }
@@ -73,7 +72,7 @@ fn plain_line(entry: &Entry) -> Option<String> {
         }
         _ => return None,
     };
-    let t = named.event.at.as_nanos() as f64 / 1e9;
+    let t = event.at.as_nanos() as f64 / 1e9;
     Some(format!("{t:9.3}  {} the mutex  {module:<10} {what}", Mode::With.name()))
 }
 
@@ -103,7 +102,7 @@ impl View {
         }
         let colours = self.colours;
         let stopping = stop.load(Ordering::Relaxed);
-        // A frame that cannot be drawn is made up for by the next.
+        // The next frame makes up for one that cannot be drawn.
         let _ = self.terminal.draw(|frame| draw(frame, tables, gone, length, stopping, colours));
     }
 }
@@ -117,8 +116,8 @@ impl Drop for View {
 
 fn asked_to_stop() -> bool {
     let mut asked = false;
-    while event::poll(Duration::ZERO).unwrap_or(false) {
-        if let Ok(Event::Key(key)) = event::read() {
+    while terminal_event::poll(Duration::ZERO).unwrap_or(false) {
+        if let Ok(terminal_event::Event::Key(key)) = terminal_event::read() {
             asked |= leaves(key);
         }
     }

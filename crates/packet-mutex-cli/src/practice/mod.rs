@@ -4,9 +4,9 @@
 mod live;
 mod played;
 
-use crate::ExitStatus;
-use crate::elsewhere::{end_trace, start_trace};
+use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::Printer;
+use crate::trace::TraceFile;
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{PacketMutex, Roster};
 use played::Played;
@@ -25,11 +25,11 @@ use std::time::Duration;
 /// Exit code: 0 only if the run with the mutex had no conflict; 69 if the practice server cannot be reached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long cycles are begun
+    /// For how many seconds new cycles begin
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
 
-    /// Fixes the world and the modules' chances
+    /// The seed of the world and of the modules' chances
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
@@ -37,11 +37,11 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the three runs as a timeline, one HTML file
+    /// Write the three runs as a timeline, in one HTML file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Write what the server saw, what was sent and the mutex's events, to judge without trusting the counts
+    /// Write what the server saw, what was sent, and the mutex's events, so that others can judge the runs
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
-    /// A practice server that runs already; without it, one is started inside
+    /// The address of a practice server that runs already; without it, one is started
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
 
@@ -57,9 +57,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     roster: Option<PathBuf>,
 }
-
-/// Why the practice cannot begin or go on.
-type Stopped = (ExitStatus, String);
 
 /// One of the three runs.
 struct Table {
@@ -69,22 +66,14 @@ struct Table {
 }
 
 pub(crate) fn practice(args: &Args, printer: &mut Printer) -> ExitStatus {
-    match play(args, printer).and_then(|played| tell(args, &played, printer)) {
-        Ok(status) => status,
-        Err((status, why)) => {
-            why.lines().for_each(|line| printer.error(line));
-            status
-        }
-    }
+    let done = play(args, printer).and_then(|played| present(args, &played, printer));
+    finish(done, printer)
 }
 
-fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
+fn play(args: &Args, printer: &mut Printer) -> Result<Played, Failure> {
     let roster = match &args.roster {
         None => Roster::default(),
-        Some(path) => {
-            let file = RosterFile::open(path);
-            file.map_err(|errors| (ExitStatus::BadInput, errors.to_string()))?.roster
-        }
+        Some(path) => RosterFile::open(path).map_err(Failure::bad_input)?.roster,
     };
     let (address, _server) = find_server(args.server.as_deref())?;
     let tables = Mode::ALL.map(|mode| Table {
@@ -92,7 +81,7 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
         mutex: PacketMutex::builder(roster.clone()).name(mode.name()).build(),
         watch: Watch::default(),
     });
-    let trace = start_trace(args.trace.as_deref(), tables.iter().map(|table| &table.mutex))?;
+    let trace = TraceFile::start(args.trace.as_deref(), tables.iter().map(|table| &table.mutex))?;
     let length = Duration::from_secs(args.seconds);
     let config = |mode| Config {
         mode,
@@ -115,8 +104,8 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Stopped> {
         });
         (events, outcomes.collect::<Result<Vec<Outcome>, ClientError>>())
     });
-    end_trace(trace, printer);
-    let outcomes = outcomes.map_err(|error| (ExitStatus::Unreachable, error.to_string()))?;
+    trace.finish(printer);
+    let outcomes = outcomes.map_err(|error| Failure::new(ExitStatus::Unreachable, error))?;
     Ok(Played::new(roster, (args.seconds, args.seed), outcomes, events))
 }
 
@@ -129,32 +118,30 @@ fn play_one(config: &Config, table: &Table, stop: &AtomicBool) -> Result<Outcome
     result
 }
 
-/// The server at this address, or one of our own, which stops when it is dropped.
-fn find_server(address: Option<&str>) -> Result<(SocketAddr, Option<Server>), Stopped> {
+/// Returns the address of the practice server. Without one it starts a server, which stops when it is dropped.
+fn find_server(address: Option<&str>) -> Result<(SocketAddr, Option<Server>), Failure> {
     let Some(text) = address else {
         let server = Server::start(("127.0.0.1", 0));
         let server = server.map_err(|error| {
-            (ExitStatus::Unreachable, format!("the practice server cannot start: {error}"))
+            let why = format!("the practice server cannot start: {error}");
+            Failure::new(ExitStatus::Unreachable, why)
         })?;
         return Ok((server.address(), Some(server)));
     };
-    let bad = |why: String| (ExitStatus::BadInput, format!("--server {text}: {why}"));
+    let bad = |why: String| Failure::bad_input(format!("--server {text}: {why}"));
     let mut found = text.to_socket_addrs().map_err(|error| bad(error.to_string()))?;
     let address = found.next().ok_or_else(|| bad("no such address".into()))?;
     Ok((address, None))
 }
 
-/// Writes and prints what was asked for.
-fn tell(args: &Args, played: &Played, printer: &mut Printer) -> Result<ExitStatus, Stopped> {
-    let unwritten = |what: &PathBuf, error| {
-        (ExitStatus::BadInput, format!("{} cannot be written: {error}", what.display()))
-    };
+/// Writes the files that were asked for, and prints the result.
+fn present(args: &Args, played: &Played, printer: &mut Printer) -> Result<ExitStatus, Failure> {
     if let Some(directory) = &args.log {
-        played.write_logs(directory).map_err(|error| unwritten(directory, error))?;
+        played.write_logs(directory).map_err(|error| Failure::unwritten(directory, error))?;
     }
     if let Some(file) = &args.report {
         let html = timeline::render(&played.report());
-        std::fs::write(file, html).map_err(|error| unwritten(file, error))?;
+        std::fs::write(file, html).map_err(|error| Failure::unwritten(file, error))?;
     }
     if args.json {
         printer.data(played.json());

@@ -1,10 +1,10 @@
-//! What the three runs gave, as a table, as JSON, as logs and as a timeline.
+//! The results of the three runs, as a table, as JSON, as logs and as a timeline.
 
 use crate::printer::{BAD, GOOD};
 use crate::report::lanes_of;
 use crate::table::{Align, Table};
 use packet_mutex::roster_toml::format_duration;
-use packet_mutex::{Entry, Roster};
+use packet_mutex::{Event, Roster};
 use practice::judge::Counts;
 use practice::modules::{Mode, Module};
 use practice::run::Outcome;
@@ -27,8 +27,7 @@ pub(super) struct Played {
 struct Run {
     mode: Mode,
     outcome: Outcome,
-    /// The mutex's events, one line of JSON each.
-    events: Vec<Entry>,
+    events: Vec<Event>,
 }
 
 impl Played {
@@ -36,14 +35,14 @@ impl Played {
         roster: Roster,
         (seconds, seed): (u64, u64),
         outcomes: Vec<Outcome>,
-        events: [Vec<Entry>; 3],
+        events: [Vec<Event>; 3],
     ) -> Self {
         let runs = Mode::ALL.into_iter().zip(outcomes).zip(events);
         let runs = runs.map(|((mode, outcome), events)| Run { mode, outcome, events }).collect();
         Played { roster, seconds, seed, runs }
     }
 
-    /// What went wrong in the run with the mutex, if anything.
+    /// Returns what went wrong in the run with the mutex.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let Some(with) = self.runs.iter().find(|run| run.mode == Mode::With) else {
             return vec!["the run with the mutex is missing".into()];
@@ -122,7 +121,7 @@ impl Played {
         table
     }
 
-    /// `frames.jsonl`, `sends.jsonl` and `events.jsonl` for each run.
+    /// Writes `frames.jsonl`, `sends.jsonl` and `events.jsonl` for each run.
     pub(super) fn write_logs(&self, directory: &Path) -> io::Result<()> {
         for run in &self.runs {
             let directory = directory.join(run.mode.name());
@@ -156,7 +155,7 @@ impl Run {
             Mode::With => "A turn around each cycle",
         });
         run.note = match self.mode {
-            Mode::Without => "Everybody sends when it likes.",
+            Mode::Without => "Each module sends whenever it likes.",
             Mode::ActionOnly => "What was read before the wait is stale when the turn comes.",
             Mode::With => "As the guide says: slots are read inside the turn.",
         }
@@ -191,7 +190,7 @@ impl Run {
     }
 }
 
-/// What should not happen.
+/// Returns the counts of what should not happen.
 fn troubles(counts: &Counts) -> [(&'static str, u64); 5] {
     [
         ("interleavings", counts.interleavings),
@@ -202,7 +201,7 @@ fn troubles(counts: &Counts) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// What it is all for.
+/// Returns the counts of what the modules achieve.
 fn gains(counts: &Counts) -> [(&'static str, u64); 4] {
     [
         ("runes made", counts.runes_made),
@@ -212,7 +211,7 @@ fn gains(counts: &Counts) -> [(&'static str, u64); 4] {
     ]
 }
 
-/// The shortest delay that the roster allows between two groups.
+/// Returns the shortest delay that the roster allows between two groups.
 fn least_delay(roster: &Roster) -> Duration {
     let spec = roster.spec();
     let modules = spec.modules.iter().filter_map(|module| module.handover_delay);

@@ -1,9 +1,9 @@
-//! How the view looks. What can move is in places that do not: the queue and the lanes have their rows by the size of
-//! the terminal, not by how many wait just now. Each thing has a mark or a word of its own beside its colour.
+//! How the view looks. Nothing jumps about: how many rows the queue and the lanes have depends on the size of the terminal,
+//! not on how many requests are waiting. Each thing has a mark or a word of its own beside its colour.
 
-use super::view::{Happened, Link, View, precise, rough};
+use super::view::{Link, RecentEvent, View, precise, rough};
 use crate::status;
-use packet_mutex::{Mode, ModuleStatus, Status, WaiterStatus};
+use packet_mutex::{English, Mode, ModuleStatus, Status, WaiterStatus};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Clear, Padding, Paragraph, Widget};
 use std::time::Duration;
 use timeline::Cell;
 
-/// Lower terminals get no empty lines.
+/// Terminals with fewer rows get no empty lines.
 const ROOMY: u16 = 20;
 /// Rows of the queue, its heading included: the fewest, and how many if there is room.
 const QUEUE: (u16, u16) = (3, 8);
@@ -26,16 +26,17 @@ const LONGEST_NAME: usize = 20;
 
 pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
     let area = frame.area();
-    let mut page = Page { style: Ink { colours: view.colours }, buffer: frame.buffer_mut(), area };
+    let mut canvas =
+        Canvas { style: Palette { colours: view.colours }, buffer: frame.buffer_mut(), area };
     let rows = Rows::new(area.height, view.status.modules.len());
-    page.head(view);
-    page.holder(view, rows.holder);
-    page.queue(view, rows.queue, rows.queue_rows);
-    page.lanes(view, rows.lanes, rows.lane_rows);
-    page.lately(view, rows.lately, rows.lately_rows);
-    page.foot(view);
+    canvas.head(view);
+    canvas.holder(view, rows.holder);
+    canvas.queue(view, rows.queue, rows.queue_rows);
+    canvas.lanes(view, rows.lanes, rows.lane_rows);
+    canvas.recent(view, rows.recent, rows.recent_rows);
+    canvas.foot(view);
     if view.help {
-        page.help();
+        canvas.help();
     }
 }
 
@@ -46,8 +47,8 @@ struct Rows {
     queue_rows: u16,
     lanes: u16,
     lane_rows: u16,
-    lately: u16,
-    lately_rows: u16,
+    recent: u16,
+    recent_rows: u16,
 }
 
 impl Rows {
@@ -63,19 +64,19 @@ impl Rows {
         let queue_rows = room.saturating_sub(modules).clamp(least, most).min(room);
         let lane_rows = modules.min(room - queue_rows);
         let lanes = queue + queue_rows + gap;
-        let lately = lanes + lane_rows + 2 + gap;
-        let lately_rows = height.saturating_sub(lately + foot + gap);
-        Rows { holder, queue, queue_rows, lanes, lane_rows, lately, lately_rows }
+        let recent = lanes + lane_rows + 2 + gap;
+        let recent_rows = height.saturating_sub(recent + foot + gap);
+        Rows { holder, queue, queue_rows, lanes, lane_rows, recent, recent_rows }
     }
 }
 
 /// The sixteen colours of the terminal, on its own background; none at all where none are wanted.
 #[derive(Clone, Copy)]
-struct Ink {
+struct Palette {
     colours: bool,
 }
 
-impl Ink {
+impl Palette {
     fn of(self, colour: Color) -> Style {
         if self.colours { Style::new().fg(colour) } else { Style::new() }
     }
@@ -111,13 +112,13 @@ const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const PLAIN: Style = Style::new();
 
-struct Page<'b> {
-    style: Ink,
+struct Canvas<'b> {
+    style: Palette,
     buffer: &'b mut Buffer,
     area: Rect,
 }
 
-impl Page<'_> {
+impl Canvas<'_> {
     fn width(&self) -> usize {
         usize::from(self.area.width)
     }
@@ -173,7 +174,7 @@ impl Page<'_> {
                 Line::from(vec![
                     Span::styled("● ", self.style.good()),
                     Span::styled(holder.module.to_string(), self.style.good().patch(BOLD)),
-                    Span::raw(format!(" holds for {}", rough(holder.held))),
+                    Span::raw(format!(" has held for {}", rough(holder.held))),
                     Span::styled(format!(", token {}{depth}", holder.token), DIM),
                 ])
             }
@@ -197,23 +198,24 @@ impl Page<'_> {
         let mut y = y;
         // One row stays for the queue.
         let alerts = alerts(view, self.style);
-        let told = alerts.len().min(usize::from(rows.saturating_sub(2)));
-        for line in alerts.into_iter().take(told) {
+        let shown = alerts.len().min(usize::from(rows.saturating_sub(2)));
+        for line in alerts.into_iter().take(shown) {
             self.row(y, line);
             y += 1;
         }
         let waiters = &view.status.waiters;
         if waiters.is_empty() {
-            self.row(y, Line::styled("  nobody waits", DIM));
+            self.row(y, Line::styled("  nobody is waiting", DIM));
             return;
         }
-        let columns = Queue::new(waiters, self.width());
+        let columns = QueueColumns::new(waiters, self.width());
         self.row(y, columns.heading(waiters.len()));
         y += 1;
         let room = usize::from(end.saturating_sub(y));
         let shown = if waiters.len() > room { room.saturating_sub(1) } else { waiters.len() };
         for (at, waiter) in waiters.iter().enumerate().take(shown) {
-            let why = view.status.reason(at).map_or_else(String::new, |why| why.to_string());
+            let why =
+                view.status.reason(at).map_or_else(String::new, |why| English(&why).to_string());
             self.row(y, columns.waiter(waiter, why, self.style));
             y += 1;
         }
@@ -229,7 +231,7 @@ impl Page<'_> {
         let skip = (chosen + 1).saturating_sub(usize::from(rows));
         let shown: Vec<&ModuleStatus> =
             modules.iter().skip(skip).take(usize::from(rows)).copied().collect();
-        let columns = Lanes::new(&modules, self.width());
+        let columns = LaneColumns::new(&modules, self.width());
         let below = modules.len() - skip - shown.len();
         let more = match (skip, below) {
             (0, 0) => String::new(),
@@ -254,17 +256,17 @@ impl Page<'_> {
         self.row(y + 1 + shown.len() as u16, columns.axis(view.stretch()));
     }
 
-    fn lately(&mut self, view: &View, y: u16, rows: u16) {
-        if rows < 2 || view.lately.is_empty() {
+    fn recent(&mut self, view: &View, y: u16, rows: u16) {
+        if rows < 2 || view.recent.is_empty() {
             return;
         }
-        self.row(y, Line::styled("lately", DIM));
-        let count = usize::from(rows - 1).min(view.lately.len());
-        let skip = view.lately.len() - count;
-        let names = view.lately.iter().map(|happened| happened.module.len());
+        self.row(y, Line::styled("recently", DIM));
+        let count = usize::from(rows - 1).min(view.recent.len());
+        let skip = view.recent.len() - count;
+        let names = view.recent.iter().map(|event| event.module.len());
         let width = names.max().unwrap_or(0).min(LONGEST_NAME);
-        for (at, happened) in view.lately.iter().skip(skip).enumerate() {
-            let Happened { t, module, what, is_trouble } = happened;
+        for (at, event) in view.recent.iter().skip(skip).enumerate() {
+            let RecentEvent { t, module, what, is_trouble } = event;
             let style = if *is_trouble { self.style.bad() } else { PLAIN };
             let mark = if *is_trouble { "! " } else { "  " };
             let line = Line::from(vec![
@@ -277,7 +279,7 @@ impl Page<'_> {
         }
     }
 
-    /// Keys in the last row; a question or a message in the one before, or instead where there is no room.
+    /// The keys in the last row. A question or a message is in the row before, or in a low terminal takes their place.
     fn foot(&mut self, view: &View) {
         let Some(last) = self.area.height.checked_sub(1) else { return };
         let message = if let Some((question, keys)) = view.question() {
@@ -288,13 +290,13 @@ impl Page<'_> {
                 Span::styled(keys, self.style.key()),
             ]))
         } else {
-            view.told().map(|told| {
-                let (mark, style) = if told.is_bad {
+            view.message().map(|message| {
+                let (mark, style) = if message.is_bad {
                     ("! ", self.style.bad())
                 } else {
                     ("✓ ", self.style.good())
                 };
-                Line::from(vec![Span::styled(mark, style), Span::raw(told.text.clone())])
+                Line::from(vec![Span::styled(mark, style), Span::raw(message.text.clone())])
             })
         };
         let keys = self.keys(view);
@@ -327,7 +329,7 @@ impl Page<'_> {
             line.push_span(Span::styled(key, self.style.key()));
             line.push_span(Span::styled(format!(" {does}  "), DIM));
         }
-        // A key that is cut off is none.
+        // Half a key would mislead, so what does not fit is left out.
         while line.width() > self.width() {
             line.spans.truncate(line.spans.len().saturating_sub(2));
         }
@@ -345,16 +347,16 @@ impl Page<'_> {
         let cells = [Cell::Hold, Cell::Wait, Cell::Handover, Cell::Pass, Cell::Trouble];
         let lines = vec![
             key("↑ ↓", "choose a module"),
-            key("c", "cancel what waits of it"),
+            key("c", "cancel its waiting requests"),
             key("d, e", "disable it, enable it"),
             key("m", "switch its mode"),
             key("p, r", "pause all but urgent requests, resume"),
-            key("+, -", "lanes over a longer, a shorter time"),
-            key("Ctrl-Z", "suspend; Ctrl-L draws anew"),
+            key("+, -", "show a longer, a shorter time"),
+            key("Ctrl-Z", "suspend; Ctrl-L redraws"),
             key("q", "quit, as do Esc and Ctrl-C"),
             Line::default(),
             Line::from(cells.into_iter().flat_map(mark).collect::<Vec<_>>()),
-            Line::raw("● holds  ○ waits  ! urgent  ‖ is held back by a pause"),
+            Line::raw("● holds  ○ waits  ! urgent  ‖ held back by a pause"),
         ];
         let wide = lines.iter().map(Line::width).max().unwrap_or(0) as u16 + 4;
         let high = lines.len() as u16 + 2;
@@ -380,8 +382,8 @@ fn last(status: &Status) -> Span<'static> {
     )
 }
 
-/// What is out of the ordinary.
-fn alerts(view: &View, style: Ink) -> Vec<Line<'static>> {
+/// Returns a line for each thing that is out of the ordinary.
+fn alerts(view: &View, style: Palette) -> Vec<Line<'static>> {
     let status = &view.status;
     let mut lines = Vec::new();
     let mut alert = |mark: &str, bold: &str, text: String| {
@@ -394,7 +396,7 @@ fn alerts(view: &View, style: Ink) -> Vec<Line<'static>> {
         alert("!", "not connected", format!("; this is {} old: {why}", rough(time)));
     }
     if status.closed {
-        alert("!", "closed", ": it takes no more requests".into());
+        alert("!", "closed", ": it accepts no more requests".into());
     }
     for pause in &status.paused {
         let whom = status::pause(pause, rough);
@@ -407,16 +409,16 @@ fn alerts(view: &View, style: Ink) -> Vec<Line<'static>> {
 }
 
 /// The columns of the queue.
-struct Queue {
+struct QueueColumns {
     name: usize,
     aged: bool,
     deadline: bool,
 }
 
-impl Queue {
+impl QueueColumns {
     fn new(waiters: &[WaiterStatus], width: usize) -> Self {
         let longest = waiters.iter().map(|waiter| waiter.module.len()).max().unwrap_or(0);
-        Queue {
+        QueueColumns {
             // The heading stands over the names.
             name: longest.clamp(8, LONGEST_NAME.min(width / 4).max(8)),
             aged: waiters.iter().any(|w| w.effective - f64::from(w.priority) >= 0.05),
@@ -427,12 +429,12 @@ impl Queue {
     fn heading(&self, count: usize) -> Line<'static> {
         let aged = if self.aged { "   aged" } else { "" };
         let deadline = if self.deadline { "    at most" } else { "" };
-        let waits = format!("{count} {}", if count == 1 { "waits" } else { "wait" });
+        let waits = format!("{count} waiting");
         let name = self.name;
         Line::styled(format!("  {waits:name$}  prio{aged}       for{deadline}  why"), DIM)
     }
 
-    fn waiter(&self, waiter: &WaiterStatus, why: String, style: Ink) -> Line<'static> {
+    fn waiter(&self, waiter: &WaiterStatus, why: String, style: Palette) -> Line<'static> {
         let (mark, mark_style) = match (waiter.urgent, &waiter.paused) {
             (true, _) => ("! ", style.bad()),
             (false, Some(_)) => ("‖ ", style.bad()),
@@ -455,7 +457,7 @@ impl Queue {
 }
 
 /// The columns of the modules: a name, a lane, and as many numbers as there is room for.
-struct Lanes {
+struct LaneColumns {
     name: usize,
     /// Of the modes, if one is not the usual.
     mode: usize,
@@ -500,7 +502,7 @@ fn time(module: &ModuleStatus, time: Duration) -> String {
     if module.turns + module.passes == 0 { "·".into() } else { precise(time) }
 }
 
-impl Lanes {
+impl LaneColumns {
     fn new(modules: &[&ModuleStatus], width: usize) -> Self {
         let longest = modules.iter().map(|module| module.module.len()).max().unwrap_or(0);
         let name = longest.clamp(8, LONGEST_NAME.min(width / 4).max(8));
@@ -515,7 +517,7 @@ impl Lanes {
         let ranks = (0..=NUMBERS.len()).rev().find(fits).unwrap_or(0);
         let numbers: Vec<Number> = NUMBERS.into_iter().filter(|n| n.rank < ranks).collect();
         let taken: usize = numbers.iter().map(|number| number.width).sum();
-        Lanes { name, mode, lane: room.saturating_sub(taken).max(1), numbers }
+        LaneColumns { name, mode, lane: room.saturating_sub(taken).max(1), numbers }
     }
 
     fn heading(&self, more: &str, stretch: u32) -> Line<'static> {
@@ -539,7 +541,7 @@ impl Lanes {
         module: &ModuleStatus,
         is_chosen: bool,
         cells: &[Cell],
-        style: Ink,
+        style: Palette,
     ) -> Line<'static> {
         let holds = view.status.holder.as_ref().is_some_and(|h| h.module == module.module);
         let (mark, mark_style) = if holds {
@@ -607,7 +609,7 @@ fn mode_of(module: &ModuleStatus) -> &'static str {
     }
 }
 
-/// Whole seconds or minutes.
+/// Returns whole seconds or minutes.
 fn long(seconds: u32) -> String {
     if seconds >= 60 && seconds.is_multiple_of(60) {
         format!("{} min", seconds / 60)
@@ -616,7 +618,7 @@ fn long(seconds: u32) -> String {
     }
 }
 
-/// At most so many columns of a name, which is ASCII.
+/// Cuts a name, which is ASCII, to at most this many columns.
 fn clip(name: &str, width: usize) -> String {
     if name.len() <= width {
         return name.to_owned();
@@ -624,7 +626,7 @@ fn clip(name: &str, width: usize) -> String {
     name.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The end of a text, in at most so many columns.
+/// Returns the end of a text, in at most this many columns.
 fn clip_left(text: &str, width: usize) -> String {
     if Span::raw(text).width() <= width {
         return text.to_owned();

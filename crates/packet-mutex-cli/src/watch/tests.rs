@@ -2,16 +2,17 @@
 
 use super::draw::draw;
 use super::screen::Screen;
-use super::view::{Deed, Steering, View};
+use super::view::{Action, Order, View};
 use packet_mutex::{
-    Below, Entry, HolderStatus, Mode, ModuleStatus, PauseStatus, Percentiles, Roster, Status, Time,
-    Token, WaiterStatus,
+    Below, Event, HolderStatus, Mode, ModuleStatus, PauseStatus, Percentiles, Roster, Status,
+    Steer, Time, Token, WaiterStatus, all_but_urgent,
 };
 use packet_mutex_arbiter::RequestId;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn secs(seconds: f64) -> Duration {
@@ -86,25 +87,24 @@ fn view(status: Status) -> View {
     View::new("main", "unix:/run/user/1000/packet-mutex.sock", &Roster::default(), status)
 }
 
-fn told(lines: &str) -> Vec<Entry> {
-    let lines = lines.lines().map(str::trim);
-    lines.map(|line| Entry::Told { event: String::new(), line: line.into() }).collect()
+fn events(lines: &str) -> Vec<Event> {
+    lines.lines().map(|line| serde_json::from_str(line.trim()).unwrap()).collect()
 }
 
 /// A busy mutex and how it came to that.
 fn busy_view() -> View {
     let mut view = view(busy());
-    let entries = told(
-        r#"{"seq":1,"t":2,"event":"granted","module":"runemaker","request":1,"token":"40","waited":0}
+    let log = events(
+        r#"{"seq":1,"t":2,"event":"granted","module":"runemaker","request":1,"token":"40","waited":0,"others":0}
         {"seq":2,"t":8,"event":"released","module":"runemaker","request":1,"token":"40","held":6,"depth":0}
-        {"seq":3,"t":10,"event":"granted","module":"bystander","request":2,"token":null,"pass":true,"waited":0}
-        {"seq":4,"t":12,"event":"released","module":"bystander","request":2,"token":null,"pass":true,"held":2}
+        {"seq":3,"t":10,"event":"granted","module":"bystander","request":2,"token":null,"pass":true,"waited":0,"others":0}
+        {"seq":4,"t":12,"event":"released","module":"bystander","request":2,"token":null,"pass":true,"held":2,"depth":0}
         {"seq":5,"t":12,"event":"timed_out","module":"eater","request":3,"waited":10}
-        {"seq":6,"t":18,"event":"requested","module":"eater","request":4}
-        {"seq":7,"t":28.74,"event":"granted","module":"fisher","request":5,"token":"42","waited":0}
-        {"seq":8,"t":29.6,"event":"requested","module":"runemaker","request":6}"#,
+        {"seq":6,"t":18,"event":"requested","module":"eater","request":4,"timeout":30}
+        {"seq":7,"t":28.74,"event":"granted","module":"fisher","request":5,"token":"42","waited":0,"others":0}
+        {"seq":8,"t":29.6,"event":"requested","module":"runemaker","request":6,"timeout":30}"#,
     );
-    view.looked(&entries, Ok(busy()));
+    view.update(&log, Ok(busy()));
     view
 }
 
@@ -136,8 +136,19 @@ fn key(code: KeyCode) -> KeyEvent {
     KeyEvent::new(code, KeyModifiers::NONE)
 }
 
-fn press(view: &mut View, keys: &str) -> Option<Deed> {
+fn press(view: &mut View, keys: &str) -> Option<Action> {
     keys.chars().map(|letter| view.key(key(KeyCode::Char(letter)))).last().flatten()
+}
+
+/// What a key asks for that is done in one step.
+fn order(command: &str, step: Steer<Arc<str>>) -> Option<Action> {
+    Some(Action::Steer(Order { command: command.into(), steps: vec![step] }))
+}
+
+fn resume(reasons: &[&str]) -> Option<Action> {
+    let step = |reason: &&str| Steer::Resume { reason: Some((*reason).to_owned()) };
+    let steps = reasons.iter().map(step).collect();
+    Some(Action::Steer(Order { command: "resume".into(), steps }))
 }
 
 #[test]
@@ -148,10 +159,10 @@ fn a_busy_mutex() {
         r#"
  main  unix:/run/user/1000/packet-mutex.sock                             ● live
 
- ● fisher holds for 1.3 s, token 42, 2 turns deep
+ ● fisher has held for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
 
-   2 wait     prio       for  why
+   2 waiting  prio       for  why
  ○ runemaker   100     0.4 s  for fisher's turn to end, then 1.0 s for the han…
  ○ eater        20    12.0 s  behind runemaker
 
@@ -181,9 +192,9 @@ fn a_small_terminal() {
         (60, 15),
         r#"
  main  unix:/run/user/1000/packet-mutex.sock         ● live
- ● fisher holds for 1.3 s, token 42, 2 turns deep
+ ● fisher has held for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
-   2 wait     prio       for  why
+   2 waiting  prio       for  why
  ○ runemaker   100     0.4 s  for fisher's turn to end, th…
  ○ eater        20    12.0 s  behind runemaker
 
@@ -207,10 +218,10 @@ fn a_large_terminal() {
         r#"
  main  unix:/run/user/1000/packet-mutex.sock                                                                                         ● live
 
- ● fisher holds for 1.3 s, token 42, 2 turns deep
+ ● fisher has held for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
 
-   2 wait     prio       for    at most  why
+   2 waiting  prio       for    at most  why
  ○ runemaker   100     0.4 s     29.6 s  for fisher's turn to end, then 1.0 s for the handover
  ○ eater        20    12.0 s     18.0 s  behind runemaker
 
@@ -226,7 +237,7 @@ fn a_large_terminal() {
      bystander observed                     ▒▒▒▒▒                                            2        ·    50 ms 2:10 min    50 ms 2:10 min
                         -30 s                -20 s                -10 s            now
 
- lately
+ recently
         8.000  runemaker  released after 6.0 s
        10.000  bystander  passes
        12.000  bystander  released after 2.0 s
@@ -250,7 +261,7 @@ fn nobody_at_it() {
  ○ free
 
 
-   nobody waits
+   nobody is waiting
 
 
 
@@ -298,11 +309,11 @@ fn what_is_out_of_the_ordinary() {
  ○ free, last trainer, ended 2.0 s ago
    nobody is next
 
- ! closed: it takes no more requests
+ ! closed: it accepts no more requests
  ‖ paused: réparations (all but urgent, 75.0 s more)
  ‖ paused: lunch (all below 60)
  ! a turn was abandoned and nobody has acknowledged it
-   2 wait     prio   aged       for  why
+   2 waiting  prio   aged       for  why
  ! runemaker   100  100.0     0.4 s  urgent, for the handover from trainer
  ‖ eater        20   44.0    12.0 s  until the pause "lunch" ends
 
@@ -325,7 +336,7 @@ fn what_is_out_of_the_ordinary() {
 fn a_server_that_is_gone() {
     let mut view = busy_view();
     view.tick(secs(1.0));
-    view.looked(&[], Err("unavailable: unix:/run/x cannot be reached".into()));
+    view.update(&[], Err("unavailable: unix:/run/x cannot be reached".into()));
     view.tick(secs(13.0));
     shows(
         &view,
@@ -333,11 +344,11 @@ fn a_server_that_is_gone() {
         r#"
  main  unix:/run/user/1000/packet-mutex.sock                     ! reconnecting
 
- ● fisher holds for 1.3 s, token 42, 2 turns deep
+ ● fisher has held for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
 
  ! not connected; this is 13.0 s old: unavailable: unix:/run/x cannot be reach…
-   2 wait     prio       for  why
+   2 waiting  prio       for  why
  ○ runemaker   100     0.4 s  for fisher's turn to end, then 1.0 s for the han…
  ○ eater        20    12.0 s  behind runemaker
 
@@ -353,7 +364,7 @@ fn a_server_that_is_gone() {
  ? help  q quit  ↑↓ choose  c cancel  d disable  p pause  m mode  +- time
 "#,
     );
-    view.looked(&[], Ok(idle()));
+    view.update(&[], Ok(idle()));
     assert!(screen(&view, 80, 20).contains("● live"));
 }
 
@@ -374,10 +385,10 @@ fn long_names_many_waiters_and_modules() {
         r#"
  main  …ong/long/long/long/long/long/long/long/long/long/long/long/long/ ● live
 
- ● fisher holds for 1.3 s, token 42, 2 turns deep
+ ● fisher has held for 1.3 s, token 42, 2 turns deep
    next runemaker, 1.0 s after the turn, if it ended now
 
-   30 wait               prio       for  why
+   30 waiting            prio       for  why
  ○ 0-a-very-long-namea…    50     3.0 s  for fisher's turn to end
  ○ 1-a-very-long-namea…    50     3.0 s  behind 0-a-very-long-namea-very-long-…
    … and 28 more
@@ -411,22 +422,22 @@ fn the_help() {
  main  unix:/run/user/1000/packet-mutex.sock         ● live
  ┌ keys and marks ───────────────────────────────────────┐
  │ ↑ ↓      choose a module                              │
- │ c        cancel what waits of it                      │
+ │ c        cancel its waiting requests                  │
  │ d, e     disable it, enable it                        │…
  │ m        switch its mode                              │
  │ p, r     pause all but urgent requests, resume        │
- │ +, -     lanes over a longer, a shorter time          │
- │ Ctrl-Z   suspend; Ctrl-L draws anew                   │s
+ │ +, -     show a longer, a shorter time                │
+ │ Ctrl-Z   suspend; Ctrl-L redraws                      │s
  │ q        quit, as do Esc and Ctrl-C                   │·
  │                                                       │·
  │ █ holds  ░ waits  · handover  ▒ observed  ! trouble   │1
- │ ● holds  ○ waits  ! urgent  ‖ is held back by a pause │·
+ │ ● holds  ○ waits  ! urgent  ‖ held back by a pause    │·
  └───────────────────────────────────────────────────────┘
  ? help  q quit  ↑↓ choose  c cancel  d disable  p pause
 "#,
     );
     assert_eq!(press(&mut view, "q"), None, "it closes the help");
-    assert_eq!(press(&mut view, "q"), Some(Deed::Leave));
+    assert_eq!(press(&mut view, "q"), Some(Action::Quit));
 }
 
 /// What does harm is done after a `y` and nothing else.
@@ -437,40 +448,49 @@ fn keys_ask_for_what_they_do() {
     assert_eq!(press(&mut view, "cn"), None);
     assert_eq!(press(&mut view, "c"), None);
     assert!(screen(&view, 80, 24).contains("? cancel runemaker: end 1 waiting request?"));
-    assert_eq!(press(&mut view, "y"), Some(Deed::Steer(Steering::Cancel(runemaker()))));
-    assert_eq!(press(&mut view, "dy"), Some(Deed::Steer(Steering::Disable(runemaker()))));
+    assert_eq!(
+        press(&mut view, "y"),
+        order("cancel runemaker", Steer::Cancel { module: runemaker() })
+    );
+    assert_eq!(
+        press(&mut view, "dy"),
+        order("disable runemaker", Steer::Disable { module: runemaker() })
+    );
     assert_eq!(
         press(&mut view, "mo"),
-        Some(Deed::Steer(Steering::Mode(runemaker(), Mode::Observed)))
+        order("mode runemaker observed", Steer::Mode { module: runemaker(), mode: Mode::Observed })
     );
     assert_eq!(press(&mut view, "mq"), None, "an answer, not the key to leave");
-    assert_eq!(press(&mut view, "py"), Some(Deed::Steer(Steering::Pause)));
+    let reason = "paused from the view".to_owned();
+    let pause = Steer::Pause { reason, below: all_but_urgent(), lasts: None };
+    assert_eq!(press(&mut view, "py"), order("pause", pause));
     assert_eq!(press(&mut view, "r"), None);
     assert!(screen(&view, 80, 24).contains("nothing is paused"));
     view.key(key(KeyCode::End));
     view.key(key(KeyCode::Up));
     view.key(key(KeyCode::Up));
     assert_eq!(press(&mut view, "c"), None);
-    assert!(screen(&view, 80, 24).contains("nothing of fisher waits"));
-    assert_eq!(view.key(key(KeyCode::Esc)), Some(Deed::Leave));
+    assert!(screen(&view, 80, 24).contains("fisher has no waiting requests"));
+    assert_eq!(view.key(key(KeyCode::Esc)), Some(Action::Quit));
     let control = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
     press(&mut view, "d");
-    assert_eq!(view.key(control('c')), Some(Deed::Leave), "even while it asks");
-    assert_eq!(view.key(control('z')), Some(Deed::Suspend));
+    assert_eq!(view.key(control('c')), Some(Action::Quit), "even while it asks");
+    assert_eq!(view.key(control('z')), Some(Action::Suspend));
 }
 
 #[test]
 fn what_was_done_is_told_for_a_while() {
     let mut view = busy_view();
-    let steering = Steering::Disable("fisher".into());
-    view.done(&steering, Err("unavailable: it is gone".into()));
+    let module = "fisher".into();
+    let order = Order { command: "disable fisher".into(), steps: vec![Steer::Disable { module }] };
+    view.steered(&order, Err("unavailable: it is gone".into()));
     assert!(screen(&view, 80, 24).contains("! not done: disable fisher: unavailable"));
-    view.done(&steering, Ok(()));
+    view.steered(&order, Ok(()));
     assert!(screen(&view, 60, 15).contains("✓ done: disable fisher"));
     view.tick(secs(9.0));
-    assert!(view.told().is_some());
+    assert!(view.message().is_some());
     view.tick(secs(11.0));
-    assert!(view.told().is_none());
+    assert!(view.message().is_none());
 }
 
 #[test]
@@ -480,12 +500,11 @@ fn one_pause_is_ended_at_once_and_several_after_a_question() {
     let mut status = busy();
     status.paused = vec![pause("a")];
     let mut view = view(status.clone());
-    assert_eq!(press(&mut view, "r"), Some(Deed::Steer(Steering::Resume(vec!["a".into()]))));
+    assert_eq!(press(&mut view, "r"), resume(&["a"]));
     status.paused.push(pause("b"));
-    view.looked(&[], Ok(status));
+    view.update(&[], Ok(status));
     assert_eq!(press(&mut view, "r"), None);
-    let both = vec!["a".into(), "b".into()];
-    assert_eq!(press(&mut view, "y"), Some(Deed::Steer(Steering::Resume(both))));
+    assert_eq!(press(&mut view, "y"), resume(&["a", "b"]));
 }
 
 /// Another server has another clock and numbers its events anew.
@@ -493,17 +512,17 @@ fn one_pause_is_ended_at_once_and_several_after_a_question() {
 fn a_new_server_begins_a_new_picture() {
     let mut view = busy_view();
     assert!(screen(&view, 100, 30).contains("timed out after 10.0 s"));
-    let first = r#"{"seq":1,"t":0.5,"event":"granted","module":"eater","request":1,"token":"90","waited":0}"#;
-    view.looked(&told(first), Err("not yet".into()));
+    let first = r#"{"seq":1,"t":0.5,"event":"granted","module":"eater","request":1,"token":"90","waited":0,"others":0}"#;
+    view.update(&events(first), Err("not yet".into()));
     let status = Status { now: Time::from_nanos(1_000_000_000), ..idle() };
-    view.looked(&[], Ok(status));
+    view.update(&[], Ok(status));
     let shown = screen(&view, 100, 30);
     assert!(shown.contains("granted after 0 ms") && !shown.contains("timed out"), "{shown}");
     assert!(shown.contains('█'), "{shown}");
     // One that has had no events yet is known by its clock.
     let mut view = busy_view();
     let status = Status { now: Time::from_nanos(1_000_000_000), ..idle() };
-    view.looked(&[], Ok(status));
+    view.update(&[], Ok(status));
     assert!(!screen(&view, 100, 30).contains("timed out"));
 }
 
@@ -548,10 +567,10 @@ fn control_characters_do_not_reach_the_terminal() {
     status.paused =
         vec![PauseStatus { reason: "\u{1b}[2J\u{7}".into(), below: Below::Urgent, left: None }];
     let mut view = view(status);
-    let line = r#"{"seq":1,"t":1,"event":"refused","module":"\u001b[31m","error":"\u001b]0;x"}"#;
-    view.looked(&told(line), Err("\u{1b}c".into()));
+    let line = r#"{"seq":1,"t":1,"event":"resumed","module":"\u001b[31m","reason":"\u001b]0;x"}"#;
+    view.update(&events(line), Err("\u{1b}c".into()));
     let shown = screen(&view, 100, 40);
-    assert!(shown.contains("refused") && shown.contains("[2J"), "{shown}");
+    assert!(shown.contains("resumed: ]0;x") && shown.contains("[2J"), "{shown}");
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
 }
 

@@ -1,27 +1,25 @@
-//! What the view knows and what its keys do. It is told what happens and when, and does nothing itself.
+//! What the view knows and what its keys do. It is given what happens and when, and does nothing itself.
 
 use crate::report::lanes_of;
 use crate::terminal::{control, leaves};
 use packet_mutex::{
-    Entry, Error, Mode, ModuleStatus, PacketMutex, Roster, Status, Time, all_but_urgent,
+    Event, EventKind, Mode, ModuleStatus, Roster, Status, Steer, Time, all_but_urgent,
 };
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
-use serde_json::Value;
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use timeline::{Live, is_trouble};
 
-/// Most lines of what happened lately that are kept.
-const LATELY_MAX: usize = 100;
-/// How long a message stays.
-const TOLD_FOR: Duration = Duration::from_secs(10);
-/// A server that is silent for longer is said to be.
+/// The most recent events that are kept.
+const RECENT_MAX: usize = 100;
+/// How long a message is shown.
+const MESSAGE_FOR: Duration = Duration::from_secs(10);
+/// After this long without an answer, the view says so.
 const SILENT_AFTER: Duration = Duration::from_millis(2500);
-/// How much time the lanes show, to choose from.
+/// How much time the lanes show, in seconds, to choose from.
 const STRETCHES: [u32; 6] = [10, 30, 60, 120, 300, 600];
-/// The reason of the pauses that are made here.
+/// The reason of the pauses that are set here.
 const REASON: &str = "paused from the view";
 
 /// The view of one mutex.
@@ -32,26 +30,28 @@ pub(super) struct View {
     pub(super) status: Status,
     pub(super) lanes: Live,
     /// The newest last.
-    pub(super) lately: VecDeque<Happened>,
+    pub(super) recent: VecDeque<RecentEvent>,
     pub(super) prompt: Option<Prompt>,
     pub(super) help: bool,
     order: Vec<String>,
     /// The module that keys are about; `None`: the first.
     chosen: Option<Arc<str>>,
     stretch: usize,
-    told: Option<(Told, Duration)>,
+    message: Option<(Message, Duration)>,
     /// Why the mutex cannot be reached.
-    gone: Option<String>,
-    /// The time of the front, when the last look at the mutex ended, and when the last one that saw it did.
+    unreachable: Option<String>,
+    /// The time in this view.
     now: Duration,
-    looked: Duration,
-    seen: Duration,
-    /// The newest event.
+    /// When the last poll of the mutex ended.
+    polled: Duration,
+    /// When the last poll ended that the mutex answered.
+    answered: Duration,
+    /// The number of the newest event.
     seq: u64,
 }
 
-/// Something that happened to the mutex.
-pub(super) struct Happened {
+/// An event in words.
+pub(super) struct RecentEvent {
     /// In seconds, on the mutex's clock.
     pub(super) t: f64,
     pub(super) module: String,
@@ -59,80 +59,82 @@ pub(super) struct Happened {
     pub(super) is_trouble: bool,
 }
 
-/// A question; the next key answers it.
+/// A question. The next key answers it.
 pub(super) enum Prompt {
-    /// Is this really meant?
-    Sure(Steering),
-    /// Which mode of this module?
+    /// Whether this is really meant.
+    Confirm(Order),
+    /// In which mode this module should be.
     Mode(Arc<str>),
 }
 
 /// A message, and whether it is bad news.
-pub(super) struct Told {
+pub(super) struct Message {
     pub(super) text: String,
     pub(super) is_bad: bool,
 }
 
-/// Whether what is shown is so.
+/// Whether the mutex is as it is shown.
 pub(super) enum Link<'a> {
     Live,
-    /// The mutex has not answered for so long.
+    /// The mutex has not answered for this long.
     Silent(Duration),
-    /// It cannot be reached, for this reason; what is known of it is so old.
+    /// It cannot be reached, for this reason, and what is shown is this old.
     Gone(Duration, &'a str),
 }
 
 /// What a key asks the loop for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Deed {
-    Leave,
+pub(super) enum Action {
+    Quit,
     /// Stop the process, as Ctrl-Z does.
     Suspend,
     Redraw,
-    Steer(Steering),
+    Steer(Order),
 }
 
-/// Something to do to the mutex.
+/// What to do to the mutex.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Steering {
-    Cancel(Arc<str>),
-    Disable(Arc<str>),
-    Enable(Arc<str>),
-    Mode(Arc<str>, Mode),
-    Pause,
-    /// Ends the pauses of these reasons.
-    Resume(Vec<Arc<str>>),
+pub(super) struct Order {
+    /// The command that does the same, for people.
+    pub(super) command: String,
+    /// One after the other, until one is refused.
+    pub(super) steps: Vec<Steer<Arc<str>>>,
 }
 
-/// The command that does the same.
-impl fmt::Display for Steering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Steering::Cancel(module) => write!(f, "cancel {module}"),
-            Steering::Disable(module) => write!(f, "disable {module}"),
-            Steering::Enable(module) => write!(f, "enable {module}"),
-            Steering::Mode(module, mode) => write!(f, "mode {module} {}", mode.name()),
-            Steering::Pause => f.write_str("pause"),
-            Steering::Resume(_) => f.write_str("resume"),
-        }
+impl Order {
+    fn new(command: impl Into<String>, step: Steer<Arc<str>>) -> Self {
+        Order { command: command.into(), steps: vec![step] }
+    }
+
+    fn cancel(module: Arc<str>) -> Self {
+        Order::new(format!("cancel {module}"), Steer::Cancel { module })
+    }
+
+    fn disable(module: Arc<str>) -> Self {
+        Order::new(format!("disable {module}"), Steer::Disable { module })
+    }
+
+    fn enable(module: Arc<str>) -> Self {
+        Order::new(format!("enable {module}"), Steer::Enable { module })
+    }
+
+    fn mode(module: Arc<str>, mode: Mode) -> Self {
+        Order::new(format!("mode {module} {}", mode.name()), Steer::Mode { module, mode })
+    }
+
+    fn pause() -> Self {
+        let (reason, below) = (REASON.into(), all_but_urgent());
+        Order::new("pause", Steer::Pause { reason, below, lasts: None })
+    }
+
+    /// Ends the pauses that were on the screen when the key was pressed, and none that came after.
+    fn resume(reasons: &[Arc<str>]) -> Self {
+        let step = |reason: &Arc<str>| Steer::Resume { reason: Some(reason.to_string()) };
+        Order { command: "resume".into(), steps: reasons.iter().map(step).collect() }
     }
 }
 
-impl Steering {
-    /// Does it, and waits for the answer.
-    pub(super) fn carry_out(&self, mutex: &PacketMutex) -> Result<(), Error> {
-        match self {
-            Steering::Cancel(module) => mutex.cancel(&**module),
-            Steering::Disable(module) => mutex.disable(&**module),
-            Steering::Enable(module) => mutex.enable(&**module),
-            Steering::Mode(module, mode) => mutex.set_mode(&**module, *mode),
-            Steering::Pause => mutex.pause(all_but_urgent(), REASON),
-            Steering::Resume(reasons) => reasons.iter().try_for_each(|reason| mutex.resume(reason)),
-        }
-    }
-}
-
-// What it is told.
+// What it is given.
 
 impl View {
     pub(super) fn new(name: &str, url: &str, roster: &Roster, status: Status) -> Self {
@@ -142,141 +144,139 @@ impl View {
             colours: true,
             status,
             lanes: Live::default(),
-            lately: VecDeque::new(),
+            recent: VecDeque::new(),
             prompt: None,
             help: false,
             order: Vec::new(),
             chosen: None,
             stretch: 1,
-            told: None,
-            gone: None,
+            message: None,
+            unreachable: None,
             now: Duration::ZERO,
-            looked: Duration::ZERO,
-            seen: Duration::ZERO,
+            polled: Duration::ZERO,
+            answered: Duration::ZERO,
             seq: 0,
         };
-        view.take_roster(roster);
+        view.set_roster(roster);
         view
     }
 
-    /// The roster says in which order the modules stand and which belong together.
-    pub(super) fn take_roster(&mut self, roster: &Roster) {
+    /// Takes the order of the modules, and their groups, from the roster.
+    pub(super) fn set_roster(&mut self, roster: &Roster) {
         let lanes = lanes_of(roster);
         self.order = lanes.iter().map(|lane| lane.module.clone()).collect();
         self.lanes.set_lanes(lanes);
     }
 
-    /// The time goes on.
+    /// Time passes.
     pub(super) fn tick(&mut self, now: Duration) {
         self.now = now;
-        self.told = self.told.take().filter(|(_, since)| now < *since + TOLD_FOR);
+        self.message = self.message.take().filter(|(_, since)| now < *since + MESSAGE_FOR);
     }
 
-    /// The mutex was looked at: what happened since the last look, and how it is now or why it cannot be reached.
-    pub(super) fn looked(&mut self, entries: &[Entry], status: Result<Status, String>) {
-        self.looked = self.now;
-        for entry in entries {
-            // An event that is not JSON has nothing to show.
-            if let Ok(event) = serde_json::from_str(&entry.to_string()) {
-                self.happened(&event);
-            }
-        }
+    /// Takes in a poll of the mutex: the events since the last one, and how the mutex is or why it cannot be reached.
+    pub(super) fn update(&mut self, events: &[Event], status: Result<Status, String>) {
+        self.polled = self.now;
+        events.iter().for_each(|event| self.add(event));
         match status {
             Ok(status) => {
-                self.gone = None;
-                self.seen = self.now;
-                // Events may be a little newer than the status before; a clock that goes back is another server's.
+                self.unreachable = None;
+                self.answered = self.now;
+                // A clock that goes back is another server's. A second is allowed for, because events may be a little newer
+                // than the status before them.
                 if status.now + Duration::from_secs(1) < self.status.now {
-                    self.begin_anew();
+                    self.start_over();
                 }
                 self.status = status;
             }
-            Err(why) => self.gone = Some(why),
+            Err(why) => self.unreachable = Some(why),
         }
     }
 
-    fn happened(&mut self, event: &Value) {
-        let seq = event["seq"].as_u64().unwrap_or(0);
-        if event["event"] == "dropped" {
+    fn add(&mut self, event: &Event) {
+        if matches!(event.kind, EventKind::Dropped { .. }) {
             self.lanes.gap();
-        } else if seq <= self.seq {
-            self.begin_anew();
+        } else if event.seq <= self.seq {
+            self.start_over();
         }
-        self.seq = self.seq.max(seq);
-        let Some(t) = self.lanes.push(event) else { return };
-        let Some(what) = in_words(event) else { return };
-        if self.lately.len() == LATELY_MAX {
-            self.lately.pop_front();
+        self.seq = self.seq.max(event.seq);
+        // The lanes read events as traces have them.
+        let Ok(json) = serde_json::to_value(event) else { return };
+        let Some(t) = self.lanes.push(&json) else { return };
+        let Some(what) = in_words(&event.kind) else { return };
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
         }
-        self.lately.push_back(Happened {
+        self.recent.push_back(RecentEvent {
             t,
-            module: event["module"].as_str().unwrap_or_default().into(),
+            module: event.module.as_deref().unwrap_or_default().into(),
             what,
-            is_trouble: is_trouble(event["event"].as_str().unwrap_or_default()),
+            is_trouble: is_trouble(event.kind.name()),
         });
     }
 
-    /// The server is another than before: its clock and its events begin anew.
-    fn begin_anew(&mut self) {
+    /// Forgets what happened: the server is another than before, with another clock and other numbers.
+    fn start_over(&mut self) {
         let mut lanes = Live::default();
         lanes.set_lanes(self.lanes.lanes().to_vec());
         self.lanes = lanes;
-        self.lately.clear();
+        self.recent.clear();
         self.seq = 0;
         self.status.now = Time::ZERO;
     }
 
-    /// What was asked for was done, or not.
-    pub(super) fn done(&mut self, steering: &Steering, result: Result<(), String>) {
+    /// Says whether an order was carried out.
+    pub(super) fn steered(&mut self, order: &Order, result: Result<(), String>) {
+        let command = &order.command;
         match result {
-            Ok(()) => self.tell(format!("done: {steering}"), false),
-            Err(why) => self.tell(format!("not done: {steering}: {why}"), true),
+            Ok(()) => self.show_message(format!("done: {command}"), false),
+            Err(why) => self.show_message(format!("not done: {command}: {why}"), true),
         }
     }
 
-    fn tell(&mut self, text: String, is_bad: bool) {
-        self.told = Some((Told { text, is_bad }, self.now));
+    fn show_message(&mut self, text: String, is_bad: bool) {
+        self.message = Some((Message { text, is_bad }, self.now));
     }
 }
 
-/// What happened, for a line of its own; `None` for what the lanes and the queue show.
-fn in_words(event: &Value) -> Option<String> {
-    let time = |key: &str| {
-        let seconds = event[key].as_f64().unwrap_or(0.0);
-        precise(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-    };
-    let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-    let name = event["event"].as_str()?;
-    Some(match name {
-        "requested" | "nested" => return None,
-        "granted" if event["pass"] == true => "passes".into(),
-        "granted" => format!("granted after {}", time("waited")),
-        "released" | "panicked" | "yielded" | "declined" | "abandoned" | "revoked" => {
-            if event["depth"].as_u64().unwrap_or(0) > 0 {
-                return None;
-            }
-            format!("{name} after {}", time("held"))
+/// Returns what happened, for a line of its own; `None` for what the lanes and the queue show.
+fn in_words(kind: &EventKind) -> Option<String> {
+    let name = kind.name().replace('_', " ");
+    Some(match kind {
+        EventKind::Requested { .. } | EventKind::Nested { .. } => return None,
+        // A nested turn is over; the turn around it is not.
+        EventKind::Ended { depth: 1.., .. } => return None,
+        EventKind::Granted { pass: true, .. } => "passes".into(),
+        EventKind::Granted { waited, .. } => format!("granted after {}", precise(*waited)),
+        EventKind::Ended { held, .. } => format!("{name} after {}", precise(*held)),
+        EventKind::Unserved { waited, .. } => format!("{name} after {}", precise(*waited)),
+        EventKind::Refused { error } => format!("refused: {}", error.name().replace('_', " ")),
+        EventKind::Overrun { held } => format!("overrun: has held for {}", precise(*held)),
+        EventKind::Starving { waited, by: None } => {
+            format!("starving: has waited for {}", precise(*waited))
         }
-        "timed_out" | "cancelled" | "withdrawn" | "closed" | "lost" => {
-            format!("{} after {}", name.replace('_', " "), time("waited"))
+        EventKind::Starving { waited, by: Some(by) } => {
+            format!("starving: has waited for {}, kept out by {by}", precise(*waited))
         }
-        "refused" => format!("refused: {}", text("error").replace('_', " ")),
-        "overrun" => format!("overrun: holds for {}", time("held")),
-        "starving" if event["by"].is_null() => format!("starving: waits for {}", time("waited")),
-        "starving" => format!("starving: waits for {}, kept out by {}", time("waited"), text("by")),
-        "conflict" => format!("conflict with {}", text("with")),
-        "short_gap" => format!("{} too soon after {}", time("missing"), text("after")),
-        "paused" | "resumed" => format!("{name}: {}", text("reason")),
-        "mode" => format!("mode: {}", text("mode")),
-        "dropped" => format!("{} events were missed", event["count"]),
-        other => other.replace('_', " "),
+        EventKind::Conflict { with, .. } => format!("conflict with {with}"),
+        EventKind::ShortGap { after, missing } => {
+            format!("{} too soon after {after}", precise(*missing))
+        }
+        EventKind::Paused { reason, .. }
+        | EventKind::Resumed { reason }
+        | EventKind::Revoking { reason } => format!("{name}: {reason}"),
+        EventKind::Mode { mode } => format!("mode: {}", mode.name()),
+        EventKind::Dropped { count: 1 } => "1 event was missed".into(),
+        EventKind::Dropped { count } => format!("{count} events were missed"),
+        // The name says it all; also that of an event that is new.
+        _ => name,
     })
 }
 
 // What it shows.
 
 impl View {
-    /// The modules, the highest priority first; those that the roster does not name are last.
+    /// Returns the modules, the highest priority first. Those that the roster does not name come last.
     pub(super) fn modules(&self) -> Vec<&ModuleStatus> {
         let mut modules: Vec<&ModuleStatus> = self.status.modules.iter().collect();
         let place = |module: &ModuleStatus| self.order.iter().position(|o| **o == *module.module);
@@ -284,31 +284,31 @@ impl View {
         modules
     }
 
-    /// The index of the chosen module.
+    /// Returns the index of the chosen module.
     pub(super) fn chosen(&self) -> usize {
         let is_chosen = |m: &&ModuleStatus| Some(&m.module) == self.chosen.as_ref();
         self.modules().iter().position(is_chosen).unwrap_or(0)
     }
 
-    /// How many seconds the lanes show.
+    /// Returns how many seconds the lanes show.
     pub(super) fn stretch(&self) -> u32 {
         STRETCHES[self.stretch]
     }
 
     pub(super) fn link(&self) -> Link<'_> {
-        let silent = self.now.saturating_sub(self.looked);
-        match &self.gone {
-            Some(why) => Link::Gone(self.now.saturating_sub(self.seen), why),
+        let silent = self.now.saturating_sub(self.polled);
+        match &self.unreachable {
+            Some(why) => Link::Gone(self.now.saturating_sub(self.answered), why),
             None if silent > SILENT_AFTER => Link::Silent(silent),
             None => Link::Live,
         }
     }
 
-    pub(super) fn told(&self) -> Option<&Told> {
-        self.told.as_ref().map(|(told, _)| told)
+    pub(super) fn message(&self) -> Option<&Message> {
+        self.message.as_ref().map(|(message, _)| message)
     }
 
-    /// How many requests of a module wait.
+    /// Returns how many requests of a module are waiting.
     pub(super) fn waiting(&self, module: &str) -> usize {
         self.status.waiters.iter().filter(|waiter| *waiter.module == *module).count()
     }
@@ -317,18 +317,18 @@ impl View {
 // Keys.
 
 impl View {
-    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Deed> {
+    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
         if control(key, 'c') {
-            return Some(Deed::Leave);
+            return Some(Action::Quit);
         }
         if control(key, 'z') {
-            return Some(Deed::Suspend);
+            return Some(Action::Suspend);
         }
         if control(key, 'l') {
-            return Some(Deed::Redraw);
+            return Some(Action::Redraw);
         }
         if let Some(prompt) = self.prompt.take() {
             return self.answer(prompt, key);
@@ -338,9 +338,9 @@ impl View {
             return None;
         }
         if leaves(key) {
-            return Some(Deed::Leave);
+            return Some(Action::Quit);
         }
-        self.told = None;
+        self.message = None;
         match key.code {
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.help = true,
             KeyCode::Up | KeyCode::Char('k') => self.choose(|at, _| at.saturating_sub(1)),
@@ -361,40 +361,40 @@ impl View {
         self.chosen = modules.get(at).map(|module| module.module.clone());
     }
 
-    /// What does harm is asked about before it is done.
-    fn steer(&mut self, letter: char) -> Option<Deed> {
+    /// Steers as the key says. What does harm is asked about first.
+    fn steer(&mut self, letter: char) -> Option<Action> {
         let chosen = self.modules().get(self.chosen()).map(|m| (m.module.clone(), m.disabled));
         let reasons: Vec<_> = self.status.paused.iter().map(|pause| pause.reason.clone()).collect();
-        let steering = match (letter, chosen) {
-            ('p', _) => Steering::Pause,
+        let order = match (letter, chosen) {
+            ('p', _) => Order::pause(),
             ('r', _) if reasons.is_empty() => {
-                self.tell("nothing is paused".into(), true);
+                self.show_message("nothing is paused".into(), true);
                 return None;
             }
-            ('r', _) => Steering::Resume(reasons),
+            ('r', _) => Order::resume(&reasons),
             ('c', Some((module, _))) if self.waiting(&module) == 0 => {
-                self.tell(format!("nothing of {module} waits"), true);
+                self.show_message(format!("{module} has no waiting requests"), true);
                 return None;
             }
-            ('c', Some((module, _))) => Steering::Cancel(module),
-            ('d', Some((module, false))) => Steering::Disable(module),
-            ('d' | 'e', Some((module, _))) => return Some(Deed::Steer(Steering::Enable(module))),
+            ('c', Some((module, _))) => Order::cancel(module),
+            ('d', Some((module, false))) => Order::disable(module),
+            ('d' | 'e', Some((module, _))) => return Some(Action::Steer(Order::enable(module))),
             ('m', Some((module, _))) => {
                 self.prompt = Some(Prompt::Mode(module));
                 return None;
             }
             _ => return None,
         };
-        match &steering {
-            Steering::Resume(reasons) if reasons.len() == 1 => return Some(Deed::Steer(steering)),
-            _ => self.prompt = Some(Prompt::Sure(steering)),
+        match order.steps[..] {
+            [Steer::Resume { .. }] => return Some(Action::Steer(order)),
+            _ => self.prompt = Some(Prompt::Confirm(order)),
         }
         None
     }
 
-    fn answer(&mut self, prompt: Prompt, key: KeyEvent) -> Option<Deed> {
+    fn answer(&mut self, prompt: Prompt, key: KeyEvent) -> Option<Action> {
         match (prompt, key.code) {
-            (Prompt::Sure(steering), KeyCode::Char('y' | 'Y')) => Some(Deed::Steer(steering)),
+            (Prompt::Confirm(order), KeyCode::Char('y' | 'Y')) => Some(Action::Steer(order)),
             (Prompt::Mode(module), KeyCode::Char(letter)) => {
                 let mode = match letter {
                     'e' => Mode::Enforced,
@@ -402,39 +402,42 @@ impl View {
                     'x' => Mode::Off,
                     _ => return None,
                 };
-                Some(Deed::Steer(Steering::Mode(module, mode)))
+                Some(Action::Steer(Order::mode(module, mode)))
             }
             _ => None,
         }
     }
 
-    /// The question, and the keys that answer it.
+    /// Returns the question, and the keys that answer it.
     pub(super) fn question(&self) -> Option<(String, &'static str)> {
-        let many = |n: usize| if n == 1 { "request" } else { "requests" };
         Some(match self.prompt.as_ref()? {
             Prompt::Mode(module) => {
                 let mut modules = self.status.modules.iter();
                 let mode = modules.find(|m| m.module == *module).map_or("?", |m| m.mode.name());
                 (format!("mode of {module}, now {mode}:"), "e enforced  o observed  x off")
             }
-            Prompt::Sure(steering) => {
-                let harm = match steering {
-                    Steering::Cancel(module) => {
-                        let waiting = self.waiting(module);
-                        format!("end {waiting} waiting {}", many(waiting))
-                    }
-                    Steering::Disable(_) => "refuse its new requests".into(),
-                    Steering::Pause => "hold back all but urgent requests".into(),
-                    Steering::Resume(reasons) => format!("end {} pauses", reasons.len()),
-                    Steering::Enable(_) | Steering::Mode(..) => String::new(),
-                };
-                (format!("{steering}: {harm}?"), "y yes  n no")
+            Prompt::Confirm(order) => {
+                (format!("{}: {}?", order.command, self.harm(order)), "y yes  n no")
             }
         })
     }
+
+    /// Returns what an order would do now.
+    fn harm(&self, order: &Order) -> String {
+        match &order.steps[..] {
+            [Steer::Cancel { module }] => match self.waiting(module) {
+                1 => "end 1 waiting request".into(),
+                waiting => format!("end {waiting} waiting requests"),
+            },
+            [Steer::Disable { .. }] => "refuse its new requests".into(),
+            [Steer::Pause { .. }] => "hold back all but urgent requests".into(),
+            [Steer::Resume { .. }, ..] => format!("end {} pauses", order.steps.len()),
+            _ => "do it".into(),
+        }
+    }
 }
 
-/// A time for people, that takes few columns and does not flicker.
+/// Returns a time in few columns, and coarse enough not to flicker.
 pub(super) fn rough(time: Duration) -> String {
     match time.as_secs() {
         0..100 => format!("{:.1} s", time.as_secs_f64()),
@@ -443,7 +446,7 @@ pub(super) fn rough(time: Duration) -> String {
     }
 }
 
-/// The same, for what does not move and may be short.
+/// Returns a time in few columns, exact enough for short ones that stand still.
 pub(super) fn precise(time: Duration) -> String {
     if time < Duration::from_micros(99_500) {
         format!("{:.0} ms", time.as_secs_f64() * 1e3)

@@ -257,7 +257,7 @@ fn a_turn_is_revoked() {
 #[test]
 fn a_roster_is_replaced_and_a_mutex_closed() {
     let served = Served::new();
-    let roster = served.place.join("new.toml");
+    let roster = served.directory.path().join("new.toml");
     std::fs::write(&roster, "[modules.newcomer]\npriority = 7\n").unwrap();
     served.ok(&["reload", roster.to_str().unwrap()]);
     assert!(served.status()["modules"]["newcomer"].is_object());

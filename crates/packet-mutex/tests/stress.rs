@@ -5,10 +5,10 @@
 #[path = "it/common.rs"]
 mod common;
 
-use random::Rng;
 use packet_mutex::{
     End, Error, Event, EventKind, Events, Module, PacketMutex, Roster, Token, Turn, Unserved,
 };
+use random::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;

@@ -53,7 +53,7 @@ pub struct Hosting {
     pub http: Option<String>,
     /// How long a turn over TCP lasts without a heartbeat (S8), from 100 ms to an hour. Default: [`LEASE`], 10 s.
     pub lease: Duration,
-    /// What clients over TCP must know, and whoever steers on the page. Beyond the loopback it is required. Default: the
+    /// What clients over TCP and people who steer on the page must know. Beyond the loopback it is required. Default: the
     /// environment's `PACKET_MUTEX_SECRET`; `None` if that is not set or empty.
     pub secret: Option<String>,
 }
@@ -92,7 +92,7 @@ impl fmt::Debug for Hosting {
 /// Why nothing is hosted. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting cannot be used, wherever it is started: the URL is not one, or there is no directory for tokens.
+    /// A setting cannot be used: the URL is not one, or there is no directory for tokens.
     #[error("{0}")]
     Setting(String),
     /// A mutex, the server or the page could not be started.
@@ -114,7 +114,7 @@ impl From<Error> for packet_mutex::Error {
     }
 }
 
-/// The hosted mutexes, until this is dropped. Then all connections are closed; the mutexes stay for who has a handle.
+/// Hosted mutexes. Dropping this closes all connections; the mutexes stay for everybody who has a handle.
 #[derive(Debug)]
 #[must_use = "nothing is hosted any more when this is dropped"]
 pub struct Hosted {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Show a roster as it is understood, or all its errors
 ///
-/// Warnings tell which modules can be locked out. Exit code: 0 if the roster is right, 2 if not.
+/// Warnings name the modules that can be locked out. Exit code: 0 if the roster is right, 2 if not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The roster, a TOML file
@@ -86,7 +86,7 @@ fn mutex_line(spec: &RosterSpec) -> String {
     )
 }
 
-/// In the order in which the modules are served.
+/// Returns a row for each module, in the order in which they are served.
 fn modules_table(roster: &Roster) -> Table {
     let spec = roster.spec();
     let mut columns = vec![

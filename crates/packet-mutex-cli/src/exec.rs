@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long)]
     urgent: bool,
 
-    /// Write the mutex's events, from those that it still keeps to the end of the turn, to this file, for `report`
+    /// Write the mutex's events to this file, for `report`: those that it still keeps, and all until the turn ends
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
@@ -172,7 +172,7 @@ fn wait_and_watch(
             Err(RecvTimeoutError::Timeout) => {
                 if !lost && !turn.is_held() {
                     lost = true;
-                    printer.warning("the turn was lost while the command runs");
+                    printer.warning("the turn was lost while the command was running");
                     if let Some(keeper) = keeper {
                         // The command must not act on: soon the lease is over and others are let in (S8).
                         let _ = kill_process_group(keeper.group, Signal::KILL);

@@ -52,7 +52,7 @@ pub(crate) struct Args {
     trace: Option<PathBuf>,
 }
 
-/// A crew and what came of it.
+/// A crew and its outcome.
 struct Run<'a> {
     file: &'a RosterFile,
     simulation: Simulation<'a>,
@@ -134,7 +134,7 @@ fn run<'a>(args: &Args, file: &'a RosterFile, demand: &'a Demand) -> Result<Run<
 }
 
 impl Run<'_> {
-    /// What in the roster can lock modules out, with its place.
+    /// Returns what in the roster can lock modules out, each with its place in the file.
     fn warnings(&self) -> impl Iterator<Item = (String, String)> {
         warnings(&self.file.roster).into_iter().map(|warning| {
             let place = self.file.place(&warning.field);
@@ -143,7 +143,7 @@ impl Run<'_> {
         })
     }
 
-    /// The modules that asked, the highest priority first.
+    /// Returns the modules that asked, the highest priority first.
     fn modules(&self) -> Vec<&ModuleOutcome> {
         let mut modules: Vec<_> = self.outcome.modules.iter().filter(|m| m.asks > 0).collect();
         modules.sort_by_key(|module| Reverse(self.priority(module)));
@@ -185,7 +185,7 @@ fn text(args: &Args, runs: &[Run<'_>]) -> String {
     format!("{head}\n\n{channel}\n\n{modules}\n\n{}", verdicts.join("\n"))
 }
 
-/// What the channel's time goes into.
+/// Returns how the channel's time is used.
 fn channel_table(runs: &[Run<'_>], letters: &[&str]) -> Table {
     let mut table = Table::new(&[
         ("the channel", Align::Left),
@@ -207,7 +207,7 @@ fn channel_table(runs: &[Run<'_>], letters: &[&str]) -> Table {
     table
 }
 
-/// A line for each module, and under it the other crew's.
+/// Returns a row for each module, and under it the other crew's.
 fn modules_table(runs: &[Run<'_>], letters: &[&str]) -> Table {
     let mut columns = vec![("module", Align::Left)];
     if runs.len() > 1 {
@@ -353,7 +353,7 @@ fn json_of_module(run: &Run<'_>, module: &ModuleOutcome) -> Value {
     })
 }
 
-/// A share of one, to a millionth.
+/// Returns a percentage as a share of one, to a millionth.
 fn share(percent: f64) -> f64 {
     (percent * 10_000.0).round() / 1_000_000.0
 }
@@ -393,7 +393,7 @@ fn write_report(file: &Path, args: &Args, runs: &[Run<'_>]) -> Result<(), String
         .map_err(|why| format!("{} cannot be written: {why}", file.display()))
 }
 
-/// Writes all events; those of two crews are told apart by the mutex's name, which is then the crew's file.
+/// Writes all events. With two crews, the mutex's name is the crew's file, so that readers can tell them apart.
 fn write_trace(path: &Path, runs: &[Run<'_>]) -> Result<(), String> {
     let unwritten = |why: io::Error| format!("{} cannot be written: {why}", path.display());
     let mut out = BufWriter::new(File::create(path).map_err(unwritten)?);
@@ -407,7 +407,7 @@ fn write_trace(path: &Path, runs: &[Run<'_>]) -> Result<(), String> {
     out.flush().map_err(unwritten)
 }
 
-/// A typical stretch of a run, and the one around its worst wait.
+/// Returns a typical stretch of a run, and the one around its worst wait.
 fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String> {
     let end = run.outcome.length;
     let file = &run.file.file;
@@ -445,7 +445,7 @@ fn timelines(run: &Run<'_>, typical: Nanos) -> Result<Vec<timeline::Run>, String
     Ok(runs)
 }
 
-/// The stretch around a wait, and whether it had to be cut.
+/// Returns the stretch around a wait, and whether it had to be cut.
 fn around(wait: LongestWait, end: Nanos) -> (Range<Nanos>, bool) {
     let until = (wait.from + wait.length + 5 * SECOND).min(end);
     let from = wait.from.saturating_sub(10 * SECOND);
@@ -471,7 +471,7 @@ fn summary(run: &Run<'_>) -> Vec<Count> {
     summary
 }
 
-/// A moment or length as hours, minutes and seconds.
+/// Returns a moment or length as hours, minutes and seconds.
 fn clock(time: Nanos) -> String {
     let seconds = time / SECOND;
     format!("{}:{:02}:{:02} h", seconds / 3600, seconds / 60 % 60, seconds % 60)

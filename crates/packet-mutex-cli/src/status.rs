@@ -54,7 +54,9 @@ fn text_of(name: &str, status: &Status) -> String {
         lines.push(format!("{BAD}paused{BAD:#}: {reason} ({whom})"));
     }
     if status.abandoned {
-        lines.push(format!("{BAD}a turn was abandoned{BAD:#} and nobody has acknowledged it"));
+        lines.push(format!(
+            "{BAD}a turn was abandoned or revoked{BAD:#} and nobody has acknowledged it"
+        ));
     }
     if status.closed {
         lines.push(format!("{BAD}closed{BAD:#}: it accepts no more requests"));

@@ -1,4 +1,4 @@
-//! Tells all pages of a mutex that something happened there.
+//! Wakes all pages of a mutex when something has happened there.
 
 use packet_mutex::{Events, PacketMutex};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Pages hear of events at most this often. Events of a busy moment are told together.
+/// Pages are woken at most this often. Events of a busy moment are sent together.
 pub(crate) const PACE: Duration = Duration::from_millis(50);
 
 /// Wakes the pages of one mutex after its events.

@@ -69,10 +69,10 @@ impl Page {
         secret: Option<String>,
     ) -> Result<Page, Error> {
         let unavailable = |why: String| Error::Unavailable(format!("http://{address}: {why}"));
-        let told = |error: io::Error| unavailable(error.to_string());
+        let failed = |error: io::Error| unavailable(error.to_string());
         let bind = async {
-            let listener = TcpListener::bind(address).await.map_err(told)?;
-            let at = listener.local_addr().map_err(told)?;
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let at = listener.local_addr().map_err(failed)?;
             let state = AppState::new(mutexes, secret, at.ip().is_loopback());
             Ok((at, http::serve(listener, Arc::new(state.map_err(unavailable)?))))
         };

@@ -58,7 +58,7 @@ impl Collector for Metrics {
             status.waiters.len() as f64
         })?;
         self.gauge(&mut out, "pauses", "Pauses in force", None, |s| s.paused.len() as f64)?;
-        let abandoned = "Whether a turn was abandoned and nobody has acknowledged it";
+        let abandoned = "Whether a turn was abandoned or revoked and nobody has acknowledged it";
         self.gauge(&mut out, "abandoned", abandoned, None, |s| f64::from(u8::from(s.abandoned)))?;
         let closed = "Whether the mutex takes no more requests";
         self.gauge(&mut out, "closed", closed, None, |s| f64::from(u8::from(s.closed)))?;

@@ -98,7 +98,7 @@
         (pause.left === null ? "" : `, ${lasts(pause.left, 0)} more`),
       reason: pause.reason,
     }));
-    if (status.abandoned) signs.push({ text: "A turn was abandoned, and nobody has acknowledged it.", ill: true });
+    if (status.abandoned) signs.push({ text: "A turn was abandoned or revoked, and nobody has acknowledged it.", ill: true });
     if (status.closed) signs.push({ text: "Closed: no more requests are taken.", ill: true });
     const list = $("signs");
     while (list.children.length > signs.length) list.lastChild.remove();
@@ -328,8 +328,8 @@
   async function send(step, by) {
     const answer = await fetch(path("steer"), { method: "POST", headers: { Authorization: bearer(by) }, body: JSON.stringify(step) });
     if (answer.ok) return null;
-    const told = await answer.json().catch(() => ({}));
-    return { status: answer.status, why: told.message ?? `refused (${answer.status})` };
+    const data = await answer.json().catch(() => ({}));
+    return { status: answer.status, why: data.message ?? `refused (${answer.status})` };
   }
   function showOutcome(text, bad = false) {
     $("outcome").className = bad ? "bad" : "";
@@ -417,9 +417,9 @@
     });
     on("hello", hello);
     on("events", (list, event) => { lastId = event.lastEventId; list.forEach(addEvent); });
-    on("status", (told) => {
-      syncClock(told.t);
-      status = told;
+    on("status", (data) => {
+      syncClock(data.t);
+      status = data;
       statusAt = here();
       retry = 0;
       link("live", "live");
@@ -437,9 +437,9 @@
     clearTimeout(again);
     again = setTimeout(connect, wait * 1000);
   }
-  function hello(told) {
-    facts = told;
-    if (boot !== null && (told.boot !== boot || (lastId !== null && !told.resumed))) {
+  function hello(data) {
+    facts = data;
+    if (boot !== null && (data.boot !== boot || (lastId !== null && !data.resumed))) {
       // Another run of the server, with other numbers and another clock.
       lastId = null;
       waits.clear();
@@ -448,12 +448,12 @@
       for (const row of [...rows.values(), ...moduleRows.values()]) row.item.remove();
       rows.clear();
       moduleRows.clear();
-      timeline.restart(told.lanes);
+      timeline.restart(data.lanes);
     }
-    ({ boot } = told);
+    ({ boot } = data);
     const choose = $("switcher").querySelector("select");
-    $("switcher").hidden = told.mutexes.length < 2;
-    choose.replaceChildren(...told.mutexes.map((name) => new Option(name, name, false, name === told.mutex)));
+    $("switcher").hidden = data.mutexes.length < 2;
+    choose.replaceChildren(...data.mutexes.map((name) => new Option(name, name, false, name === data.mutex)));
     showKey();
   }
   $("switcher").addEventListener("change", (event) => { location.search = new URLSearchParams({ mutex: event.target.value }); });

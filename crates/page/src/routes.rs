@@ -1,4 +1,4 @@
-//! Which path answers with what, and whom it answers.
+//! The paths and their answers, and who gets one.
 
 use crate::refusal::{find, refusal};
 use crate::state::AppState;

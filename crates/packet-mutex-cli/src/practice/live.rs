@@ -1,10 +1,10 @@
 //! Who holds and who waits, while the three runs are played: a live view in a terminal, plain lines elsewhere.
 
-use super::Table;
 use crate::printer::Printer;
 use crate::terminal::{RawMode, leaves};
-use packet_mutex::{Event, EventKind, Events, Status};
+use packet_mutex::{Event, EventKind, Events, PacketMutex, Status};
 use practice::modules::{Mode, Module};
+use practice::run::Watch;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event as terminal_event;
 use ratatui::layout::{Constraint, Layout};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the view is drawn, and events are fetched.
+/// How often the view is drawn and events are fetched.
 const PACE: Duration = Duration::from_millis(100);
 /// A module that sent something this recently is shown as acting.
 const RECENT: Duration = Duration::from_millis(400);
@@ -26,22 +26,29 @@ const HEIGHT: u16 = 10;
 /// Narrower terminals get plain lines.
 const LEAST_WIDTH: u16 = 72;
 
+/// One of the three runs while it is played.
+pub(super) struct LiveRun {
+    pub(super) mode: Mode,
+    pub(super) mutex: PacketMutex,
+    pub(super) watch: Watch,
+}
+
 /// Shows the runs until they are over, and returns the events of each. Stops them if the user asks for it.
 pub(super) fn show(
-    tables: &[Table; 3],
+    runs: &[LiveRun; 3],
     length: Duration,
     stop: &AtomicBool,
     over: &dyn Fn() -> bool,
     printer: &mut Printer,
 ) -> [Vec<Event>; 3] {
-    let mut readers = tables.each_ref().map(|table| table.mutex.events_so_far());
+    let mut readers = runs.each_ref().map(|run| run.mutex.events_so_far());
     let mut events = [const { Vec::new() }; 3];
     let mut view = View::new(printer.colours_stderr());
     let begin = Instant::now();
     while !over() {
         let fresh = fetch(&mut readers, &mut events);
         match &mut view {
-            Some(view) => view.draw(tables, begin.elapsed(), length, stop),
+            Some(view) => view.draw(runs, begin.elapsed(), length, stop),
             None => fresh.iter().filter_map(plain_line).for_each(|line| printer.note(line)),
         }
         thread::sleep(PACE);
@@ -50,7 +57,7 @@ pub(super) fn show(
     events
 }
 
-/// Moves new events to the others; returns those of the run with the mutex.
+/// Appends the new events of each run, and returns those of the run with the mutex.
 fn fetch(readers: &mut [Events; 3], events: &mut [Vec<Event>; 3]) -> Vec<Event> {
     let mut last = Vec::new();
     for (reader, events) in readers.iter_mut().zip(events) {
@@ -76,7 +83,7 @@ fn plain_line(event: &Event) -> Option<String> {
     Some(format!("{t:9.3}  {} the mutex  {module:<10} {what}", Mode::With.name()))
 }
 
-/// The live view. The terminal is as it was when this is dropped, however that comes.
+/// The live view. Dropping it restores the terminal.
 struct View {
     terminal: Terminal<CrosstermBackend<Stderr>>,
     colours: bool,
@@ -84,7 +91,7 @@ struct View {
 }
 
 impl View {
-    /// `None` where there is no terminal to draw in.
+    /// Returns `None` where there is no terminal to draw in.
     fn new(colours: bool) -> Option<View> {
         let (width, _) = ratatui::crossterm::terminal::size().ok()?;
         if !io::stderr().is_terminal() || !io::stdin().is_terminal() || width < LEAST_WIDTH {
@@ -96,14 +103,14 @@ impl View {
         Some(View { terminal, colours, _raw: raw })
     }
 
-    fn draw(&mut self, tables: &[Table; 3], gone: Duration, length: Duration, stop: &AtomicBool) {
+    fn draw(&mut self, runs: &[LiveRun; 3], gone: Duration, length: Duration, stop: &AtomicBool) {
         if asked_to_stop() {
             stop.store(true, Ordering::Relaxed);
         }
         let colours = self.colours;
         let stopping = stop.load(Ordering::Relaxed);
         // The next frame makes up for one that cannot be drawn.
-        let _ = self.terminal.draw(|frame| draw(frame, tables, gone, length, stopping, colours));
+        let _ = self.terminal.draw(|frame| draw(frame, runs, gone, length, stopping, colours));
     }
 }
 
@@ -126,7 +133,7 @@ fn asked_to_stop() -> bool {
 
 fn draw(
     frame: &mut Frame<'_>,
-    tables: &[Table; 3],
+    runs: &[LiveRun; 3],
     gone: Duration,
     length: Duration,
     stopping: bool,
@@ -147,24 +154,24 @@ fn draw(
         top,
     );
     let columns = Layout::horizontal([Constraint::Fill(1); 3]).spacing(1).split(rest);
-    for (table, area) in tables.iter().zip(columns.iter()) {
-        let title = match table.mode {
+    for (run, area) in runs.iter().zip(columns.iter()) {
+        let title = match run.mode {
             Mode::Without => " without the mutex ",
             Mode::ActionOnly => " around each action ",
             Mode::With => " with the mutex ",
         };
-        let lines = lines(table, &style);
+        let lines = lines(run, &style);
         frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), *area);
     }
 }
 
-/// A line for each module, and one of counters.
-fn lines(table: &Table, style: &dyn Fn(Color) -> Style) -> Vec<Line<'static>> {
-    let status = (table.mode != Mode::Without).then(|| table.mutex.status());
+/// Returns a line for each module, and one of counters.
+fn lines(run: &LiveRun, style: &dyn Fn(Color) -> Style) -> Vec<Line<'static>> {
+    let status = (run.mode != Mode::Without).then(|| run.mutex.status());
     let mut lines: Vec<Line<'static>> = Module::ALL
         .iter()
         .map(|module| {
-            let acts = table.watch.since_last_send(*module).is_some_and(|since| since < RECENT);
+            let acts = run.watch.since_last_send(*module).is_some_and(|since| since < RECENT);
             let (mark, what, colour) = doing(status.as_ref(), module.name(), acts);
             Line::from(vec![
                 Span::styled(format!("{mark} {:<9} ", module.name()), style(colour)),
@@ -172,7 +179,7 @@ fn lines(table: &Table, style: &dyn Fn(Color) -> Style) -> Vec<Line<'static>> {
             ])
         })
         .collect();
-    let (sent, refused, wrong) = table.watch.counts();
+    let (sent, refused, wrong) = run.watch.counts();
     let alarm = if refused + wrong > 0 { Color::Red } else { Color::Green };
     lines.push(Line::from(vec![
         Span::raw(format!("{sent} sent ")),
@@ -181,7 +188,7 @@ fn lines(table: &Table, style: &dyn Fn(Color) -> Style) -> Vec<Line<'static>> {
     lines
 }
 
-/// A mark, a word and a colour for what the module does.
+/// Returns a mark, a word and a colour for what the module does.
 fn doing(status: Option<&Status>, module: &str, acts: bool) -> (char, String, Color) {
     let Some(status) = status else {
         return if acts {

@@ -7,6 +7,7 @@ mod played;
 use crate::exit::{ExitStatus, Failure, finish};
 use crate::printer::Printer;
 use crate::trace::TraceFile;
+use live::LiveRun;
 use packet_mutex::roster_toml::RosterFile;
 use packet_mutex::{PacketMutex, Roster};
 use played::Played;
@@ -58,13 +59,6 @@ pub(crate) struct Args {
     roster: Option<PathBuf>,
 }
 
-/// One of the three runs.
-struct Table {
-    mode: Mode,
-    mutex: PacketMutex,
-    watch: Watch,
-}
-
 pub(crate) fn practice(args: &Args, printer: &mut Printer) -> ExitStatus {
     let done = play(args, printer).and_then(|played| present(args, &played, printer));
     finish(done, printer)
@@ -76,12 +70,12 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Failure> {
         Some(path) => RosterFile::open(path).map_err(Failure::bad_input)?.roster,
     };
     let (address, _server) = find_server(args.server.as_deref())?;
-    let tables = Mode::ALL.map(|mode| Table {
+    let runs = Mode::ALL.map(|mode| LiveRun {
         mode,
         mutex: PacketMutex::builder(roster.clone()).name(mode.name()).build(),
         watch: Watch::default(),
     });
-    let trace = TraceFile::start(args.trace.as_deref(), tables.iter().map(|table| &table.mutex))?;
+    let trace = TraceFile::start(args.trace.as_deref(), runs.iter().map(|run| &run.mutex))?;
     let length = Duration::from_secs(args.seconds);
     let config = |mode| Config {
         mode,
@@ -92,13 +86,13 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Failure> {
     };
     let stop = AtomicBool::new(false);
     let (events, outcomes) = thread::scope(|scope| {
-        let runs = tables.each_ref().map(|table| {
-            let (config, stop) = (config(table.mode), &stop);
-            scope.spawn(move || play_one(&config, table, stop))
+        let threads = runs.each_ref().map(|run| {
+            let (config, stop) = (config(run.mode), &stop);
+            scope.spawn(move || play_one(&config, run, stop))
         });
-        let over = || runs.iter().all(ScopedJoinHandle::is_finished);
-        let events = live::show(&tables, length, &stop, &over, printer);
-        let outcomes = runs.into_iter().map(|run| match run.join() {
+        let over = || threads.iter().all(ScopedJoinHandle::is_finished);
+        let events = live::show(&runs, length, &stop, &over, printer);
+        let outcomes = threads.into_iter().map(|thread| match thread.join() {
             Ok(outcome) => outcome,
             Err(panic) => std::panic::resume_unwind(panic),
         });
@@ -109,8 +103,8 @@ fn play(args: &Args, printer: &mut Printer) -> Result<Played, Failure> {
     Ok(Played::new(roster, (args.seconds, args.seed), outcomes, events))
 }
 
-fn play_one(config: &Config, table: &Table, stop: &AtomicBool) -> Result<Outcome, ClientError> {
-    let result = run(config, &table.mutex, stop, &table.watch);
+fn play_one(config: &Config, live: &LiveRun, stop: &AtomicBool) -> Result<Outcome, ClientError> {
+    let result = run(config, &live.mutex, stop, &live.watch);
     if result.is_err() {
         // Without one of the three there is nothing to compare.
         stop.store(true, Ordering::Relaxed);

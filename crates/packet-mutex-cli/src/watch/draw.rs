@@ -15,9 +15,9 @@ use timeline::Cell;
 
 /// Terminals with fewer rows get no empty lines.
 const ROOMY: u16 = 20;
-/// Rows of the queue, its heading included: the fewest, and how many if there is room.
+/// The rows of the queue, its heading included: the fewest, and how many it gets if there is room.
 const QUEUE: (u16, u16) = (3, 8);
-/// A tick of the lanes' axis takes so many columns at least.
+/// A tick of the lanes' axis takes at least this many columns.
 const TICK: usize = 12;
 /// A lane as wide as this has room to say what its marks mean.
 const LEGEND: usize = 48;
@@ -70,7 +70,7 @@ impl Rows {
     }
 }
 
-/// The sixteen colours of the terminal, on its own background; none at all where none are wanted.
+/// The terminal's own sixteen colours, on its own background, or no colours where none are wanted.
 #[derive(Clone, Copy)]
 struct Palette {
     colours: bool,
@@ -123,7 +123,7 @@ impl Canvas<'_> {
         usize::from(self.area.width)
     }
 
-    /// Writes a row with a column free at either side; what is too long ends with an ellipsis.
+    /// Writes a row, with a free column at either side. A line that is too long ends with an ellipsis.
     fn row(&mut self, y: u16, line: Line<'_>) {
         if y >= self.area.height || self.area.width < 3 {
             return;
@@ -403,7 +403,7 @@ fn alerts(view: &View, style: Palette) -> Vec<Line<'static>> {
         alert("‖", "paused", format!(": {} ({whom})", pause.reason));
     }
     if status.abandoned {
-        alert("!", "a turn was abandoned", " and nobody has acknowledged it".into());
+        alert("!", "a turn was abandoned or revoked", " and nobody has acknowledged it".into());
     }
     lines
 }
@@ -419,7 +419,7 @@ impl QueueColumns {
     fn new(waiters: &[WaiterStatus], width: usize) -> Self {
         let longest = waiters.iter().map(|waiter| waiter.module.len()).max().unwrap_or(0);
         QueueColumns {
-            // The heading stands over the names.
+            // The heading is as wide as this.
             name: longest.clamp(8, LONGEST_NAME.min(width / 4).max(8)),
             aged: waiters.iter().any(|w| w.effective - f64::from(w.priority) >= 0.05),
             deadline: width >= 96,
@@ -459,14 +459,13 @@ impl QueueColumns {
 /// The columns of the modules: a name, a lane, and as many numbers as there is room for.
 struct LaneColumns {
     name: usize,
-    /// Of the modes, if one is not the usual.
+    /// The width of the modes; 0 if all modules are enforced.
     mode: usize,
     lane: usize,
     numbers: Vec<Number>,
 }
 
-/// A column of numbers: its heading, its width, which other columns go before it where there is little room, and what is
-/// in it.
+/// A column of numbers. Where there is little room, only columns of low rank are shown.
 struct Number {
     heading: &'static str,
     width: usize,
@@ -576,7 +575,7 @@ impl LaneColumns {
         line
     }
 
-    /// How long ago, every dozen columns or so, and now at the right.
+    /// Returns the axis: now at the right, and every dozen columns or so how long ago that was.
     fn axis(&self, stretch: u32) -> Line<'static> {
         let mut axis: Vec<char> = vec![' '; self.lane];
         // Round numbers of seconds, as few as there is room for.

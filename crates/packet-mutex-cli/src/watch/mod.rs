@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     connection: Connection,
 
-    /// Write the mutex's events, from those that it still keeps until the view ends, to this file, for `report`
+    /// Write the mutex's events to this file, for `report`: those that it still keeps, and all until the view ends
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }

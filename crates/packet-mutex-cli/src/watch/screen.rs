@@ -1,4 +1,4 @@
-//! The terminal while the view has it, and how it is given back.
+//! The terminal while the view has it, and how it is restored.
 
 use crate::terminal::RawMode;
 use ratatui::Terminal;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A screen of the view's own. What the terminal showed before comes back when this is dropped or when any thread
-/// panics, before the panic is told.
+/// panics, before the panic message is printed.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     state: Arc<State>,
@@ -33,7 +33,7 @@ impl State {
         execute!(stdout(), EnterAlternateScreen)
     }
 
-    /// Gives the terminal back, once: a second time the cursor would move.
+    /// Restores the terminal, but only once: a second time would move the cursor.
     fn leave(&self) {
         let raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner).take();
         if raw.is_some() {
@@ -57,7 +57,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// The terminal, or an error if it is gone.
+    /// Returns the terminal, or an error if a thread has panicked.
     pub(super) fn terminal(&mut self) -> io::Result<&mut Terminal<CrosstermBackend<Stdout>>> {
         if self.is_broken() {
             return Err(io::Error::other("a thread of the view has panicked"));
@@ -69,7 +69,7 @@ impl Screen {
         self.state.broken.load(Ordering::SeqCst)
     }
 
-    /// Gives the terminal back while `work` goes on, and draws all of it anew.
+    /// Restores the terminal while `work` runs, and takes it over again. The next frame is drawn in full.
     pub(super) fn without(&mut self, work: impl FnOnce()) -> io::Result<()> {
         self.state.leave();
         work();

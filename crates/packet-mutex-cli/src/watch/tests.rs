@@ -312,7 +312,7 @@ fn what_is_out_of_the_ordinary() {
  ! closed: it accepts no more requests
  ‖ paused: réparations (all but urgent, 75.0 s more)
  ‖ paused: lunch (all below 60)
- ! a turn was abandoned and nobody has acknowledged it
+ ! a turn was abandoned or revoked and nobody has acknowledged it
    2 waiting  prio   aged       for  why
  ! runemaker   100  100.0     0.4 s  urgent, for the handover from trainer
  ‖ eater        20   44.0    12.0 s  until the pause "lunch" ends

@@ -1,6 +1,7 @@
 //! The page itself: the timeline's, with panels around it.
 
 use crate::state::{AppState, ShownMutex};
+use packet_mutex::Mode;
 use serde_json::{Value, json};
 use timeline::{Inserts, Lane, Report, Run};
 
@@ -33,6 +34,7 @@ pub(crate) fn hello(state: &AppState, shown: &ShownMutex, resumed: bool) -> Valu
         "resumed": resumed,
         "mutex": &**shown.mutex.name(),
         "mutexes": names,
+        "modes": Mode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>(),
         "lanes": lanes(shown).into_iter().map(lane).collect::<Vec<_>>(),
         "steering": state.secret.is_some(),
     })

@@ -40,7 +40,7 @@
 
   // ---- what the server has sent ----
 
-  let facts = { lanes: [], steering: false }, status = null, statusAt = 0, missed = 0;
+  let facts = { lanes: [], modes: [], steering: false }, status = null, statusAt = 0, missed = 0;
   const waits = new Map();   // by module, the last ones
   const since = () => here() - statusAt;
   const priorityOf = (module) => facts.lanes.find((lane) => lane.module === module)?.priority;
@@ -301,7 +301,7 @@
     });
     row.choose = make("select", tools);
     row.choose.setAttribute("aria-label", `Mode of ${name}`);
-    for (const mode of ["enforced", "observed", "off"]) make("option", row.choose, mode);
+    for (const mode of facts.modes) make("option", row.choose, mode);
     row.choose.addEventListener("change", () => steer({ op: "mode", module: name, mode: row.choose.value }, `${name} is ${row.choose.value}`));
     return row;
   }

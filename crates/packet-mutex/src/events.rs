@@ -87,11 +87,13 @@ pub trait EventSource: fmt::Debug + Send {
 pub struct Events {
     source: Box<dyn EventSource>,
     clock: Arc<dyn Clock>,
+    /// The last poll left a waker.
+    waits: bool,
 }
 
 impl Events {
     pub(crate) fn new(source: Box<dyn EventSource>, clock: Arc<dyn Clock>) -> Self {
-        Events { source, clock }
+        Events { source, clock, waits: false }
     }
 
     /// Takes all new events, without waiting.
@@ -101,7 +103,7 @@ impl Events {
 
     /// Takes all new events; waits up to `longest` for the first, in the mutex's time.
     pub fn wait(&mut self, longest: Duration) -> Vec<Event> {
-        let Events { source, clock } = self;
+        let Events { source, clock, .. } = self;
         let end = clock.now() + longest;
         let found = park_until(&**clock, Some(end), Parker::park, |waker| source.poll(waker));
         if found.is_none() {
@@ -129,6 +131,17 @@ impl Events {
 
     /// Takes all new events; if there are none, leaves the waker.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Event>> {
-        self.source.poll(waker)
+        let found = self.source.poll(waker);
+        self.waits = found.is_none();
+        found
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // In a quiet mutex the wakers of readers that are gone would pile up.
+        if self.waits {
+            self.source.forget_waker();
+        }
     }
 }

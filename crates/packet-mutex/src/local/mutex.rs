@@ -372,6 +372,7 @@ impl fmt::Debug for LocalMutex {
 #[cfg(all(test, not(pm_loom)))]
 mod tests {
     use crate::{ManualClock, PacketMutex, Roster, Slept};
+    use std::task::Waker;
     use std::thread;
     use std::time::Duration;
 
@@ -401,6 +402,8 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(turn.sleep(Duration::ZERO), Slept::Whole);
             assert_eq!(mutex.events().wait(Duration::ZERO), []);
+            let mut waits = mutex.events();
+            assert_eq!(waits.poll(Waker::noop()), None);
         }
         let local = mutex.local().unwrap();
         local.with(|state, _| {

@@ -6,12 +6,16 @@
 use crate::clock::Clock;
 use packet_mutex_arbiter::Time;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 
 #[cfg(not(pm_loom))]
+use std::sync::atomic::AtomicBool;
+#[cfg(not(pm_loom))]
 pub(crate) use std::{sync::Mutex, thread_local};
 
+#[cfg(pm_loom)]
+use loom::sync::atomic::AtomicBool;
 #[cfg(pm_loom)]
 pub(crate) use loom::{sync::Mutex, thread_local};
 
@@ -28,8 +32,10 @@ pub(crate) fn park_until<R>(
     let waker = parker.waker();
     let mut alarm = None;
     let found = loop {
+        // Read before the look: what happened before the end is found, also by a thread that was slow to look.
+        let is_over = end.is_some_and(|end| end <= clock.now());
         let found = look(&waker);
-        if found.is_some() || end.is_some_and(|end| end <= clock.now()) {
+        if found.is_some() || is_over {
             break found;
         }
         // Set after the first look: what is there at once costs no alarm.
@@ -91,10 +97,41 @@ impl Wake for Thread {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // The flag first: the thread that this unparks looks at it.
         self.woken.store(true, Ordering::Release);
         #[cfg(not(pm_loom))]
         self.handle.unpark();
         #[cfg(pm_loom)]
         self.handle.notify();
+    }
+}
+
+#[cfg(all(test, not(pm_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use std::time::Duration;
+
+    #[test]
+    fn what_happens_before_the_end_is_found_after_it() {
+        let clock = ManualClock::new();
+        let end = Time::ZERO + Duration::from_secs(1);
+        let mut looks = 0;
+        let found = park_until(&clock, Some(end), Parker::park, |_| {
+            looks += 1;
+            // It happens behind the first look's back, and the time passes too.
+            clock.advance_to(end);
+            (looks > 1).then_some(looks)
+        });
+        assert_eq!(found, Some(2));
+    }
+
+    #[test]
+    fn a_wake_before_the_thread_parks_is_kept_once() {
+        let parker = Parker::new();
+        parker.waker().wake();
+        parker.waker().wake();
+        parker.park();
+        assert!(!parker.take_wake());
     }
 }

@@ -82,6 +82,8 @@ impl Trace {
     }
 
     fn stop(&mut self) {
+        // Set before the wakers are taken: a thread leaves its waker and looks at this after, so that it either sees it or is
+        // woken.
         self.out.stop.store(true, Ordering::SeqCst);
         let mut waiting = Vec::new();
         self.out.wakers().move_to(&mut waiting);
@@ -109,10 +111,11 @@ impl Out {
                 events.catch_up();
             }
             let log = if ending { events.take() } else { self.next(&mut events, key) };
-            if log.is_empty() && ending {
+            self.append(&log);
+            // What was read last has all from before the stop. To go on until nothing is new might never end.
+            if ending {
                 return;
             }
-            self.append(&log);
         }
     }
 

@@ -1,8 +1,10 @@
 //! S16: events in a file.
 
-use crate::common::{on_manual_clock, secs};
+use crate::common::{on_manual_clock, roster, secs, with_roster};
 use packet_mutex::{PacketMutex, Roster, Trace};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// The clock of the mutex may stand still.
 #[test]
@@ -43,4 +45,26 @@ fn a_full_disk_is_told_at_the_end_and_ends_no_turn() {
     drop(mutex.acquire("fisher").unwrap());
     assert_eq!(trace.finish().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     assert!(Trace::start("/nowhere/at/all", [&mutex]).is_err());
+}
+
+/// It neither misses its stop nor writes for as long as there is something new.
+#[test]
+fn it_ends_while_events_keep_coming() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("busy.jsonl");
+    let (mutex, _clock) = with_roster(roster(|spec| spec.limits.events = 100));
+    let stop = AtomicBool::new(false);
+    thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(mutex.acquire("fisher"));
+                }
+            });
+        }
+        for _ in 0..100 {
+            Trace::start(&file, [&mutex]).unwrap().finish().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }

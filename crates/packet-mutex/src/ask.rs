@@ -93,9 +93,8 @@ impl<'a, T: Target> Ask<'a, T> {
     ///
     /// If the check of [`valid_if`](Self::valid_if) panics; the turn is declined first.
     pub fn acquire(self) -> Result<T::Turn<'a>, Error> {
-        let place = self.target.place();
-        let hold = ask_as_thread(place, &self.module, self.terms)?;
-        self.target.admit(check(Turn::new(place, hold), self.valid_if)?)
+        let Ask { target, module, terms, valid_if } = self;
+        target.admit(acquire(target.place(), &module, terms, valid_if)?)
     }
 
     /// The async twin of [`acquire`](Self::acquire), on the same queue, for any executor.
@@ -119,7 +118,19 @@ impl<'a, T: Target> Ask<'a, T> {
     }
 }
 
+/// [`Ask::acquire`] for every target, so that it is compiled once, here, where all that it calls can be inlined.
+fn acquire(
+    place: &Arc<dyn Place>,
+    module: &ModuleRef<'_>,
+    terms: Terms,
+    valid_if: Option<ValidIf<'_>>,
+) -> Result<Turn, Error> {
+    let hold = ask_as_thread(place, module, terms)?;
+    check(Turn::new(place, hold), valid_if)
+}
+
 /// S9: the validity check runs inside the turn.
+#[inline]
 fn check<K>(turn: TurnOf<K>, valid_if: Option<ValidIf<'_>>) -> Result<TurnOf<K>, Error> {
     let Some(valid) = valid_if else { return Ok(turn) };
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(valid)) {

@@ -20,6 +20,8 @@ pub(crate) struct Hold {
 }
 
 /// Asks as the calling thread and waits for the answer.
+// On the way of every turn: what these two return is large, and inlined it is not copied.
+#[inline]
 pub(crate) fn ask_as_thread(
     place: &Arc<dyn Place>,
     module: &ModuleRef<'_>,
@@ -32,19 +34,22 @@ pub(crate) fn ask_as_thread(
 }
 
 /// Waits as a thread for the answer of a request that was made.
+#[inline]
 pub(crate) fn wait_as_thread(
     place: &dyn Place,
     owner: Option<Owner>,
     (id, answer): Asked,
 ) -> Result<Hold, Error> {
-    let poll = || {
-        let clock = &*place.identity().clock;
-        let look = |waker: &Waker| place.poll_as_thread(id, waker);
-        park_until(clock, None, |parker| place.park(parker), look)
-    };
+    let grant = answer.unwrap_or_else(|| park_for(place, id))?;
+    Ok(Hold { id, owner, grant })
+}
+
+fn park_for(place: &dyn Place, id: RequestId) -> Granted {
+    let clock = &*place.identity().clock;
+    let look = |waker: &Waker| place.poll_as_thread(id, waker);
+    let granted = park_until(clock, None, |parker| place.park(parker), look);
     // Without an end it waits until there is an answer.
-    let granted = answer.or_else(poll).unwrap_or(Err(Error::Lost));
-    Ok(Hold { id, owner, grant: granted? })
+    granted.unwrap_or(Err(Error::Lost))
 }
 
 /// The event log cannot say why a request timed out, so whoever has the answer does.

@@ -230,7 +230,7 @@ pub trait Place: Any + Debug + Send + Sync {
 
     // Steering.
 
-    /// Steers (S12, S15, S19, S20). [`check_steer`] has been asked.
+    /// Steers (S12, S15, S19, S20). What a mutex must not do that hands out its channel has been refused already.
     ///
     /// # Errors
     ///

@@ -30,56 +30,52 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    /// The kind, the message, and what is told beside them.
-    pub(super) fn fields<'a>(self) -> Fields<'a> {
+    /// Sets the kind, the message, and what is told beside them.
+    pub(super) fn fill(self, fields: &mut Fields<'_>) {
         let (kind, message) = match self {
-            Refused::Error(error) => return error_fields(error),
+            Refused::Error(error) => return fill_error(error, fields),
             Refused::Withdrawn => (WITHDRAWN, "withdrawn by the asker".into()),
             Refused::BadFrame(why) => (BAD_FRAME, why),
             Refused::TooLong(limit) => (TOO_LONG, format!("a frame has at most {limit} bytes")),
             Refused::Unsupported(why) => (UNSUPPORTED, why),
         };
-        Fields { error: Some(kind.into()), message: Some(message.into()), ..Fields::default() }
+        (fields.error, fields.message) = (Some(kind.into()), Some(message.into()));
     }
 }
 
-fn error_fields<'a>(error: Error) -> Fields<'a> {
+fn fill_error(error: Error, fields: &mut Fields<'_>) {
     let message = match &error {
         // The client's own text says the first part again.
         Error::Refused(why) => English(why).to_string(),
         Error::Unavailable(why) => why.clone(),
         other => other.to_string(),
     };
+    (fields.error, fields.message) = (Some(error.kind().into()), Some(message.into()));
     let text = |text: &str| Some(Text::from(text.to_owned()));
     let or_null = |name: Option<Arc<str>>| Some(OrNull(name.and_then(|name| text(&name))));
-    let (error_kind, told) = (Some(error.kind().into()), Some(message.into()));
-    let fields = Fields { error: error_kind, message: told, ..Fields::default() };
     match error {
         Error::Timeout(TimedOut { waited, holder, ahead, delay_left, paused }) => {
             let (holder, held) = holder.unzip();
-            Fields {
-                waited: Some(Seconds(waited)),
-                holder: or_null(holder),
-                held: Some(OrNull(held.map(Seconds))),
-                ahead: Some(ahead as u64),
-                delay_left: Some(Seconds(delay_left)),
-                paused: or_null(paused),
-                ..fields
-            }
+            fields.waited = Some(Seconds(waited));
+            fields.holder = or_null(holder);
+            fields.held = Some(OrNull(held.map(Seconds)));
+            fields.ahead = Some(ahead as u64);
+            fields.delay_left = Some(Seconds(delay_left));
+            fields.paused = or_null(paused);
         }
         Error::WouldDeadlock { holds, asked } => {
-            Fields { holds: text(&holds), asked: text(&asked), ..fields }
+            (fields.holds, fields.asked) = (text(&holds), text(&asked));
         }
-        Error::Disabled { module } => Fields { module: text(&module), ..fields },
-        Error::NotHolder { holder } => Fields { holder: or_null(holder), ..fields },
-        Error::QueueFull { limit } => Fields { limit: Some(limit as u64), ..fields },
+        Error::Disabled { module } => fields.module = text(&module),
+        Error::NotHolder { holder } => fields.holder = or_null(holder),
+        Error::QueueFull { limit } => fields.limit = Some(limit as u64),
         Error::InvalidName(InvalidName::NearMiss { name, meant }) => {
-            Fields { name: text(&name), meant: text(&meant), ..fields }
+            (fields.name, fields.meant) = (text(&name), text(&meant));
         }
         Error::UnknownModule(NameError::UnknownModule { name, nearest }) => {
-            Fields { name: text(&name), nearest: or_null(nearest), ..fields }
+            (fields.name, fields.nearest) = (text(&name), or_null(nearest));
         }
-        Error::RosterDiffers { fields: differing } => Fields { fields: Some(differing), ..fields },
+        Error::RosterDiffers { fields: differing } => fields.fields = Some(differing),
         Error::Refused(_)
         | Error::Cancelled
         | Error::Closed
@@ -90,7 +86,7 @@ fn error_fields<'a>(error: Error) -> Fields<'a> {
         | Error::ChannelLost
         | Error::Unavailable(_)
         | Error::Unauthorized
-        | Error::Unsupported(_) => fields,
+        | Error::Unsupported(_) => {}
     }
 }
 

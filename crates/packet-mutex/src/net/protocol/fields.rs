@@ -281,36 +281,36 @@ macro_rules! fields {
         }
     ) => {
         $(#[$attribute])*
-        #[derive(Debug, Default, serde::Serialize)]
+        #[derive(Debug, Default)]
         pub(super) struct $fields<$a> {
-            $(
-                #[serde(skip_serializing_if = "Option::is_none")]
-                pub(super) $field: Option<$type>,
-            )+
-            #[serde(skip)]
-            pub(super) frame: std::marker::PhantomData<&$a str>,
+            $( pub(super) $field: Option<$type>, )+
         }
 
         impl<$a> $fields<$a> {
-            /// Reads a frame. When a known field is not what it must be, the error is just that something is wrong there, and
-            /// `wrong` says what.
-            pub(super) fn read(frame: &$a str, wrong: &mut Option<String>) -> serde_json::Result<Self> {
-                struct FieldsVisitor<'w>(&'w mut Option<String>);
-                impl<'de> serde::de::Visitor<'de> for FieldsVisitor<'_> {
-                    type Value = $fields<'de>;
+            /// Reads a frame. When a known field is not what it must be, `wrong` says which and what it must be.
+            ///
+            /// The fields are filled where they are: they are many, and to move them costs more than to read a short frame.
+            pub(super) fn read(
+                &mut self,
+                frame: &$a str,
+                wrong: &mut Option<String>,
+            ) -> serde_json::Result<()> {
+                struct Filling<'f, 'de>(&'f mut $fields<'de>, &'f mut Option<String>);
+                impl<'de> serde::de::Visitor<'de> for Filling<'_, 'de> {
+                    type Value = ();
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str("an object")
                     }
                     fn visit_map<A: serde::de::MapAccess<'de>>(
                         self,
                         mut map: A,
-                    ) -> Result<$fields<'de>, A::Error> {
-                        let mut fields = $fields::default();
+                    ) -> Result<(), A::Error> {
+                        let Filling(fields, wrong) = self;
                         while let Some(key) = map.next_key::<Text<'de>>()? {
                             match &*key {
                                 $(
                                     name @ stringify!($field) => {
-                                        read_field(&mut map, name, &mut fields.$field, self.0)?;
+                                        read_field(&mut map, name, &mut fields.$field, wrong)?;
                                     }
                                 )+
                                 _ => {
@@ -318,13 +318,32 @@ macro_rules! fields {
                                 }
                             }
                         }
-                        Ok(fields)
+                        Ok(())
                     }
                 }
                 let mut json = serde_json::Deserializer::from_str(frame);
-                let fields = serde::Deserializer::deserialize_map(&mut json, FieldsVisitor(wrong))?;
-                json.end()?;
-                Ok(fields)
+                serde::Deserializer::deserialize_map(&mut json, Filling(self, wrong))?;
+                json.end()
+            }
+
+            /// Appends the fields as a line.
+            pub(super) fn write(&self, out: &mut Vec<u8>) {
+                // A vector takes everything, and an object of plain fields is always JSON.
+                let _ = serde_json::to_writer(&mut *out, self);
+                out.push(b'\n');
+            }
+        }
+
+        impl serde::Serialize for $fields<'_> {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                // By hand: what serde derives goes over all fields once more, only to count those that are there.
+                let mut map = to.serialize_map(None)?;
+                $(
+                    if let Some(value) = &self.$field {
+                        serde::ser::SerializeMap::serialize_entry(&mut map, stringify!($field), value)?;
+                    }
+                )+
+                serde::ser::SerializeMap::end(map)
             }
         }
     };

@@ -145,15 +145,12 @@ impl<'a> FromServer<'a> {
     /// What is wrong with it. The client cannot go on then: it may have been a grant.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Option<Self>, String> {
         let frame = str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
-        let mut wrong = None;
-        let fields = match Fields::read(frame, &mut wrong) {
-            Ok(fields) => fields,
-            Err(error) => {
-                let event = newer_event(frame).map(Notice::Event).map(FromServer::Notice);
-                let why = || wrong.unwrap_or_else(|| format!("not a frame: {error}"));
-                return event.map(Some).ok_or_else(why);
-            }
-        };
+        let (mut fields, mut wrong) = (Fields::default(), None);
+        if let Err(error) = fields.read(frame, &mut wrong) {
+            let event = newer_event(frame).map(Notice::Event).map(FromServer::Notice);
+            let why = || wrong.unwrap_or_else(|| format!("not a frame: {error}"));
+            return event.map(Some).ok_or_else(why);
+        }
         if let Some(notice) = &fields.notice {
             let request = || needed(fields.request, "request").map(RequestId);
             return Ok(Some(FromServer::Notice(match &**notice {
@@ -171,17 +168,15 @@ impl<'a> FromServer<'a> {
 
     /// Appends the frame as a line.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
-        let fields = match self {
-            FromServer::Notice(notice) => notice.fields(),
+        let mut fields = Fields::default();
+        match self {
+            FromServer::Notice(notice) => notice.fill(&mut fields),
             FromServer::Reply(id, reply) => {
-                let mut fields = reply.fields();
                 fields.id = Some(OrNull(id));
-                fields
+                reply.fill(&mut fields);
             }
-        };
-        // A vector takes everything, and a structure of plain fields is always JSON.
-        let _ = serde_json::to_writer(&mut *out, &fields);
-        out.push(b'\n');
+        }
+        fields.write(out);
     }
 }
 
@@ -204,22 +199,22 @@ fn newer_event(frame: &str) -> Option<Event> {
 }
 
 impl Notice {
-    fn fields<'a>(self) -> Fields<'a> {
-        let none = Fields::default();
-        match self {
+    fn fill(self, fields: &mut Fields<'_>) {
+        let kind = match self {
             Notice::Lost(request) => {
-                Fields { notice: Some("lost".into()), request: Some(request.0), ..none }
+                fields.request = Some(request.0);
+                "lost"
             }
-            Notice::ShouldYield(request, should) => Fields {
-                notice: Some("should_yield".into()),
-                request: Some(request.0),
-                should_yield: Some(should),
-                ..none
-            },
+            Notice::ShouldYield(request, should) => {
+                (fields.request, fields.should_yield) = (Some(request.0), Some(should));
+                "should_yield"
+            }
             Notice::Event(event) => {
-                Fields { notice: Some("event".into()), event: Some(Box::new(event)), ..none }
+                fields.event = Some(Box::new(event));
+                "event"
             }
-        }
+        };
+        fields.notice = Some(kind.into());
     }
 }
 
@@ -279,19 +274,18 @@ impl<'a> Reply<'a> {
         })
     }
 
-    fn fields(self) -> Fields<'a> {
-        let none = Fields { ok: Some(true), ..Fields::default() };
+    fn fill(self, fields: &mut Fields<'a>) {
+        fields.ok = Some(true);
         match self {
-            Reply::Done => none,
-            Reply::Welcome { version, server, mutex, life, timeout, lease } => Fields {
-                version: Some(version),
-                server: Some(server),
-                mutex: Some(mutex),
-                life: Some(life),
-                timeout: Some(OrNull(Some(Seconds(timeout)))),
-                lease: Some(OrNull(lease.map(Seconds))),
-                ..none
-            },
+            Reply::Done => {}
+            Reply::Welcome { version, server, mutex, life, timeout, lease } => {
+                fields.version = Some(version);
+                fields.server = Some(server);
+                fields.mutex = Some(mutex);
+                fields.life = Some(life);
+                fields.timeout = Some(OrNull(Some(Seconds(timeout))));
+                fields.lease = Some(OrNull(lease.map(Seconds)));
+            }
             Reply::Granted { request, module, grant } => {
                 let Grant {
                     module: _,
@@ -301,40 +295,36 @@ impl<'a> Reply<'a> {
                     predecessor_abandoned,
                     depth,
                 } = grant;
-                Fields {
-                    request: Some(request.0),
-                    module: Some(module),
-                    token: Some(OrNull(token.map(TokenText))),
-                    waited: Some(Seconds(waited)),
-                    others: Some(others_since_request),
-                    predecessor_abandoned: Some(predecessor_abandoned),
-                    depth: Some(depth as u64),
-                    ..none
-                }
+                fields.request = Some(request.0);
+                fields.module = Some(module);
+                fields.token = Some(OrNull(token.map(TokenText)));
+                fields.waited = Some(Seconds(waited));
+                fields.others = Some(others_since_request);
+                fields.predecessor_abandoned = Some(predecessor_abandoned);
+                fields.depth = Some(depth as u64);
             }
-            Reply::Waiting { request, timeout } => Fields {
-                waiting: Some(true),
-                request: Some(request.0),
-                timeout: Some(OrNull(timeout.map(Seconds))),
-                ..Fields::default()
-            },
-            Reply::ShouldYield(should) => Fields { should_yield: Some(should), ..none },
-            Reply::Module { module, first_unknown, nearest } => Fields {
-                module: Some(module),
-                first_unknown: Some(first_unknown),
-                nearest: Some(OrNull(nearest)),
-                ..none
-            },
+            Reply::Waiting { request, timeout } => {
+                (fields.ok, fields.waiting) = (None, Some(true));
+                fields.request = Some(request.0);
+                fields.timeout = Some(OrNull(timeout.map(Seconds)));
+            }
+            Reply::ShouldYield(should) => fields.should_yield = Some(should),
+            Reply::Module { module, first_unknown, nearest } => {
+                fields.module = Some(module);
+                fields.first_unknown = Some(first_unknown);
+                fields.nearest = Some(OrNull(nearest));
+            }
             Reply::Status(mutex, status) => {
-                Fields { status: Some(Box::new(StatusObject::new(&mutex, &status))), ..none }
+                fields.status = Some(Box::new(StatusObject::new(&mutex, &status)));
             }
-            Reply::Roster(roster) => Fields { roster: Some(roster), ..none },
-            Reply::Events { after } => Fields { after: Some(after), ..none },
-            Reply::Failed(Failed { request, still_held, why }) => Fields {
-                request: request.map(|request| request.0),
-                still_held: still_held.then_some(true),
-                ..why.fields()
-            },
+            Reply::Roster(roster) => fields.roster = Some(roster),
+            Reply::Events { after } => fields.after = Some(after),
+            Reply::Failed(Failed { request, still_held, why }) => {
+                fields.ok = None;
+                fields.request = request.map(|request| request.0);
+                fields.still_held = still_held.then_some(true);
+                why.fill(fields);
+            }
         }
     }
 }

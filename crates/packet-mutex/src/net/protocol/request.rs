@@ -134,7 +134,8 @@ pub(crate) enum Wrong {
 impl<'a> Frame<'a> {
     /// Reads a line. It copies only texts in which something is escaped.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Frame<'a>, NotAFrame> {
-        let mut fields = read(line)?;
+        let mut fields = Fields::default();
+        read(line, &mut fields)?;
         let id = fields.id;
         let wrong = |why| NotAFrame { id, why };
         let op = needed(fields.op.take(), "op").map_err(|why| wrong(Wrong::Field(why)));
@@ -144,11 +145,10 @@ impl<'a> Frame<'a> {
 
     /// Appends the frame as a line.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
-        let (op, mut fields) = self.request.fields();
+        let mut fields = Fields::default();
+        let op = self.request.fill(&mut fields);
         (fields.id, fields.op) = (Some(self.id), Some(op.into()));
-        // A vector takes everything, and a structure of plain fields is always JSON.
-        let _ = serde_json::to_writer(&mut *out, &fields);
-        out.push(b'\n');
+        fields.write(out);
     }
 }
 
@@ -162,7 +162,8 @@ pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
         Wrong::Garbled(why) | Wrong::Field(why) => why,
         Wrong::Op => "`op` must be a way to steer, such as \"pause\"".into(),
     };
-    let mut fields = read(text).map_err(|not_a_frame| told(not_a_frame.why))?;
+    let mut fields = Fields::default();
+    read(text, &mut fields).map_err(|not_a_frame| told(not_a_frame.why))?;
     let op = needed(fields.op.take(), "op")?;
     match Request::of(&op, fields).map_err(told)? {
         Request::Steer(steer) => steer.try_map_module(|module| Ok(module.0.into_owned())),
@@ -170,13 +171,13 @@ pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
     }
 }
 
-fn read(line: &[u8]) -> Result<Fields<'_>, NotAFrame> {
+fn read<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), NotAFrame> {
     let garbled = |why: String| NotAFrame { id: None, why: Wrong::Garbled(why) };
     // No message says the text itself, only where and what.
     let frame = str::from_utf8(line).map_err(|error| garbled(format!("not UTF-8: {error}")))?;
     let mut wrong = None;
-    if let Ok(fields) = Fields::read(frame, &mut wrong) {
-        return Ok(fields);
+    if fields.read(frame, &mut wrong).is_ok() {
+        return Ok(());
     }
     // A wrong field is not the end of the connection, unless the rest is not JSON. What is wrong there counts then.
     match (serde_json::from_str::<Outline>(frame), wrong) {
@@ -213,7 +214,6 @@ impl<'a> Request<'a> {
             reason,
             below,
             lasts,
-            frame: _,
         } = fields;
         let timeout = timeout.map(|timeout| timeout.0);
         let request_id = || needed(request, "request").map(RequestId);
@@ -285,13 +285,16 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// The `op` and the fields that say this request.
-    fn fields(self) -> (&'static str, Fields<'a>) {
-        let none = Fields::default();
+    /// Sets the fields that say this request. Returns its `op`.
+    fn fill(self, fields: &mut Fields<'a>) -> &'static str {
         let flag = |is: bool| is.then_some(true);
         match self {
             Request::Hello(Hello { version, mutex, secret, roster }) => {
-                ("hello", Fields { version: Some(version), mutex, secret, roster, ..none })
+                fields.version = Some(version);
+                fields.mutex = mutex;
+                fields.secret = secret;
+                fields.roster = roster;
+                "hello"
             }
             Request::Acquire(Acquire {
                 module,
@@ -303,81 +306,121 @@ impl<'a> Request<'a> {
                 lease,
                 requeued,
             }) => {
-                let fields = Fields {
-                    module: Some(module),
-                    owner,
-                    within: within.map(|within| within.0),
-                    timeout: timeout.map(Seconds),
-                    urgent: flag(urgent),
-                    claim: flag(claim),
-                    lease: lease.map(Seconds),
-                    requeued: flag(requeued),
-                    ..none
-                };
-                ("acquire", fields)
+                fields.module = Some(module);
+                fields.owner = owner;
+                fields.within = within.map(|within| within.0);
+                fields.timeout = timeout.map(Seconds);
+                fields.urgent = flag(urgent);
+                fields.claim = flag(claim);
+                fields.lease = lease.map(Seconds);
+                fields.requeued = flag(requeued);
+                "acquire"
             }
             Request::Yield { request, owner, timeout } => {
-                let timeout = timeout.map(Seconds);
-                ("yield", Fields { request: Some(request.0), owner, timeout, ..none })
+                fields.request = Some(request.0);
+                fields.owner = owner;
+                fields.timeout = timeout.map(Seconds);
+                "yield"
             }
             Request::Release { request, owner, how } => {
-                let how = (how != Leave::Released).then_some(How(how));
-                ("release", Fields { request: Some(request.0), owner, how, ..none })
+                fields.request = Some(request.0);
+                fields.owner = owner;
+                fields.how = (how != Leave::Released).then_some(How(how));
+                "release"
             }
             Request::ReleaseModule { module, owner } => {
-                ("release_module", Fields { module: Some(module), owner, ..none })
+                (fields.module, fields.owner) = (Some(module), owner);
+                "release_module"
             }
-            Request::Withdraw(which) => ("withdraw", which.fields()),
-            Request::Claim(which) => ("claim", which.fields()),
-            Request::Acknowledge(which) => ("acknowledge", which.fields()),
+            Request::Withdraw(which) => {
+                which.fill(fields);
+                "withdraw"
+            }
+            Request::Claim(which) => {
+                which.fill(fields);
+                "claim"
+            }
+            Request::Acknowledge(which) => {
+                which.fill(fields);
+                "acknowledge"
+            }
             Request::Heartbeat(request) => {
-                ("heartbeat", Fields { request: request.map(|request| request.0), ..none })
+                fields.request = request.map(|request| request.0);
+                "heartbeat"
             }
-            Request::ShouldYield(which) => ("should_yield", which.fields()),
-            Request::OwnerLost { owner } => ("owner_lost", Fields { owner: Some(owner), ..none }),
-            Request::Ping => ("ping", none),
-            Request::Module(module) => ("module", Fields { module: Some(module), ..none }),
-            Request::Status => ("status", none),
-            Request::Roster => ("roster", none),
+            Request::ShouldYield(which) => {
+                which.fill(fields);
+                "should_yield"
+            }
+            Request::OwnerLost { owner } => {
+                fields.owner = Some(owner);
+                "owner_lost"
+            }
+            Request::Ping => "ping",
+            Request::Module(module) => {
+                fields.module = Some(module);
+                "module"
+            }
+            Request::Status => "status",
+            Request::Roster => "roster",
             Request::Events { so_far, after } => {
-                ("events", Fields { so_far: flag(so_far), after, ..none })
+                (fields.so_far, fields.after) = (flag(so_far), after);
+                "events"
             }
-            Request::Steer(steer) => steer_fields(steer),
+            Request::Steer(steer) => fill_steer(steer, fields),
         }
     }
 }
 
-fn steer_fields(steer: Steer<Text<'_>>) -> (&'static str, Fields<'_>) {
-    let none = Fields::default();
+fn fill_steer<'a>(steer: Steer<Text<'a>>, fields: &mut Fields<'a>) -> &'static str {
     match steer {
-        Steer::Cancel { module } => ("cancel", Fields { module: Some(module), ..none }),
-        Steer::Disable { module } => ("disable", Fields { module: Some(module), ..none }),
-        Steer::Enable { module } => ("enable", Fields { module: Some(module), ..none }),
+        Steer::Cancel { module } => {
+            fields.module = Some(module);
+            "cancel"
+        }
+        Steer::Disable { module } => {
+            fields.module = Some(module);
+            "disable"
+        }
+        Steer::Enable { module } => {
+            fields.module = Some(module);
+            "enable"
+        }
         Steer::Mode { module, mode } => {
-            ("mode", Fields { module: Some(module), mode: Some(ModeName(mode)), ..none })
+            (fields.module, fields.mode) = (Some(module), Some(ModeName(mode)));
+            "mode"
         }
         Steer::Pause { reason, below, lasts } => {
-            let (below, lasts) = (Some(Level(below)), lasts.map(Seconds));
-            ("pause", Fields { reason: Some(reason.into()), below, lasts, ..none })
+            fields.reason = Some(reason.into());
+            fields.below = Some(Level(below));
+            fields.lasts = lasts.map(Seconds);
+            "pause"
         }
-        Steer::Resume { reason } => ("resume", Fields { reason: reason.map(Text::from), ..none }),
-        Steer::Close => ("close", none),
-        Steer::Revoke { reason } => ("revoke", Fields { reason: Some(reason.into()), ..none }),
+        Steer::Resume { reason } => {
+            fields.reason = reason.map(Text::from);
+            "resume"
+        }
+        Steer::Close => "close",
+        Steer::Revoke { reason } => {
+            fields.reason = Some(reason.into());
+            "revoke"
+        }
         Steer::Reload(roster) => {
-            let roster = to_toml(&roster);
-            ("reload", Fields { roster: Some(roster.into()), ..none })
+            fields.roster = Some(to_toml(&roster).into());
+            "reload"
         }
         Steer::Reset { owner } => {
-            ("reset", Fields { owner: owner.map(|Owner(number)| number), ..none })
+            fields.owner = owner.map(|Owner(number)| number);
+            "reset"
         }
     }
 }
 
 impl Which {
-    fn fields<'a>(self) -> Fields<'a> {
+    fn fill(self, fields: &mut Fields<'_>) {
         match self {
-            Which::Request(request) => Fields { request: Some(request.0), ..Fields::default() },
-            Which::Ask(ask) => Fields { ask: Some(ask), ..Fields::default() },
+            Which::Request(request) => fields.request = Some(request.0),
+            Which::Ask(ask) => fields.ask = Some(ask),
         }
     }
 }

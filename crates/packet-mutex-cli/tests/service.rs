@@ -261,7 +261,7 @@ fn a_roster_is_replaced_and_a_mutex_closed() {
     std::fs::write(&roster, "[modules.newcomer]\npriority = 7\n").unwrap();
     served.ok(&["reload", roster.to_str().unwrap()]);
     assert!(served.status()["modules"]["newcomer"].is_object());
-    std::fs::write(&roster, "handover_delay = 7\n").unwrap();
+    std::fs::write(&roster, "handover_delay = -7\n").unwrap();
     assert_eq!(served.run(&["reload", roster.to_str().unwrap()]).status.code(), Some(2));
     served.ok(&["close"]);
     assert_eq!(served.status()["closed"], true);

@@ -328,22 +328,21 @@ macro_rules! fields {
 
             /// Appends the fields as a line.
             pub(super) fn write(&self, out: &mut Vec<u8>) {
-                // A vector takes everything, and an object of plain fields is always JSON.
-                let _ = serde_json::to_writer(&mut *out, self);
-                out.push(b'\n');
-            }
-        }
-
-        impl serde::Serialize for $fields<'_> {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                // By hand: what serde derives goes over all fields once more, only to count those that are there.
-                let mut map = to.serialize_map(None)?;
+                let start = out.len();
                 $(
                     if let Some(value) = &self.$field {
-                        serde::ser::SerializeMap::serialize_entry(&mut map, stringify!($field), value)?;
+                        // The name of a field has nothing to escape.
+                        out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes());
+                        // A vector takes everything, and a plain value is always JSON.
+                        let _ = serde_json::to_writer(&mut *out, value);
                     }
                 )+
-                serde::ser::SerializeMap::end(map)
+                // The first field has no comma before it but the frame's beginning.
+                match out.get_mut(start) {
+                    Some(comma) => *comma = b'{',
+                    None => out.push(b'{'),
+                }
+                out.extend_from_slice(b"}\n");
             }
         }
     };

@@ -17,20 +17,27 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Most pauses at a time.
+/// The most pauses that can be set at a time.
 const PAUSES_MAX: usize = 64;
 
 /// Decides who goes next on one shared action channel.
 ///
-/// It has no clock, thread, I/O or randomness (S18). A front feeds it and carries out what comes out:
+/// It has no clock, thread, I/O or randomness (S18). A front drives it in three steps:
 ///
-/// 1. Stamp the time, *after* the last protected action, and call [`handle`](Self::handle) with what happened.
-/// 2. Drain [`poll_output`](Self::poll_output) until it is empty; hand each answer to who waits for it.
+/// 1. Stamp the time *after* the last protected action, and call [`handle`](Self::handle) with what happened.
+/// 2. Drain [`poll_output`](Self::poll_output) until it is empty. Hand each answer to the asker that waits for it.
 /// 3. At [`poll_timeout`](Self::poll_timeout), hand in [`Input::Tick`]. A spurious or late tick changes no outcome.
 ///
-/// What fell due before an input is done first, in due order and stamped with the time at which it was due. At one
-/// instant the order is: the input, ends of pauses, leases and unclaimed grants, the grant, all deadlines of that
-/// instant, grants that this made possible, then notices (overrun, starving, should yield).
+/// What fell due before an input is done first, in due order. It is stamped with the time at which it was due.
+///
+/// At one instant the order is:
+///
+/// 1. the input,
+/// 2. the ends of pauses, leases and unclaimed grants,
+/// 3. the grant,
+/// 4. all deadlines of that instant,
+/// 5. grants that the deadlines made possible,
+/// 6. notices: overrun, starving, should yield.
 ///
 /// ```
 /// use packet_mutex_arbiter::{Answer, Arbiter, Input, Leave, Output, Request, Roster, Start, Time};
@@ -73,11 +80,11 @@ pub struct Arbiter {
     decision: Decision,
     records: Records,
     outputs: VecDeque<Output>,
-    /// When something falls due; worked out once after each input.
+    /// When the next thing falls due. It is worked out once after each input.
     due: Option<Time>,
 }
 
-/// Who gets a pass.
+/// The asker that gets a pass.
 #[derive(Clone, Copy)]
 struct Asker {
     id: RequestId,
@@ -91,10 +98,10 @@ struct Asker {
 pub struct Start {
     /// The time.
     pub now: Time,
-    /// The first token; larger than all that were given before (S17).
+    /// The first token. It must be larger than all tokens that were given before (S17).
     pub first_token: u64,
-    /// The mutex had a life before: its delay holds for every group, and the first turns see that a turn may have been
-    /// abandoned (S17).
+    /// Whether the mutex existed before. If so, its delay holds for every group, and the first turns see that a turn may
+    /// have been abandoned (S17).
     pub after_restart: bool,
 }
 
@@ -106,7 +113,7 @@ impl Default for Start {
 }
 
 impl Arbiter {
-    /// An arbiter that nobody holds.
+    /// Makes an arbiter that nobody holds.
     #[must_use]
     pub fn new(roster: Roster, start: Start) -> Self {
         let mut decision = Decision::new(roster, start.now);
@@ -125,95 +132,99 @@ impl Arbiter {
 
     // What a front looks up.
 
-    /// The module with this name; one that the roster does not name is added unless the roster is strict.
+    /// Returns the module with this name. A module that the roster does not name is added, unless the roster is strict.
     ///
     /// # Errors
     ///
-    /// [`NameError`]: it is no name, is too like a roster's, is unknown to a strict roster, or there are too many.
+    /// [`NameError`] if the text is not a valid name, is too like a name of the roster, or is unknown to a strict roster,
+    /// or if there are too many modules.
     pub fn resolve(&mut self, name: &str) -> Result<Resolved, NameError> {
         self.decision.table.resolve(name)
     }
 
-    /// A module's name.
+    /// Returns a module's name.
     #[must_use]
     pub fn module_name(&self, module: ModuleId) -> &Arc<str> {
         &self.decision.table.module(module).name
     }
 
-    /// The roster in force.
+    /// Returns the roster in force.
     #[must_use]
     pub fn roster(&self) -> &Roster {
         self.decision.table.roster()
     }
 
-    /// The number of the next request.
+    /// Reserves and returns the number of the next request.
     pub fn next_request(&mut self) -> RequestId {
         let id = RequestId(self.records.next_request);
         self.records.next_request += 1;
         id
     }
 
-    /// Should this hold's turn be given away (S11)? `false` for what is no open hold.
+    /// Returns whether this hold's turn should be given away (S11). It is `false` if the hold is not open.
     ///
-    /// Things that fell due before `now` count only once a [`Input::Tick`] was handed in.
+    /// Things that fell due before `now` count only once an [`Input::Tick`] has been handed in.
     #[must_use]
     pub fn should_yield(&self, hold: RequestId, now: Time) -> bool {
         self.open_hold(hold).is_some() && self.decision.should_yield(now)
     }
 
-    /// Is this an open hold of the turn?
+    /// Returns whether this is an open hold of the turn.
     #[must_use]
     pub fn holds(&self, hold: RequestId) -> bool {
         self.open_hold(hold).is_some()
     }
 
-    /// When a waiting request times out (S4).
+    /// Returns when a waiting request times out (S4), or `None` if it does not wait.
     #[must_use]
     pub fn deadline(&self, request: RequestId) -> Option<Time> {
         self.decision.requests.get(&request).map(|waiter| waiter.deadline)
     }
 
-    /// Is this an open pass (S15)?
+    /// Returns whether this is an open pass (S15).
     #[must_use]
     pub fn is_pass(&self, hold: RequestId) -> bool {
         self.decision.passes.contains_key(&hold)
     }
 
-    /// Who holds the mutex: its owner, if it has one, and the module that got the turn.
+    /// Returns the holder: its owner, if it has one, and the module that got the turn.
     #[must_use]
     pub fn holder(&self) -> Option<(Option<Owner>, ModuleId)> {
         self.decision.holder.as_ref().map(|holder| (holder.owner, holder.module))
     }
 
-    /// The decision alone: a model checker's state.
+    /// Returns the decision without the records. It is the state for a model checker.
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
 
-    /// A consistent snapshot for people and monitors (S16). Hand in a [`Input::Tick`] first.
+    /// Returns a consistent snapshot for people and monitors (S16). Hand in an [`Input::Tick`] first.
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
         Status::new(&self.decision, &self.records, now, self.next_grant())
     }
 
-    /// The events after number `seq` that are still kept, and how many have been lost since.
+    /// Returns how many events after number `seq` are lost, and those that are still kept.
     pub fn events_since(&self, seq: u64) -> (u64, impl Iterator<Item = &Event>) {
         self.records.since(seq)
     }
 
-    /// The number of the newest event; 0 before the first.
+    /// Returns the number of the newest event, or 0 before the first.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.records.last_seq()
     }
 
-    /// The next grant if nobody else arrives, and how long until then; while somebody holds, as if the turn ended now. The
-    /// machine itself tells, so that it tells what it will do.
+    /// Returns the next grant if nobody else arrives, and how long until then. While somebody holds, it assumes that the
+    /// turn ends now.
     fn next_grant(&self) -> Option<(ModuleId, Duration)> {
         if self.decision.requests.is_empty() {
             return None;
         }
+        // A clone of the machine runs ahead. A second computation of who is next would have to repeat every rule and
+        // could come to differ from them. The clone gets empty records, since copying the event log would cost far
+        // more than the answer.
         let mut records = Records::new(self.records.next_token);
         records.turns_ended = self.records.turns_ended;
         let decision = self.decision.clone();
@@ -221,6 +232,8 @@ impl Arbiter {
         let now = ahead.decision.now;
         if ahead.decision.holder.is_some() {
             while !ahead.decision.holds.is_empty() {
+                // Each end counts towards the turn's delay, so the nested holds end one by one as they would in a
+                // real release.
                 ahead.end_hold(0, End::Released);
             }
             ahead.settle(now);
@@ -229,6 +242,8 @@ impl Arbiter {
             if let Some(holder) = &ahead.decision.holder {
                 return Some((holder.module, ahead.decision.now.since(now)));
             }
+            // Deadlines fall due on the way as well: a waiter that times out before its grant is not the next. Each
+            // round takes a waiter or a due time away, so the loop ends.
             let due = ahead.due?;
             ahead.settle(due);
         }
@@ -240,14 +255,16 @@ impl Arbiter {
     ///
     /// # Errors
     ///
-    /// Why this input was refused; it then changed nothing but the log. A [`Input::Request`] never fails here: its
-    /// answer, good or bad, is an [`Output`].
+    /// The reason why this input was refused. It then changed nothing but the log. An [`Input::Request`] never fails here:
+    /// its answer, good or bad, is an [`Output`].
     ///
     /// # Panics
     ///
     /// If an invariant of the arbiter itself is broken.
     pub fn handle(&mut self, now: Time, input: Input) -> Result<(), Failure> {
         let now = now.max(self.decision.now);
+        // A timer may ring late. What fell due is done first, one due time after the other, each with its own time as
+        // `now`: so a late tick decides what a punctual one would have decided (S18).
         while let Some(due) = self.due.filter(|due| *due < now) {
             self.settle(due);
         }
@@ -257,12 +274,12 @@ impl Arbiter {
         result
     }
 
-    /// The next thing to carry out.
+    /// Returns the next thing to carry out, or `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When to hand in an [`Input::Tick`] if nothing else happens before.
+    /// Returns when to hand in an [`Input::Tick`] if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.due
@@ -289,19 +306,21 @@ impl Arbiter {
 
     // Asking.
 
-    /// S2, S4, S5, S12, S14, S15: answers the request or lets it wait.
+    /// Answers the request or lets it wait (S2, S4, S5, S12, S14, S15).
     fn request(&mut self, request: Request) {
         assert!(request.id.0 < self.records.next_request, "a number from next_request()");
         let Request { id, module, .. } = request;
         let own_turn = self.decision.holder.as_ref().filter(|_| self.is_holder(&request));
         let same_group = own_turn.map(|holder| self.is_of_group(module, holder));
         let limit = self.decision.table.limits().waiters;
+        // A nested turn comes before every refusal: its owner has the mutex already, so a pause, a disabled module or
+        // a closing mutex must not stop it half-way (S5).
         if same_group == Some(true) && self.decision.holds.len() < limit {
             return self.nest(id, module);
         }
         let mode = self.decision.table.module(module).mode;
         let refusal = self.refusal(&request, mode, same_group);
-        // A module that is switched off leaves no trace, unless it is refused.
+        // A module that is switched off leaves no trace. A refusal is recorded all the same: somebody will look for it.
         let recorded = mode != Mode::Off || refusal.is_some();
         let settings = self.decision.table.module(module);
         let timeout = request.timeout.unwrap_or(settings.timeout);
@@ -332,7 +351,9 @@ impl Arbiter {
             claim: request.claim,
             turns_before: self.records.turns_ended,
         };
-        // The only asker need not queue up to be the best. Pauses may end at this instant, and that comes before grants.
+        // A shortcut for the usual case. The only asker is the best without a queue, so all ordered maps and sets of
+        // the queue are left alone. With a pause the request must queue up: the pause may end at this very instant,
+        // which `settle` does before it grants.
         let decision = &self.decision;
         let alone = decision.requests.is_empty() && decision.holder.is_none();
         let alone = alone && decision.pauses.is_empty();
@@ -343,19 +364,25 @@ impl Arbiter {
         }
     }
 
-    /// Why the request cannot even wait, if so.
-    /// `same_group`: the asker holds the turn, and it is of the module's group.
+    /// Returns why the request is refused at once, or `None` if it may wait.
+    ///
+    /// `same_group` is `None` if the asker does not hold the turn. Otherwise it says whether the turn is of the module's
+    /// group.
     fn refusal(&self, request: &Request, mode: Mode, same_group: Option<bool>) -> Option<Failure> {
         let (holds_own, holds_other) = (same_group == Some(true), same_group == Some(false));
         let decision = &self.decision;
         let module = decision.table.module(request.module);
         let name = || module.name.clone();
+        // To name a hold that is over is the asker's mistake, whatever else would apply.
         if request.within.is_some_and(|hold| !self.is_open(hold)) {
             return Some(self.not_holder());
         }
+        // It would have nested if the turn had room for one hold more.
         if holds_own {
             return Some(Failure::QueueFull { limit: decision.table.limits().waiters });
         }
+        // Waiting would never end: the turn that is in the way ends only after this call returns. A pass does not
+        // wait, so it is let through.
         if holds_other && mode == Mode::Enforced {
             let holds = decision.holder.as_ref().map(|h| self.module_name(h.module).clone());
             return holds.map(|holds| Failure::WouldDeadlock { holds, asked: name() });
@@ -378,6 +405,7 @@ impl Arbiter {
         let limit = decision.table.limits().waiters;
         let full = match mode {
             Mode::Enforced => decision.requests.len() >= limit,
+            // Passes do not wait, but leaked ones must not fill the memory either (S14).
             Mode::Observed | Mode::Off => decision.passes.len() >= limit,
         };
         full.then_some(Failure::QueueFull { limit })
@@ -385,10 +413,11 @@ impl Arbiter {
 
     fn is_of_group(&self, module: ModuleId, holder: &Holder) -> bool {
         self.decision.table.module(module).group == holder.group
+            // A reload can move a module to another group while it has a hold. It may still nest in its own turn.
             || self.decision.holds.iter().any(|hold| hold.module == module)
     }
 
-    /// S5: a nested turn shares the outer one's token and clock.
+    /// Grants a nested turn, which shares the outer one's token and clock (S5).
     fn nest(&mut self, id: RequestId, module: ModuleId) {
         let now = self.decision.now;
         let abandoned = self.decision.abandoned;
@@ -407,7 +436,7 @@ impl Arbiter {
         self.answer(id, Answer::Turn(grant));
     }
 
-    /// S15: a pass excludes nobody; where it overlaps or comes too soon, that is written down.
+    /// Grants a pass, which excludes nobody. An overlap or a gap that is too short is recorded (S15).
     fn pass(&mut self, asker: Asker, waited: Duration, recorded: bool) {
         let Asker { id, module, owner, urgent } = asker;
         let now = self.decision.now;
@@ -426,6 +455,7 @@ impl Arbiter {
             let group = self.decision.table.module(module).group;
             let (delay, gap) =
                 (self.decision.delays.before(group), self.decision.gaps.before(group));
+            // Turns and passes both send packets, so the barrier that stands longer counts.
             let barrier = if gap.until > delay.until { gap } else { delay };
             // An urgent request would have skipped the delay (S10).
             if !urgent {
@@ -449,7 +479,7 @@ impl Arbiter {
         observed.map(|(id, pass)| (pass.owner, pass.module, *id))
     }
 
-    /// One `conflict` event for each overlap with what another owner does.
+    /// Logs one `conflict` event for each overlap with another owner's turn or pass.
     fn log_conflicts(
         &mut self,
         id: RequestId,
@@ -459,6 +489,8 @@ impl Arbiter {
         overlaps: Vec<(Option<Owner>, ModuleId, RequestId)>,
     ) {
         for (other, with, with_request) in overlaps {
+            // Without owners nobody can tell whether both are the same task. A false alarm is better than a missed
+            // one.
             if other.is_none() || other != owner {
                 let kind = EventKind::Conflict { with, with_request };
                 self.log(Some(module), Some(id), token, kind);
@@ -479,9 +511,13 @@ impl Arbiter {
         }
     }
 
-    // Settling: what is due at this instant.
+    // Settling: doing what is due at this instant.
 
     fn settle(&mut self, now: Time) {
+        // The order makes the outcome independent of how late the front is. `expire` comes before `grant`, since an
+        // expired lease frees the mutex and an ended pause admits waiters at this very instant. Deadlines come after
+        // the grant, since a grant that falls on the deadline itself counts (S4). A waiter that times out can clear
+        // the way for one behind it, so it goes round until no deadline is left.
         self.decision.now = now;
         loop {
             self.expire();
@@ -490,6 +526,8 @@ impl Arbiter {
                 break;
             }
         }
+        // Notices come last and once: they change nobody's outcome, and they must speak of the state that was
+        // reached.
         self.notice();
         self.due = self.decision.due();
         self.decision.assert_invariants(self.due);
@@ -505,6 +543,8 @@ impl Arbiter {
         let Some(holder) = &self.decision.holder else {
             return;
         };
+        // Both can be due at one instant. Revoked is the careful answer: it leaves the mark, and the delay for every
+        // group.
         if is_over(holder.lease.map(|(_, until)| until)) {
             self.end_turn_from_outside(End::Revoked);
         } else if is_over(holder.claim_until) {
@@ -512,12 +552,14 @@ impl Arbiter {
         }
     }
 
-    /// S2 and S3: grants the best waiter, or nobody while its delay runs. S10: an urgent one skips the delay.
+    /// Grants the best waiter (S2), or nobody while its delay runs (S3). An urgent waiter skips the delay (S10).
     fn grant(&mut self) {
         if self.decision.holder.is_some() {
             return;
         }
         let Some((id, best)) = self.decision.best() else { return };
+        // Nobody else is tried. If a lower waiter without a delay could go first, a busy group would starve the best
+        // one (S2).
         if !self.decision.is_admitted(best) {
             return;
         }
@@ -545,11 +587,15 @@ impl Arbiter {
             since: now,
             delay: None,
             lease: waiter.lease.map(|length| (length, now + length)),
+            // Kept for the life of the turn, while `claim_until` is cleared by the claim: a yield asks again on the
+            // same terms.
             claims: waiter.claim,
             claim_until: waiter.claim.then_some(now + claim_within),
             overrun_at: longest_turn.map(|longest| now + longest),
             overran: false,
             told_to_yield: false,
+            // With aging, the wait counts as the holder's priority too. Otherwise the next in line, which has waited
+            // nearly as long, would ask it to yield at once (S11).
             waited,
         });
         self.decision.holds.push(Hold { request: id, module, since: now });
@@ -576,7 +622,7 @@ impl Arbiter {
         self.answer(id, Answer::Turn(grant));
     }
 
-    /// S4: ends all waiters whose deadline has come; says whether there were any.
+    /// Ends all waiters whose deadline has come (S4). Returns whether there were any.
     fn time_out(&mut self) -> bool {
         let now = self.decision.now;
         if self.decision.deadlines.first().is_none_or(|(at, _)| *at > now) {
@@ -584,7 +630,8 @@ impl Arbiter {
         }
         let due = self.decision.deadlines.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<RequestId> = due.map(|(_, id)| *id).collect();
-        // All answers tell of the queue as it was at this instant.
+        // All answers are worked out before anybody leaves, so that those of one instant see the same queue. Otherwise the
+        // first would report another number of waiters ahead than the second, by the accident of their order.
         let told: Vec<_> = due.iter().map(|id| (*id, self.timed_out(*id))).collect();
         for (id, why) in told {
             self.end_waiter(id, Unserved::TimedOut, Failure::TimedOut(why));
@@ -608,12 +655,13 @@ impl Arbiter {
         }
     }
 
-    /// S8, S11, S13: tells of overruns, starving waiters and that the holder should yield. Nobody gains by it.
+    /// Reports overruns (S8), starving waiters (S13), and that the holder should yield (S11). It grants nothing.
     fn notice(&mut self) {
         let now = self.decision.now;
         if let Some(holder) = &mut self.decision.holder
             && holder.overrun_at.is_some_and(|at| at <= now)
         {
+            // Reported once. `overran` remembers it, since it goes on asking the holder to yield.
             holder.overrun_at = None;
             holder.overran = true;
             let (module, token, held) = (holder.module, holder.token, now.since(holder.since));
@@ -633,6 +681,8 @@ impl Arbiter {
             self.log(Some(module), Some(id), None, EventKind::Starving { waited, by });
         }
         let should_yield = self.decision.should_yield(now);
+        // The reason to yield can vanish, for instance when the waiter withdraws. The flag follows it both ways, so
+        // that a new reason is told again.
         if let Some(holder) = &mut self.decision.holder
             && holder.told_to_yield != should_yield
         {
@@ -653,7 +703,7 @@ impl Arbiter {
 
     // Ending.
 
-    /// S6: ends a hold or pass of its owner, and nobody else's.
+    /// Ends a hold or pass if it is the owner's (S6).
     fn end(&mut self, hold: RequestId, owner: Option<Owner>, how: Leave) -> Result<(), Failure> {
         let end = match how {
             Leave::Released => End::Released,
@@ -674,6 +724,7 @@ impl Arbiter {
 
     fn end_module(&mut self, module: ModuleId, owner: Owner) -> Result<(), Failure> {
         let owner = Some(owner);
+        // The newest, so that enter and leave calls without a handle pair up like brackets.
         let newest = self.decision.holds.iter().rposition(|hold| hold.module == module);
         if let Some(at) = newest.filter(|_| self.holder_is(owner)) {
             self.end_hold(at, End::Released);
@@ -689,7 +740,7 @@ impl Arbiter {
         Err(self.not_holder())
     }
 
-    /// S11: ends the turn and asks again, in one step.
+    /// Ends the turn and asks again, in one step (S11).
     fn give_away(
         &mut self,
         hold: RequestId,
@@ -718,12 +769,14 @@ impl Arbiter {
             self.log(None, Some(hold), None, EventKind::NotHolder);
             return Err(self.not_holder());
         }
+        // Urgency is not carried over. An urgent turn that yields would otherwise be granted again before all that
+        // are not urgent.
         let again = Request { owner, timeout, lease, claim, ..Request::new(id, module) };
         self.request(again);
         Ok(())
     }
 
-    /// S12: a waiter that goes away leaves the queue; a grant that it never saw is declined.
+    /// Takes a waiter that went away out of the queue. A grant that it never saw is declined (S12).
     fn withdraw(&mut self, id: RequestId) {
         if self.decision.requests.contains_key(&id) {
             self.end_waiter(id, Unserved::Withdrawn, Failure::Withdrawn);
@@ -741,6 +794,7 @@ impl Arbiter {
             holder.claim_until = None;
             return Ok(());
         }
+        // Passes and nested turns need no claim, so a claim of one is accepted and changes nothing.
         if self.is_open(request) { Ok(()) } else { Err(Failure::Lost) }
     }
 
@@ -769,7 +823,7 @@ impl Arbiter {
         Ok(())
     }
 
-    /// S7: what an owner leaves behind.
+    /// Ends what a lost owner leaves behind (S7).
     fn owner_lost(&mut self, owner: Owner) {
         let owner = Some(owner);
         self.end_waiters(Unserved::Lost, |waiter| waiter.owner == owner);
@@ -784,7 +838,7 @@ impl Arbiter {
         }
     }
 
-    /// Ends all holds of the turn and tells their owner.
+    /// Ends all holds of the turn and tells their owner, which did not end them itself.
     fn end_turn_from_outside(&mut self, end: End) {
         while let Some(last) = self.decision.holds.len().checked_sub(1) {
             let hold = self.end_hold(last, end);
@@ -792,7 +846,7 @@ impl Arbiter {
         }
     }
 
-    /// Ends the hold at this place in the turn; with the last one, the turn is over and its delays begin.
+    /// Ends the hold at this place in the turn. With the last hold the turn is over, and its delays begin.
     fn end_hold(&mut self, at: usize, end: End) -> RequestId {
         let now = self.decision.now;
         let hold = self.decision.holds.remove(at);
@@ -813,7 +867,11 @@ impl Arbiter {
         let Some(holder) = self.decision.holder.take() else { return hold.request };
         let held = now.since(holder.since);
         self.records.module_mut(holder.module).hold.record(held);
+        // No delay means that every hold was declined. Then nothing was sent, and for history and delays there was no
+        // turn (S9).
         if let Some(delay) = holder.delay {
+            // Its owner may still be acting, so the delay holds for its own group too, and later turns see the mark
+            // (S7).
             let unclean = matches!(end, End::Abandoned | End::Revoked);
             let by = (now, holder.module);
             self.decision.delays.raise(&self.decision.table, holder.group, delay, by, unclean);
@@ -897,7 +955,7 @@ impl Arbiter {
         }
     }
 
-    /// S15: a switch applies to waiters at once and leaves open turns and passes as they are.
+    /// Switches a module's mode. This applies to waiters at once and leaves open turns and passes as they are (S15).
     fn set_mode(&mut self, module: ModuleId, mode: Mode) {
         let settings = self.decision.table.module_mut(module);
         if settings.mode == mode {
@@ -924,7 +982,7 @@ impl Arbiter {
         }
     }
 
-    /// S12: a pause with a known reason replaces that one.
+    /// Sets a pause. It replaces an earlier pause with the same reason (S12).
     fn pause(
         &mut self,
         reason: &str,
@@ -952,6 +1010,8 @@ impl Arbiter {
 
     fn resume(&mut self, reason: Option<String>) -> Result<(), Failure> {
         let ended = self.drop_pauses(|pause| reason.as_ref().is_none_or(|r| **r == *pause.reason));
+        // A name that matches nothing is probably mistyped. To resume everything when nothing is paused is not a
+        // mistake.
         if ended == 0 && reason.is_some() {
             return Err(Failure::Refused(Refusal::NoSuchPause));
         }
@@ -978,7 +1038,7 @@ impl Arbiter {
         }
     }
 
-    /// S12: the turn ends whatever its owner does; the token and the mark catch what it does late.
+    /// Ends the turn whatever its owner does. The token and the mark catch what it does late (S12).
     fn revoke(&mut self, reason: &str) -> Result<(), Failure> {
         check_reason(reason)?;
         let Some(holder) = &self.decision.holder else { return Err(self.not_holder()) };
@@ -990,9 +1050,11 @@ impl Arbiter {
         Ok(())
     }
 
-    /// S19: waiters keep their arrival and deadline, delays that run keep running.
+    /// Replaces the roster. Waiters keep their arrival and deadline, and running delays go on (S19).
     fn reload(&mut self, roster: Roster) -> Result<(), Failure> {
         let modules = self.decision.table.modules();
+        // Remembered before the table changes: modes to report what the reload switched, delays since a module may
+        // move to a group in front of which no barrier stands.
         let modes: Vec<Mode> = modules.iter().map(|m| m.mode).collect();
         let delays = modules.iter().map(|m| (m.group, self.decision.delays.before(m.group)));
         let delays: Vec<_> = delays.collect();
@@ -1014,8 +1076,9 @@ impl Arbiter {
         Ok(())
     }
 
-    /// S20: ends no turn of another owner and restarts no token.
+    /// Resets the mutex for a test. It ends no turn of another owner and does not restart the tokens (S20).
     fn reset(&mut self, owner: Option<Owner>) {
+        // A turn without an owner cannot be told from anybody else's, so a caller without one ends none.
         while owner.is_some() && self.holder_is(owner) {
             self.end_hold(0, End::Released);
         }
@@ -1034,7 +1097,7 @@ impl Arbiter {
 
     // Small helpers.
 
-    /// The hold's place in the open turn.
+    /// Returns the hold's place in the open turn.
     fn open_hold(&self, hold: RequestId) -> Option<usize> {
         self.decision.holds.iter().position(|open| open.request == hold)
     }
@@ -1043,8 +1106,9 @@ impl Arbiter {
         self.holds(hold) || self.decision.passes.contains_key(&hold)
     }
 
-    /// Does the asker hold the turn, as its owner or through one of its holds (S5)?
+    /// Returns whether the asker holds the turn, as its owner or through one of its holds (S5).
     fn is_holder(&self, request: &Request) -> bool {
+        // Two tasks without an owner are not the same owner.
         let is_owner = request.owner.is_some() && self.holder_is(request.owner);
         is_owner || request.within.is_some_and(|hold| self.holds(hold))
     }
@@ -1074,7 +1138,7 @@ impl Arbiter {
     }
 }
 
-/// People read reasons in logs and on terminals, so control characters are kept out of them.
+/// Checks a reason. People read it in logs and on terminals, so control characters are kept out of it.
 fn check_reason(reason: &str) -> Result<(), Failure> {
     let fits = (1..=REASON_MAX).contains(&reason.len());
     if fits && !reason.chars().any(char::is_control) {

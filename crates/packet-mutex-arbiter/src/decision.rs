@@ -1,4 +1,4 @@
-//! The decision: who holds, who waits, and which delays run. Nothing here is needed only for the record.
+//! The decision: who holds, who waits, and which delays run. What is only recorded is in `records.rs`.
 
 use crate::input::{Below, ModuleId, Owner, RequestId, Token};
 use crate::roster::{Mode, Roster};
@@ -12,14 +12,14 @@ use core::time::Duration;
 
 /// What the arbiter decides from.
 ///
-/// Two decisions are equal, and hash alike, if they decide alike from now on: times count from their own `now`, requests
-/// by their order, delays that have run out not at all. So it is a model checker's state as it is.
+/// Two decisions are equal, and have the same hash, if they decide alike from now on. Times count from their own `now`.
+/// Requests count by their order. Delays that have run out do not count. So a decision can serve as a model checker's state.
 #[derive(Clone, Debug)]
 pub struct Decision {
     pub(crate) now: Time,
     pub(crate) table: Table,
     pub(crate) holder: Option<Holder>,
-    /// The turn's open holds: its own and nested ones, oldest first. Empty if and only if nobody holds.
+    /// The turn's open holds, its own and nested ones, oldest first. Empty if and only if nobody holds.
     pub(crate) holds: Vec<Hold>,
     pub(crate) requests: BTreeMap<RequestId, Waiter>,
     /// The waiters that may be granted, best first.
@@ -27,13 +27,13 @@ pub struct Decision {
     /// The waiters that a pause holds back, best first.
     pub(crate) held_back: BTreeSet<Rank>,
     pub(crate) deadlines: BTreeSet<(Time, RequestId)>,
-    /// When a waiter is first reported as starving.
+    /// When each waiter is reported as starving. An entry goes away with the report.
     pub(crate) starving: BTreeSet<(Time, RequestId)>,
     pub(crate) passes: BTreeMap<RequestId, Pass>,
     pub(crate) pauses: Vec<Pause>,
-    /// Until when each group, by number, is kept out by turns that ended (S3).
+    /// Until when turns that ended keep each group out (S3).
     pub(crate) delays: Barriers,
-    /// The same for passes that ended: it keeps nobody out, but what comes earlier is a short gap (S15).
+    /// The same for passes that ended. They keep nobody out, but a turn or pass that comes earlier is a short gap (S15).
     pub(crate) gaps: Barriers,
     pub(crate) closing: bool,
     /// A turn was abandoned or revoked and nobody has acknowledged it (S7).
@@ -51,16 +51,17 @@ pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) urgent: bool,
     pub(crate) since: Time,
-    /// The largest delay of the modules that did something; `None` while all that ended was declined (S3, S9).
+    /// The largest delay of the modules whose holds ended, declined ones apart. `None` if there is none yet (S3, S9).
     pub(crate) delay: Option<Duration>,
     pub(crate) lease: Option<(Duration, Time)>,
-    /// Its asker has to claim its grants; until when it must claim this one.
+    /// Whether its asker has to claim its grants. It stays set after the claim, for the request that a yield makes.
     pub(crate) claims: bool,
+    /// Until when this grant must be claimed. `None` once it is, or if it need not be.
     pub(crate) claim_until: Option<Time>,
     pub(crate) overrun_at: Option<Time>,
     pub(crate) overran: bool,
     pub(crate) told_to_yield: bool,
-    /// How long it waited for the grant; with aging that is part of its effective priority (S11, S13).
+    /// How long it waited for the grant. With aging, that is part of its effective priority (S11, S13).
     pub(crate) waited: Duration,
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Waiter {
     pub(crate) starving_at: Option<Time>,
     pub(crate) lease: Option<Duration>,
     pub(crate) claim: bool,
-    /// Turns that had ended when it arrived.
+    /// How many turns had ended when it arrived.
     pub(crate) turns_before: u64,
 }
 
@@ -89,8 +90,10 @@ pub(crate) struct Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     not_urgent: bool,
-    /// Smaller is better: the negative priority or, with aging, the moment at which the waiter's effective priority
-    /// was or would have been zero (S13).
+    /// Smaller is better. Without aging it is the negative priority. With aging it is the moment at which the waiter's
+    /// effective priority was zero, or would have been (S13).
+    // With aging it is arrived − priority × interval, in nanoseconds. That can be negative, and the time alone needs
+    // all 64 bits. Whole numbers keep the order exact, where floats would round near ties.
     key: i128,
     pub(crate) request: RequestId,
 }
@@ -102,7 +105,7 @@ pub(crate) struct Pass {
     pub(crate) owner: Option<Owner>,
     pub(crate) since: Time,
     pub(crate) mode: Mode,
-    /// Its `requested` event was written, so its end has to be.
+    /// Whether its `requested` event was written. If so, its end is written too, even if the mode was switched meanwhile.
     pub(crate) recorded: bool,
 }
 
@@ -113,7 +116,7 @@ pub(crate) struct Pause {
     pub(crate) until: Option<Time>,
 }
 
-/// Until when something is kept out, and whose turn or pass began it.
+/// Until when something is kept out, and the module whose turn or pass began it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Barrier {
     pub(crate) until: Time,
@@ -129,8 +132,10 @@ pub(crate) struct Barriers {
 }
 
 impl Barrier {
-    /// A barrier never falls: a delay that runs is never shortened (S3).
+    /// Moves the barrier, but only to a later time. A running delay is never shortened (S3).
     fn raise(&mut self, to: Barrier) {
+        // A barrier that fell would let a group in before the delay that it was promised: for example after an urgent
+        // turn with a short delay, which came right after a turn with a long one.
         if to.until > self.until {
             *self = to;
         }
@@ -142,7 +147,7 @@ impl Barriers {
         self.groups.get(group.index()).copied().unwrap_or(self.newcomers)
     }
 
-    /// Raises the barriers as the end of a turn or pass of `from` asks for.
+    /// Raises the barriers as the end of a turn or pass of the group `from` requires.
     pub(crate) fn raise(
         &mut self,
         table: &Table,
@@ -151,6 +156,7 @@ impl Barriers {
         (end, by): (Time, ModuleId),
         own_group_too: bool,
     ) {
+        // A group that appeared since the last turn has been kept out like any other newcomer until now.
         let newcomers = self.newcomers;
         self.groups.resize(table.group_count(), newcomers);
         let barrier = |delay| Barrier { until: end + delay, by: Some(by) };
@@ -204,9 +210,10 @@ impl Decision {
         }
     }
 
-    /// After modules changed their groups: no delay that ran for one of them, by number, is shortened (S19).
+    /// Keeps running delays after modules changed their groups (S19). `before` has each module's old group and barrier.
     pub(crate) fn keep_delays(&mut self, before: &[(GroupId, Barrier)]) {
         for ((old, barrier), module) in before.iter().zip(self.table.modules()) {
+            // The module takes its barrier along. This may keep the new group out longer than needed, never shorter.
             if *old != module.group {
                 self.delays.raise_one(&self.table, module.group, *barrier);
             }
@@ -224,10 +231,12 @@ impl Decision {
         self.requests.insert(id, waiter);
     }
 
-    /// Takes a request out of the queue. `None`: it does not wait.
+    /// Takes a request out of the queue. Returns `None` if it does not wait.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Waiter> {
         let waiter = self.requests.remove(&id)?;
         let rank = self.rank(id, &waiter);
+        // The rank is computed anew instead of stored. It gives the same value, since every change that enters it
+        // goes through `replace_all`.
         if !self.waiting.remove(&rank) {
             self.held_back.remove(&rank);
         }
@@ -238,7 +247,7 @@ impl Decision {
         Some(waiter)
     }
 
-    /// Puts all waiters in their places anew, after pauses or priorities changed.
+    /// Ranks all waiters anew, after pauses or priorities changed.
     pub(crate) fn replace_all(&mut self) {
         self.waiting.clear();
         self.held_back.clear();
@@ -261,6 +270,8 @@ impl Decision {
     pub(crate) fn rank(&self, request: RequestId, waiter: &Waiter) -> Rank {
         let priority = i128::from(self.priority(waiter.module));
         let key = match self.table.aging() {
+            // Urgent ones go by arrival alone (S10). Request numbers grow, so the last field of the rank is the
+            // arrival.
             _ if waiter.urgent => 0,
             None => -priority,
             Some(interval) => i128::from(waiter.arrived.as_nanos()) - priority * interval,
@@ -277,7 +288,7 @@ impl Decision {
         Some((rank.request, &self.requests[&rank.request]))
     }
 
-    /// Priority plus waiting time by interval (S13), for people to look at; the order is decided in whole numbers.
+    /// Returns priority plus waiting time divided by the interval (S13), for people. The order uses whole numbers.
     pub(crate) fn effective(&self, waiter: &Waiter, now: Time) -> f64 {
         let aged = match self.table.aging() {
             Some(interval) if !waiter.urgent => {
@@ -288,7 +299,7 @@ impl Decision {
         f64::from(self.priority(waiter.module)) + aged
     }
 
-    /// When the delay lets this waiter in (S3); an urgent one skips it (S10).
+    /// Returns when the delay lets this waiter in (S3). An urgent waiter skips the delay (S10).
     pub(crate) fn admitted_at(&self, waiter: &Waiter) -> Time {
         if waiter.urgent {
             return Time::ZERO;
@@ -296,42 +307,45 @@ impl Decision {
         self.delays.before(self.table.module(waiter.module).group).until
     }
 
-    /// Could it be granted now, if it were the best?
+    /// Returns whether it could be granted now, if it were the best.
     pub(crate) fn is_admitted(&self, waiter: &Waiter) -> bool {
         self.admitted_at(waiter) <= self.now
             && self.pause_before(waiter.urgent, self.priority(waiter.module)).is_none()
     }
 
-    /// The pause that holds a request of this kind back, if one does.
+    /// Returns the pause that holds back a request of this kind, if there is one.
     pub(crate) fn pause_before(&self, urgent: bool, priority: u8) -> Option<&Pause> {
         self.pauses.iter().find(|pause| !urgent && pause.below.holds_back(priority))
     }
 
     // The holder.
 
-    /// The turn's priority: the highest of its open holds.
+    /// Returns the turn's priority: the highest of its open holds.
     fn holding_priority(&self) -> u8 {
         self.holds.iter().map(|hold| self.priority(hold.module)).max().unwrap_or(0)
     }
 
-    /// From when on the holder should yield, if nothing else happens (S11). May be in the past.
+    /// Returns from when on the holder should yield if nothing else happens (S11). It may be in the past.
     pub(crate) fn should_yield_from(&self) -> Option<Time> {
         let holder = self.holder.as_ref()?;
         let priority = self.holding_priority();
         if holder.overran || self.pause_before(holder.urgent, priority).is_some() {
             return Some(Time::ZERO);
         }
+        // Delays are not looked at: which of them will count is known only when this turn ends.
         let (_, best) = self.best()?;
         if best.urgent {
             return Some(Time::ZERO);
         }
+        // Only another urgent request is above an urgent turn, and that was looked at before.
         if holder.urgent {
             return None;
         }
         let above = i128::from(self.priority(best.module)) - i128::from(priority);
         match self.table.aging() {
             None => (above > 0).then_some(Time::ZERO),
-            // Strictly higher is one nanosecond after equal.
+            // The waiter ages and the holder does not: its age was fixed at its grant. So the moment can be computed,
+            // and nobody needs to poll. Strictly higher is one nanosecond after equal.
             Some(interval) => {
                 let to_catch_up = -above * interval + i128::from(nanos(holder.waited));
                 let wait = u64::try_from((to_catch_up + 1).max(0)).unwrap_or(u64::MAX);
@@ -346,7 +360,7 @@ impl Decision {
 
     // Time.
 
-    /// When something falls due if nothing else happens.
+    /// Returns when the next thing falls due if nothing else happens.
     pub(crate) fn due(&self) -> Option<Time> {
         let mut due = Time::MAX;
         let mut at = |time: Option<Time>| due = due.min(time.unwrap_or(Time::MAX));
@@ -357,16 +371,18 @@ impl Decision {
             at(holder.lease.map(|(_, until)| until));
             at(holder.claim_until);
             at(holder.overrun_at);
+            // Once told, the past moment of the reason would fall due again and again.
             if !holder.told_to_yield {
                 at(self.should_yield_from());
             }
         } else {
+            // Only the best waiter's delay can lead to a grant; see `grant`.
             at(self.best().map(|(_, best)| self.admitted_at(best)));
         }
         (due < Time::MAX).then_some(due)
     }
 
-    /// What must hold between two inputs. The checks are cheap; they stay on in release.
+    /// Checks what must hold between two inputs. The checks are cheap, so they stay on in release builds.
     pub(crate) fn assert_invariants(&self, due: Option<Time>) {
         assert_eq!(self.waiting.len() + self.held_back.len(), self.requests.len());
         assert_eq!(self.deadlines.len(), self.requests.len());
@@ -374,9 +390,9 @@ impl Decision {
         assert!(due.is_none_or(|due| due > self.now), "left undone what was due");
     }
 
-    /// All that matters from now on, in words that two like decisions share.
+    /// Passes on all that matters from now on, as words. Two decisions that decide alike give the same words.
     ///
-    /// Each structure is taken apart without `..`: a new field does not compile until somebody has said here whether it
+    /// Each structure is taken apart without `..`. So a new field does not compile until somebody has said here whether it
     /// decides anything.
     fn essence(&self, word: &mut impl FnMut(u64)) {
         let Decision {
@@ -513,7 +529,7 @@ impl Decision {
     }
 }
 
-/// An owner as a word; shifted by one, so that nobody differs from owner 0.
+/// Returns an owner as a word. It is shifted by one, so that no owner differs from owner 0.
 fn number(owner: Option<Owner>) -> u64 {
     owner.map_or(0, |owner| owner.0.wrapping_add(1))
 }

@@ -10,17 +10,17 @@ use core::time::Duration;
 
 /// One entry of the event log.
 ///
-/// `M` stands for a module: its number inside the arbiter, its name for readers. [`map_modules`](Self::map_modules) goes
-/// from one to the other.
+/// `M` stands for a module: its number inside the arbiter, its name for readers. [`map_modules`](Self::map_modules)
+/// changes one into the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<M = ModuleId> {
     /// Grows by one with each event of a mutex.
     pub seq: u64,
     /// When it happened. That can be before it was noticed: a late timer changes no outcome (S18).
     pub at: Time,
-    /// The module that it concerns.
+    /// The module that the event concerns.
     pub module: Option<M>,
-    /// The request that it concerns.
+    /// The request that the event concerns.
     pub request: Option<RequestId>,
     /// The turn's token, from the grant on.
     pub token: Option<Token>,
@@ -33,24 +33,24 @@ pub struct Event<M = ModuleId> {
 pub enum EventKind<M = ModuleId> {
     /// A module asks for a turn.
     Requested {
-        /// It goes ahead of all that are not urgent.
+        /// Whether it goes ahead of all requests that are not urgent.
         urgent: bool,
-        /// The longest that it waits.
+        /// How long it waits at most.
         timeout: Duration,
     },
-    /// The request is asked anew after its connection was lost.
+    /// The request was made again because its connection was lost.
     Requeued,
     /// The request got a turn, or a pass.
     Granted {
         /// How long it waited.
         waited: Duration,
-        /// A pass of an observed module: no turn, no token.
+        /// Whether it is a pass of an observed module. A pass is no turn and has no token.
         pass: bool,
         /// See [`Grant::others_since_request`](crate::Grant::others_since_request).
         others: u64,
-        /// An earlier turn was abandoned and nobody has acknowledged it.
+        /// Whether an earlier turn was abandoned or revoked and nobody has acknowledged it.
         abandoned: bool,
-        /// The request was urgent.
+        /// Whether the request was urgent.
         urgent: bool,
     },
     /// The request was refused at once.
@@ -67,18 +67,18 @@ pub enum EventKind<M = ModuleId> {
     },
     /// A nested turn was granted.
     Nested {
-        /// Open holds around it.
+        /// How many holds are open around it.
         depth: usize,
     },
     /// A hold or pass ended.
     Ended {
-        /// How.
+        /// How it ended.
         end: End,
         /// How long it was held.
         held: Duration,
-        /// Holds of this turn that are still open: at 0 the turn is over.
+        /// How many holds of this turn are still open. At 0 the turn is over.
         depth: usize,
-        /// It was a pass.
+        /// Whether it was a pass.
         pass: bool,
     },
     /// Somebody tried to end what it does not hold (S6).
@@ -88,11 +88,11 @@ pub enum EventKind<M = ModuleId> {
         /// How long it has been held.
         held: Duration,
     },
-    /// A request has waited for long (S13).
+    /// A request has waited for longer than the roster's `starving_after` (S13).
     Starving {
         /// How long it has waited.
         waited: Duration,
-        /// Who keeps it out: the holder, else the best waiter, else the module of the last turn.
+        /// The module that keeps it out: the holder's, else the best waiter's, else that of the last turn.
         by: Option<M>,
     },
     /// A pass overlaps a turn or another pass (S15).
@@ -106,16 +106,16 @@ pub enum EventKind<M = ModuleId> {
     ShortGap {
         /// The module that acted before.
         after: M,
-        /// How much was missing.
+        /// How much of the delay was left.
         missing: Duration,
     },
     /// A pause was set (S12).
     Paused {
         /// Its reason.
         reason: Arc<str>,
-        /// Whom it holds back.
+        /// Which requests it holds back.
         below: Below,
-        /// When it ends by itself.
+        /// When it ends by itself; `None`: when it is resumed.
         until: Option<Time>,
     },
     /// A pause ended.
@@ -123,9 +123,9 @@ pub enum EventKind<M = ModuleId> {
         /// Its reason.
         reason: Arc<str>,
     },
-    /// The module is refused from now on (S12).
+    /// The module's requests are refused from now on (S12).
     Disabled,
-    /// The module is no longer refused.
+    /// The module's requests are no longer refused.
     Enabled,
     /// The module's mode was switched (S15).
     Mode {
@@ -155,9 +155,9 @@ pub enum EventKind<M = ModuleId> {
 named! {
     /// Why a request left the queue without a grant.
     pub enum Unserved {
-        /// Its time was up.
+        /// Its timeout passed.
         TimedOut = "timed_out",
-        /// Its module was cancelled.
+        /// The requests of its module were cancelled.
         Cancelled = "cancelled",
         /// The asker withdrew it.
         Withdrawn = "withdrawn",
@@ -186,8 +186,8 @@ named! {
     }
 }
 
-/// Every event's name, in the order in which references list them, and whether it is a trouble: something that a person
-/// looks for in a long log. Readers in other languages take their lists from here.
+/// Every event's name, in the order of the references, and whether the event means trouble: something that a person looks
+/// for in a long log. Readers in other languages take their lists from here.
 pub const EVENT_NAMES: [(&str, bool); 32] = [
     ("requested", false),
     ("requeued", false),
@@ -224,7 +224,7 @@ pub const EVENT_NAMES: [(&str, bool); 32] = [
 ];
 
 impl<M> EventKind<M> {
-    /// The event's name, the same in JSON and logs. [`EVENT_NAMES`] has them all.
+    /// Returns the event's name, which is the same in JSON and logs. [`EVENT_NAMES`] has them all.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -254,7 +254,7 @@ impl<M> EventKind<M> {
         }
     }
 
-    /// The second module that the event names, as in a conflict.
+    /// Returns the second module that the event names, as in a conflict.
     #[must_use]
     pub const fn other_module(&self) -> Option<&M> {
         match self {
@@ -265,7 +265,7 @@ impl<M> EventKind<M> {
         }
     }
 
-    /// The same with each module replaced.
+    /// Returns the same kind with each module replaced.
     #[must_use]
     pub fn map_modules<N>(self, mut to: impl FnMut(M) -> N) -> EventKind<N> {
         use EventKind as K;
@@ -300,7 +300,7 @@ impl<M> EventKind<M> {
 }
 
 impl<M> Event<M> {
-    /// The same with each module replaced: by its name, for whoever reads.
+    /// Returns the same event with each module replaced, for instance by its name.
     #[must_use]
     pub fn map_modules<N>(self, mut to: impl FnMut(M) -> N) -> Event<N> {
         let Event { seq, at, module, request, token, kind } = self;

@@ -3,13 +3,13 @@
 use crate::time::nanos;
 use core::time::Duration;
 
-/// Buckets to an octave; the error of a percentile is at most half a bucket, 1/16 of its value.
+/// Buckets to an octave. The error of a percentile is at most half a bucket, which is 1/16 of its value.
 const STEPS: u64 = 8;
 const BUCKETS: usize = 256;
 
-/// A log-linear histogram of microseconds: exact below 8 µs, then eight buckets to each doubling, up to 2.4 hours.
+/// A log-linear histogram of microseconds. It is exact below 8 µs. Above, each doubling has eight buckets, up to 2.4 hours.
 ///
-/// (The scheme of G. Tene's HdrHistogram with a coarse step.)
+/// This is the scheme of G. Tene's HdrHistogram with a coarse step.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     counts: [u32; BUCKETS],
@@ -24,6 +24,7 @@ impl Histogram {
 
     pub(crate) fn record(&mut self, value: Duration) {
         let bucket = &mut self.counts[bucket_of(nanos(value) / 1000)];
+        // After 2^32 values of one size the percentiles lose their accuracy. That is better than a panic in a lock.
         *bucket = bucket.saturating_add(1);
         self.total += 1;
         self.max = self.max.max(value);
@@ -33,13 +34,15 @@ impl Histogram {
         self.max
     }
 
-    /// The least value that `percent` of all values do not exceed, to a bucket's middle; zero if there is none.
+    /// Returns the least value that `percent` of all values do not exceed, as the middle of its bucket. Without values it
+    /// returns zero.
     pub(crate) fn percentile(&self, percent: u64) -> Duration {
         let rank = (self.total * percent).div_ceil(100).max(1);
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
             seen += u64::from(*count);
             if seen >= rank {
+                // A bucket's middle may lie above the largest value, and a percentile above the maximum looks wrong.
                 return Duration::from_micros(middle_of(bucket)).min(self.max);
             }
         }

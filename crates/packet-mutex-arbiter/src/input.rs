@@ -1,4 +1,4 @@
-//! What goes into the arbiter.
+//! The inputs of the arbiter.
 
 use crate::named::named;
 use crate::roster::{Mode, Roster};
@@ -12,21 +12,22 @@ use core::time::Duration;
 pub struct ModuleId(pub(crate) u16);
 
 impl ModuleId {
-    /// No module of any arbiter: where a module's number means nothing.
+    /// No module of any arbiter. It stands where a module's number means nothing.
     pub const NONE: ModuleId = ModuleId(u16::MAX);
 
-    /// The module's place in the arbiter's table.
+    /// Returns the module's place in the arbiter's table.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// One ask for the mutex, and later the hold or pass that it was answered with. Numbers grow with each request.
+/// The number of one ask for the mutex, and later of the hold or pass that it was answered with. Numbers grow with each
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Who asks: a thread, a task, a client's task. Numbers are never reused (S5).
+/// The number of an asker: a thread, a task, or a client's task. Numbers are never reused (S5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(pub u64);
 
@@ -40,10 +41,10 @@ impl fmt::Display for Token {
     }
 }
 
-/// Something that happened outside and that the arbiter has to decide on.
+/// Something that happened outside, on which the arbiter has to decide.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Time passed; nothing else happened. A spurious one changes nothing.
+    /// Time passed and nothing else happened. A spurious tick changes nothing.
     Tick,
     /// Somebody asks for the mutex. Its one answer comes as [`Output::Answer`](crate::Output::Answer).
     Request(Request),
@@ -51,27 +52,27 @@ pub enum Input {
     End {
         /// The request that was answered with it.
         hold: RequestId,
-        /// Who ends it; only its owner may (S6).
+        /// The owner that ends it. Nobody else may (S6).
         owner: Option<Owner>,
-        /// In which way.
+        /// How it ends.
         how: Leave,
     },
-    /// The newest open hold or pass of a module and owner ends: for callers who keep no handle.
+    /// The newest open hold or pass of a module and owner ends. This is for callers that keep no handle.
     EndModule {
         /// The module.
         module: ModuleId,
-        /// Who ends it.
+        /// The owner that ends it.
         owner: Owner,
     },
     /// A holder gives its turn away and asks again in one step (S11).
     Yield {
-        /// The hold that ends; no nested one may be open beside it.
+        /// The hold that ends. No nested hold may be open beside it.
         hold: RequestId,
-        /// Who yields.
+        /// The owner that yields.
         owner: Option<Owner>,
         /// The number of the new request, for the same module.
         id: RequestId,
-        /// How long the new request waits; `None`: as the roster says.
+        /// How long the new request waits at most; `None`: as the roster says.
         timeout: Option<Duration>,
     },
     /// The asker went away. A waiting request is withdrawn; a grant that was already decided is declined (S12).
@@ -79,22 +80,22 @@ pub enum Input {
         /// The request.
         request: RequestId,
     },
-    /// The asker has seen its grant; needed only for requests with [`Request::claim`].
+    /// The asker has seen its grant. Only requests with [`Request::claim`] need this.
     Claim {
         /// The request.
         request: RequestId,
     },
-    /// The holder has dealt with what an abandoned turn left behind; later turns see no mark (S7).
+    /// The holder has dealt with what an abandoned turn left behind. Later turns see no mark (S7).
     Acknowledge {
         /// The hold.
         hold: RequestId,
     },
-    /// The holder of a lease is alive: the lease starts anew (S8).
+    /// The holder of a lease is alive, so the lease starts anew (S8).
     Heartbeat {
         /// The hold.
         hold: RequestId,
     },
-    /// An owner is gone: its turns and passes end as abandoned, its waiting requests as lost (S7).
+    /// An owner is gone. Its turns and passes end as abandoned, and its waiting requests end as lost (S7).
     OwnerLost {
         /// The owner.
         owner: Owner,
@@ -103,18 +104,18 @@ pub enum Input {
     Steer(Steer),
 }
 
-/// What an operator can do to a running mutex. Every way in parses its own form of this and hands it over; the arbiter alone
-/// carries it out.
+/// What an operator can do to a running mutex. Each front parses its own form of a `Steer` and hands it over. Only the
+/// arbiter carries it out.
 ///
 /// `M` stands for a module: its number inside the arbiter, its name outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Steer<M = ModuleId> {
-    /// Ends all waiting requests of a module as cancelled. A grant that was decided stays (S12).
+    /// Ends all waiting requests of a module as cancelled. A grant that was already decided stays (S12).
     Cancel {
         /// The module.
         module: M,
     },
-    /// Refuses a module's new requests until it is enabled; what waits, stays (S12).
+    /// Refuses a module's new requests until it is enabled. Requests that already wait, stay (S12).
     Disable {
         /// The module.
         module: M,
@@ -124,7 +125,7 @@ pub enum Steer<M = ModuleId> {
         /// The module.
         module: M,
     },
-    /// Switches a module's mode, its waiters at once (S15).
+    /// Switches a module's mode. This applies to its waiters at once (S15).
     Mode {
         /// The module.
         module: M,
@@ -135,26 +136,26 @@ pub enum Steer<M = ModuleId> {
     Pause {
         /// Why, for people: at most [`REASON_MAX`] bytes without control characters.
         reason: String,
-        /// Who is held back.
+        /// Which requests are held back.
         below: Below,
-        /// When it ends by itself, counted from now; `None`: when resumed.
+        /// How long it lasts from now; `None`: until it is resumed.
         lasts: Option<Duration>,
     },
-    /// Ends the pause with this reason, or all (S12).
+    /// Ends the pause with this reason, or all pauses (S12).
     Resume {
         /// The reason; `None`: all pauses.
         reason: Option<String>,
     },
-    /// Ends all waiters with `closed`, lets the holder finish and refuses what comes (S12).
+    /// Ends all waiters with `closed`, lets the holder finish, and refuses new requests (S12).
     Close,
-    /// Replaces the roster. Waiters keep their arrival, running delays do not shrink (S19).
+    /// Replaces the roster. Waiters keep their arrival, and running delays do not shrink (S19).
     Reload(Box<Roster>),
     /// Takes the open turn away. It ends as revoked, its holder is told, and the next turns see the mark (S7, S12).
     Revoke {
         /// Why, for people: at most [`REASON_MAX`] bytes without control characters.
         reason: String,
     },
-    /// For tests: ends the caller's own turn, cancels the waiters, clears counts, forgets the delay (S20).
+    /// For tests: ends the caller's own turn, cancels the waiters, clears the counts and forgets the delay (S20).
     Reset {
         /// The caller.
         owner: Option<Owner>,
@@ -162,11 +163,11 @@ pub enum Steer<M = ModuleId> {
 }
 
 impl<M> Steer<M> {
-    /// The same with its module replaced: by its number, for the arbiter.
+    /// Returns the same command with its module replaced, for instance by its number.
     ///
     /// # Errors
     ///
-    /// Those of `to`.
+    /// The errors of `to`.
     pub fn try_map_module<N, E>(self, to: impl FnOnce(M) -> Result<N, E>) -> Result<Steer<N>, E> {
         Ok(match self {
             Steer::Cancel { module } => Steer::Cancel { module: to(module)? },
@@ -184,7 +185,7 @@ impl<M> Steer<M> {
 }
 
 impl<M: AsRef<str>> Steer<M> {
-    /// The same with its module borrowed.
+    /// Returns the same command with its module borrowed.
     #[must_use]
     pub fn as_str(&self) -> Steer<&str> {
         match self {
@@ -214,24 +215,25 @@ pub struct Request {
     pub id: RequestId,
     /// The module that asks.
     pub module: ModuleId,
-    /// Who asks; `None` where the language has no owners.
+    /// The owner that asks; `None` where the language has no owners.
     pub owner: Option<Owner>,
     /// The hold through which a nested turn is asked for (S5).
     pub within: Option<RequestId>,
-    /// Goes before all that are not urgent, and skips the delay (S10).
+    /// Whether it goes ahead of all requests that are not urgent, and skips the delay (S10).
     pub urgent: bool,
     /// How long it waits at most; `None`: as the roster says (S4).
     pub timeout: Option<Duration>,
-    /// The turn ends as revoked if no heartbeat comes for so long (S8).
+    /// The lease: the turn ends as revoked if no heartbeat comes for this long (S8). `None`: no lease.
     pub lease: Option<Duration>,
-    /// The grant counts as declined if no [`Input::Claim`] comes within the roster's `claim_within`.
+    /// Whether the grant must be claimed. It counts as declined if no [`Input::Claim`] comes within the roster's
+    /// `claim_within`.
     pub claim: bool,
-    /// It waited before, was lost with a connection, and is asked anew; only the log tells the difference.
+    /// Whether it waited before, was lost with a connection, and is made again. Only the log shows the difference.
     pub requeued: bool,
 }
 
 impl Request {
-    /// A plain request: not urgent, no owner, timeout as the roster says.
+    /// Makes a plain request: not urgent, without an owner, with the roster's timeout.
     #[must_use]
     pub fn new(id: RequestId, module: ModuleId) -> Self {
         Request {
@@ -253,14 +255,14 @@ named! {
     pub enum Leave {
         /// It is done.
         Released = "released",
-        /// A panic or an exception passed through it; it ends all the same.
+        /// A panic or an exception passed through it. It ends all the same.
         Panicked = "panicked",
         /// It sent nothing: no delay starts, and the history stays what it was (S9).
         Declined = "declined",
     }
 }
 
-/// Whom a pause holds back; urgent requests never.
+/// Which requests a pause holds back. It never holds back urgent ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Below {
     /// Modules of a lower priority than this.

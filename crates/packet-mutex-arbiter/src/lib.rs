@@ -1,8 +1,8 @@
 //! The pure decision core of PacketMutex: who goes next, when, and why.
 //!
 //! [`Arbiter`] is a deterministic state machine for one shared action channel. Clocks, threads and sockets live in the
-//! fronts that feed it. The rules S1 to S20 that it keeps, and that this documentation cites, are written down in
-//! `docs/RULES.md` of the repository; the scenarios in `scenarios/` hold it to them.
+//! fronts that feed it. It keeps the rules S1 to S20, which this documentation cites. They are in `docs/RULES.md` of the
+//! repository, and the scenarios in `scenarios/` test them.
 #![no_std]
 
 extern crate alloc;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 /// The longest name, in bytes.
 pub const NAME_MAX: usize = 64;
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 ///
 /// It never holds the raw text: bad input must not reach a log as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,32 +18,33 @@ pub enum InvalidName {
         /// Its length in bytes.
         length: usize,
     },
-    /// A character that is not one of ASCII `a-z 0-9 _ . -` (upper case is folded).
+    /// The text has a character that is not one of ASCII `a-z 0-9 _ . -`. Upper case is folded first.
     BadCharacter {
-        /// The offending character, printed escaped.
+        /// The character. It must be escaped when it is shown.
         character: char,
-        /// Its place, counted in characters from 1.
+        /// Its position, counted in characters from 1.
         position: usize,
     },
     /// The name differs from a roster name only in `-`, `_` and `.`.
     NearMiss {
         /// The folded name that was asked for.
         name: String,
-        /// The roster's name that was probably meant.
+        /// The name in the roster that was probably meant.
         meant: String,
     },
 }
 
 impl InvalidName {
-    /// The kind, by the name that every front uses.
+    /// The name of this kind of error, which every front uses.
     pub const KIND: &'static str = "invalid_name";
 }
 
-/// Checks a text and folds ASCII upper case.
+/// Checks a name and folds its ASCII upper case.
 ///
 /// # Errors
 ///
-/// [`InvalidName`] if it is empty, longer than [`NAME_MAX`] or has any character but ASCII letters, digits and `_ . -`.
+/// [`InvalidName`] if the text is empty, is longer than [`NAME_MAX`] bytes, or has any character but ASCII letters, digits
+/// and `_ . -`.
 ///
 /// ```
 /// use packet_mutex_arbiter::fold_name;
@@ -55,7 +56,7 @@ pub fn fold_name(text: &str) -> Result<String, InvalidName> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The checks of [`fold_name`] without making a new string.
+/// Makes the checks of [`fold_name`] without making a new string.
 pub(crate) fn check_name(text: &str) -> Result<(), InvalidName> {
     if text.is_empty() {
         return Err(InvalidName::Empty);
@@ -70,12 +71,12 @@ pub(crate) fn check_name(text: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// What is left of a name without `- _ .`: two names with one skeleton are too alike to tell apart.
+/// Returns the name without `- _ .`. Two names with the same skeleton are too alike to tell apart.
 pub(crate) fn skeleton(name: &str) -> String {
     name.chars().filter(|c| !"_.-".contains(*c)).collect()
 }
 
-/// The known name nearest to `name`, if one is near enough to be a slip of the fingers.
+/// Returns the known name that is nearest to `name`, if one is near enough to be a typing mistake.
 ///
 /// ```
 /// use packet_mutex_arbiter::nearest_name;
@@ -83,12 +84,14 @@ pub(crate) fn skeleton(name: &str) -> String {
 /// assert_eq!(nearest_name("cavebot", ["fisher", "eater"]), None);
 /// ```
 pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // One slip, and one more for every four characters. A wider net suggests names that have nothing to do with what
+    // was typed.
     let limit = 1 + name.chars().count() / 4;
     let with_distance = known.into_iter().map(|k| (edit_distance(name, k), k));
     with_distance.filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
 }
 
-/// Damerau's optimal string alignment distance: insert, delete, replace, swap neighbours.
+/// Returns Damerau's optimal string alignment distance: insert, delete, replace, swap neighbours.
 /// (F. J. Damerau, "A technique for computer detection and correction of spelling errors", 1964.)
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

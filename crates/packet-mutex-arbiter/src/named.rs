@@ -18,7 +18,7 @@ macro_rules! named {
             /// All values, in the order of their definition.
             pub const ALL: &'static [$type] = &[$( $type::$value ),+];
 
-            /// The value's name.
+            /// Returns the value's name.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -26,7 +26,7 @@ macro_rules! named {
                 }
             }
 
-            /// The value with this name.
+            /// Returns the value with this name, if there is one.
             #[must_use]
             pub fn from_name(name: &str) -> Option<$type> {
                 $type::ALL.iter().copied().find(|value| value.name() == name)

@@ -1,4 +1,4 @@
-//! What comes out of the arbiter.
+//! The outputs of the arbiter.
 
 use crate::event::End;
 use crate::input::{ModuleId, RequestId, Token};
@@ -10,19 +10,19 @@ use core::time::Duration;
 /// Something that the front has to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The one answer of a request (S16). Hand it to who waits for it.
+    /// The one answer to a request (S16). Hand it to the asker that waits for it.
     Answer {
         /// The request.
         request: RequestId,
         /// The answer.
         answer: Answer,
     },
-    /// From now on the holder should yield (S11): wake it if it sleeps inside its turn.
+    /// The holder should yield from now on (S11). Wake it if it sleeps inside its turn.
     ShouldYield {
         /// The turn's oldest open hold.
         hold: RequestId,
     },
-    /// A hold or pass was ended by somebody else: abandoned, revoked, or declined because nobody claimed it.
+    /// A hold or pass ended, but its owner did not end it: it was abandoned, revoked, or declined because nobody claimed it.
     Ended {
         /// The hold.
         hold: RequestId,
@@ -34,11 +34,11 @@ pub enum Output {
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A turn, or a turn nested in one's own.
+    /// A turn, or a nested turn inside the asker's own.
     Turn(Grant),
     /// A pass of an observed or switched-off module (S15).
     Pass(Grant),
-    /// It failed; the asker does not have the mutex.
+    /// The request failed. The asker does not have the mutex.
     Failed(Failure),
 }
 
@@ -51,19 +51,19 @@ pub struct Grant {
     pub token: Option<Token>,
     /// How long the request waited.
     pub waited: Duration,
-    /// Turns that ended between the request and the grant, the one that was open then included, and that were not
-    /// declined: if it is not zero, what was computed before the wait is stale (S9). Passes are not counted.
+    /// How many turns ended between the request and the grant, including the one that was open at the request. Declined
+    /// turns and passes are not counted. If it is not zero, what was computed before the wait is stale (S9).
     pub others_since_request: u64,
-    /// An earlier turn was abandoned or revoked and nobody has acknowledged it (S7).
+    /// Whether an earlier turn was abandoned or revoked and nobody has acknowledged it (S7).
     pub predecessor_abandoned: bool,
-    /// How many holds of the owner are open around this one: 0 for a turn of its own.
+    /// How many holds are open around this one: 0 for the first of a turn.
     pub depth: usize,
 }
 
-/// Why an ask, or an input about a turn, failed: what happened, who holds, what to do.
+/// Why an ask, or an input about a turn, failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Not granted in time (S4).
+    /// The request was not granted in time (S4).
     TimedOut(TimedOut),
     /// The owner holds a turn of another group (S5).
     WouldDeadlock {
@@ -72,7 +72,7 @@ pub enum Failure {
         /// The module that it asked for.
         asked: Arc<str>,
     },
-    /// Refused for a reason that waiting does not change.
+    /// It was refused for a reason that waiting does not change.
     Refused(Refusal),
     /// The module's waiting requests were cancelled (S12).
     Cancelled,
@@ -85,12 +85,12 @@ pub enum Failure {
     },
     /// The mutex is closed (S12).
     Closed,
-    /// The caller does not hold what it speaks of (S6).
+    /// The caller does not hold the turn that it names (S6).
     NotHolder {
-        /// Who holds the mutex instead, if anybody.
+        /// The module that holds the mutex, if any.
         holder: Option<Arc<str>>,
     },
-    /// Too many requests wait, or too many passes are open (S14).
+    /// Too many requests are waiting, or too many passes are open (S14).
     QueueFull {
         /// The limit.
         limit: usize,
@@ -99,25 +99,25 @@ pub enum Failure {
     Lost,
 }
 
-/// Who kept a request out until its time was up (S4).
+/// What kept a request out until it timed out (S4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimedOut {
     /// How long it waited.
     pub waited: Duration,
-    /// The holder's module, and for how long it holds.
+    /// The holder's module, and for how long it has held.
     pub holder: Option<(Arc<str>, Duration)>,
     /// How many waiters were ahead, counted up to [`AHEAD_MAX`].
     pub ahead: usize,
-    /// How much was left of the handover delay before this request.
+    /// How much of the handover delay was left for this request.
     pub delay_left: Duration,
-    /// The reason of the pause that held it back, if one did.
+    /// The reason of the pause that held it back, if there was one.
     pub paused: Option<Arc<str>>,
 }
 
 /// [`TimedOut::ahead`] is counted up to here, so that many timeouts at once stay cheap.
 pub const AHEAD_MAX: usize = 1000;
 
-/// Reasons of [`Failure::Refused`].
+/// The reasons of [`Failure::Refused`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The roster denies urgent requests to the module (S10).
@@ -133,7 +133,7 @@ pub enum Refusal {
     NestedOpen,
     /// The reason of a pause or revocation is empty, too long or has control characters.
     BadReason,
-    /// There are too many pauses.
+    /// Too many pauses are set already.
     TooManyPauses {
         /// The limit.
         limit: usize,
@@ -176,7 +176,7 @@ named! {
 }
 
 impl Failure {
-    /// The kind.
+    /// Returns the kind of the failure.
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         match self {

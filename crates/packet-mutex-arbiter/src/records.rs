@@ -1,4 +1,4 @@
-//! The records: what is written down beside the decision and never decides anything.
+//! The records: what is written down beside the decision. They never decide anything.
 
 use crate::event::{Event, EventKind};
 use crate::histogram::Histogram;
@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 pub(crate) struct Records {
     pub(crate) next_request: u64,
     pub(crate) next_token: u64,
-    /// Turns that ended and were not declined.
+    /// How many turns ended and were not declined.
     pub(crate) turns_ended: u64,
     modules: Vec<ModuleRecord>,
     next_seq: u64,
@@ -54,6 +54,7 @@ impl Records {
     }
 
     pub(crate) fn take_token(&mut self) -> Token {
+        // A token given twice would defeat its purpose (S17), so running out is a panic, not a wrap.
         let token = Token(self.next_token);
         self.next_token = token.0.checked_add(1).expect("2^64 turns");
         token
@@ -64,6 +65,7 @@ impl Records {
     }
 
     pub(crate) fn module_mut(&mut self, module: ModuleId) -> &mut ModuleRecord {
+        // Grown on first use, since a record holds two histograms and most modules of a large roster may never ask.
         if self.modules.len() <= module.index() {
             self.modules.resize_with(module.index() + 1, ModuleRecord::new);
         }
@@ -74,7 +76,7 @@ impl Records {
         self.modules.clear();
     }
 
-    /// Appends an event; a full buffer loses its oldest (S14).
+    /// Appends an event. A full buffer loses its oldest event (S14).
     pub(crate) fn write(
         &mut self,
         limit: usize,
@@ -82,6 +84,7 @@ impl Records {
         (module, request, token): (Option<ModuleId>, Option<RequestId>, Option<Token>),
         kind: EventKind,
     ) {
+        // A loop and not a single pop, since a reload can lower the limit.
         while self.events.len() >= limit {
             self.events.pop_front();
         }
@@ -93,7 +96,7 @@ impl Records {
         self.next_seq - 1
     }
 
-    /// The events after `seq`, and how many of them are lost.
+    /// Returns how many events after `seq` are lost, and the others.
     pub(crate) fn since(&self, seq: u64) -> (u64, impl Iterator<Item = &Event>) {
         let first = self.next_seq - self.events.len() as u64;
         let lost = first.saturating_sub(seq + 1);

@@ -9,7 +9,7 @@ use alloc::{format, vec};
 use core::fmt;
 use core::time::Duration;
 
-/// No timeout, delay or lease may be longer: none is infinite (S4).
+/// The longest timeout, delay or lease: 24 hours. None is infinite (S4).
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The priority of a module that the roster does not name.
 pub const DEFAULT_PRIORITY: u8 = 50;
@@ -21,9 +21,9 @@ named! {
         /// The module takes turns like the others.
         #[default]
         Enforced = "enforced",
-        /// The module gets a pass at once; it is recorded, and excludes nobody.
+        /// The module gets a pass at once. The pass is recorded and excludes nobody.
         Observed = "observed",
-        /// The module gets a pass at once, and nothing is recorded.
+        /// The module gets a pass at once. Nothing is recorded.
         Off = "off",
     }
 }
@@ -31,11 +31,11 @@ named! {
 /// The limits of S14. Each has an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Most waiting requests, and most open passes.
+    /// The most requests that can wait, and the most passes that can be open.
     pub waiters: usize,
-    /// Most distinct modules, those that the roster does not name included (at most 65,535).
+    /// The most distinct modules, including those that the roster does not name. At most 65,535.
     pub modules: usize,
-    /// Most events kept for readers that have not yet read them.
+    /// The most events that are kept for readers that have not yet read them.
     pub events: usize,
 }
 
@@ -45,29 +45,29 @@ impl Default for Limits {
     }
 }
 
-/// One module's settings as they were written; `None` means the mutex's value.
+/// One module's settings as they were written. `None` means the mutex's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleSpec {
     /// The module's name.
     pub name: String,
-    /// 0 to 255; the higher goes first.
+    /// Its priority, 0 to 255. The higher goes first.
     pub priority: u8,
-    /// Modules of one group hand over without delay and may nest. Default: a group of its own name.
+    /// Its group. Modules of one group hand over without delay and may nest. `None`: a group of its own name.
     pub group: Option<String>,
-    /// How long its requests wait if the call does not say.
+    /// How long its requests wait at most, unless the call says otherwise.
     pub timeout: Option<Duration>,
-    /// The delay after its turns.
+    /// The delay after its turns, for other groups.
     pub handover_delay: Option<Duration>,
-    /// Turns longer than this are overruns (S8).
+    /// Its longest turn. Longer turns are overruns (S8). `None`: no turn is an overrun.
     pub longest_turn: Option<Duration>,
-    /// May it ask urgently (S10)?
+    /// Whether it may ask urgently (S10).
     pub urgent: bool,
     /// How far the mutex governs it.
     pub mode: Mode,
 }
 
 impl ModuleSpec {
-    /// A module with this name and priority and the mutex's settings for all else.
+    /// Makes a module with this name and priority. Everything else is as the mutex has it.
     #[must_use]
     pub fn new(name: &str, priority: u8) -> Self {
         ModuleSpec {
@@ -97,7 +97,7 @@ pub struct DelaySpec {
     pub from: String,
     /// The group that is to be granted, or `*`.
     pub to: String,
-    /// The least time between.
+    /// The least time between their turns.
     pub delay: Duration,
 }
 
@@ -106,22 +106,22 @@ pub struct DelaySpec {
 pub struct RosterSpec {
     /// The least time between turns of different groups (S3).
     pub handover_delay: Duration,
-    /// How long a request waits (S4).
+    /// How long a request waits at most (S4).
     pub timeout: Duration,
-    /// The waiting time that is worth one step of priority (S13); `None`: strict priorities.
+    /// The waiting time that is worth one step of priority (S13). `None`: strict priorities.
     pub aging: Option<Duration>,
-    /// Are modules that the roster does not name refused?
+    /// Whether modules that the roster does not name are refused.
     pub strict: bool,
-    /// A waiter past this raises a `starving` event (S13); `None`: never.
+    /// A request that has waited this long raises a `starving` event (S13). `None`: never.
     pub starving_after: Option<Duration>,
-    /// A grant that nobody claims within this is declined. It concerns only askers that can be granted without
-    /// noticing, such as a future that is never polled again (S12).
+    /// A grant that nobody claims within this time is declined. This concerns only askers that might not notice their
+    /// grant, such as a future that is never polled again (S12).
     pub claim_within: Duration,
     /// The limits of S14.
     pub limits: Limits,
     /// The modules.
     pub modules: Vec<ModuleSpec>,
-    /// Delays of particular pairs of groups. The most specific counts; between `a`→`*` and `*`→`b`, the longer.
+    /// Delays of particular pairs of groups. The most specific pair counts. Of `a`→`*` and `*`→`b`, the longer counts.
     pub delays: Vec<DelaySpec>,
 }
 
@@ -142,7 +142,7 @@ impl Default for RosterSpec {
     }
 }
 
-/// One thing that is wrong with a roster, and the field it is in.
+/// One thing that is wrong with a roster, and its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterError {
     /// The field's path, such as `modules.fisher.timeout` or `delays[0].from`.
@@ -154,9 +154,9 @@ pub struct RosterError {
 /// What can be wrong with a roster's field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RosterProblem {
-    /// The name is none.
+    /// The name is not valid.
     Name(InvalidName),
-    /// Two modules have one name after folding, or two delays one pair.
+    /// Two modules have the same name after folding, or two delays have the same pair.
     Duplicate,
     /// A module's name differs from another's only in `- _ .`.
     TooAlike {
@@ -174,7 +174,7 @@ pub enum RosterProblem {
     },
 }
 
-/// The field and the problem, in a programmer's words. The crate `packet-mutex` has them in a user's.
+/// Shows the field and the problem for programmers. The crate `packet-mutex` has sentences for users.
 impl fmt::Display for RosterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:?}", self.field, self.problem)
@@ -183,7 +183,7 @@ impl fmt::Display for RosterError {
 
 impl core::error::Error for RosterError {}
 
-/// All that is wrong with a roster, at once.
+/// All that is wrong with a roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterErrors(pub Vec<RosterError>);
 
@@ -220,11 +220,11 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Checks a roster; names come out folded.
+    /// Checks a roster and folds its names.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it, each with its field.
+    /// All that is wrong with the roster, each error with its field.
     pub fn new(mut spec: RosterSpec) -> Result<Roster, RosterErrors> {
         let mut errors = Vec::new();
         check_mutex(&spec, &mut errors);
@@ -233,25 +233,25 @@ impl Roster {
         if errors.is_empty() { Ok(Roster { spec }) } else { Err(RosterErrors(errors)) }
     }
 
-    /// The settings, names folded.
+    /// Returns the settings, with their names folded.
     #[must_use]
     pub fn spec(&self) -> &RosterSpec {
         &self.spec
     }
 
-    /// The settings, to change and check again with [`Roster::new`].
+    /// Returns the settings, to be changed and checked again with [`Roster::new`].
     #[must_use]
     pub fn into_spec(self) -> RosterSpec {
         self.spec
     }
 
-    /// The settings of a module that the roster names.
+    /// Returns the settings of a module, if the roster names it.
     #[must_use]
     pub fn module(&self, name: &str) -> Option<&ModuleSpec> {
         self.spec.modules.iter().find(|module| module.name == name)
     }
 
-    /// Where two rosters differ: the paths of the fields (S19).
+    /// Returns the paths of the fields in which two rosters differ (S19).
     #[must_use]
     pub fn differences(&self, other: &Roster) -> Vec<String> {
         let (mine, theirs) = (self.fields(), other.fields());
@@ -297,6 +297,7 @@ impl Roster {
             } = module;
             let path = |key: &str| format!("modules.{name}.{key}");
             put(path("priority"), priority);
+            // No group and a group of the module's own name mean the same, so they are no difference.
             put(path("group"), group.as_ref().unwrap_or(name));
             put(path("timeout"), timeout);
             put(path("handover_delay"), handover_delay);
@@ -348,6 +349,7 @@ fn check_mutex(spec: &RosterSpec, errors: &mut Vec<RosterError>) {
             errors.push(error(format!("limits.{key}"), RosterProblem::Zero));
         }
     }
+    // A module's number has 16 bits, and the last of them is `ModuleId::NONE`.
     let limit = modules.min(usize::from(u16::MAX));
     if spec.modules.len() > limit {
         errors.push(error("modules".into(), RosterProblem::TooManyModules { limit }));
@@ -367,7 +369,7 @@ fn check_modules(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
             urgent: _,
             mode: _,
         } = module;
-        // The path shows the name only if it may be shown.
+        // A bad name must not reach a log raw (S14), so the path shows only a good one.
         let shown = if check_name(written).is_ok() { written.as_str() } else { "?" };
         let path = format!("modules.{shown}");
         match fold_name(written) {
@@ -381,6 +383,7 @@ fn check_modules(spec: &mut RosterSpec, errors: &mut Vec<RosterError>) {
                     };
                     errors.push(error(path.clone(), problem));
                 }
+                // Folded in place even if something else is wrong, so that later checks compare what will count.
                 *written = name;
             }
         }

@@ -15,21 +15,22 @@ use core::time::Duration;
 pub struct Status {
     /// The instant.
     pub now: Time,
-    /// Who holds the mutex.
+    /// The holder, if there is one.
     pub holder: Option<HolderStatus>,
-    /// Who waits, best first; those that a pause holds back come last.
+    /// The waiters, best first. Those that a pause holds back come last.
     pub waiters: Vec<WaiterStatus>,
-    /// The last turn's module, and how long ago it ended.
+    /// The module of the last turn, and how long ago that turn ended.
     pub last: Option<(Arc<str>, Duration)>,
-    /// Who is next if nobody else arrives, and the earliest time from now; while somebody holds, as if the turn ended now.
+    /// The next module to be granted if nobody else arrives, and how long until then. While somebody holds, this assumes
+    /// that the turn ends now.
     pub next: Option<(Arc<str>, Duration)>,
     /// The pauses.
     pub paused: Vec<PauseStatus>,
     /// Every module that the mutex knows.
     pub modules: Vec<ModuleStatus>,
-    /// The mutex takes no more requests.
+    /// Whether the mutex is closed and takes no more requests.
     pub closed: bool,
-    /// A turn was abandoned and nobody has acknowledged it (S7).
+    /// Whether a turn was abandoned or revoked and nobody has acknowledged it (S7).
     pub abandoned: bool,
 }
 
@@ -42,7 +43,7 @@ pub struct HolderStatus {
     pub token: Token,
     /// How long it has held.
     pub held: Duration,
-    /// Its open holds; more than 1 when nested.
+    /// How many holds are open; more than 1 when turns are nested.
     pub depth: usize,
 }
 
@@ -55,77 +56,77 @@ pub struct WaiterStatus {
     pub module: Arc<str>,
     /// Its priority.
     pub priority: u8,
-    /// Its priority with aging.
+    /// Its effective priority: with aging, the priority grows while it waits (S13).
     pub effective: f64,
     /// How long it has waited.
     pub waited: Duration,
-    /// How long it will wait at most, from now.
+    /// How much longer it waits at most.
     pub deadline: Duration,
-    /// Before all that are not urgent.
+    /// Whether it is urgent.
     pub urgent: bool,
-    /// The reason of the pause that holds it back.
+    /// The reason of the pause that holds it back, if there is one.
     pub paused: Option<Arc<str>>,
 }
 
 /// A pause.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PauseStatus {
-    /// Why.
+    /// Why it was set.
     pub reason: Arc<str>,
-    /// Whom it holds back.
+    /// Which requests it holds back.
     pub below: Below,
-    /// How long it lasts from now, if it ends by itself.
+    /// How much longer it lasts, if it ends by itself.
     pub left: Option<Duration>,
 }
 
-/// Why a waiter waits, from [`Status::reason`].
+/// Why a waiter waits, as [`Status::reason`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is the first, and somebody holds the mutex.
+    /// It is the first in line, and somebody holds the mutex.
     Turn {
         /// The holder.
         of: Arc<str>,
-        /// The delay that would follow if the turn ended now; zero if there is none, or if another waiter would be
+        /// The delay that would follow if the turn ended now. It is zero if there is none, or if another waiter would be
         /// granted by then.
         delay: Duration,
     },
-    /// It is the first, and the mutex is being handed over (S3).
+    /// It is the first in line, and the mutex is being handed over (S3).
     Handover {
-        /// Whose turn was the last; `None` if there was none.
+        /// The module of the last turn; `None` if there was none.
         from: Option<Arc<str>>,
-        /// How much longer; `None` if it will not be granted even then, since it times out before.
+        /// How much longer that takes; `None` if it times out before it would be granted.
         left: Option<Duration>,
     },
     /// Others go before it.
     Behind {
-        /// The first of them.
+        /// The module of the first of them.
         first: Arc<str>,
-        /// How many they are.
+        /// How many there are.
         ahead: usize,
     },
     /// A pause holds it back (S12).
     Paused {
         /// The pause's reason.
         reason: Arc<str>,
-        /// How much longer, if it ends by itself.
+        /// How much longer the pause lasts, if it ends by itself.
         left: Option<Duration>,
     },
 }
 
-/// A module's mode and counts since the start or the last reset.
+/// A module's mode, and its counts since the start or the last reset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleStatus {
     /// Its name.
     pub module: Arc<str>,
     /// Its mode.
     pub mode: Mode,
-    /// Its requests are refused.
+    /// Whether its requests are refused.
     pub disabled: bool,
-    /// Its turns, nested ones not counted.
+    /// How many turns it had. Nested turns are not counted.
     pub turns: u64,
-    /// Its recorded passes.
+    /// How many recorded passes it had.
     pub passes: u64,
-    /// Its requests that timed out.
+    /// How many of its requests timed out.
     pub timeouts: u64,
     /// How long its granted requests waited.
     pub wait: Percentiles,
@@ -133,12 +134,12 @@ pub struct ModuleStatus {
     pub hold: Percentiles,
 }
 
-/// Percentiles, exact to a sixteenth; the longest is exact.
+/// Percentiles, each exact to 1/16 of its value. The longest is exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Percentiles {
     /// The median.
     pub p50: Duration,
-    /// 99 of 100 are not longer.
+    /// The 99th percentile: 99 of 100 are not longer.
     pub p99: Duration,
     /// The longest.
     pub max: Duration,
@@ -202,7 +203,7 @@ impl Status {
         }
     }
 
-    /// Why the waiter at this index waits; `None` if there is none.
+    /// Returns why the waiter at this index waits, or `None` if there is no such waiter.
     #[must_use]
     pub fn reason(&self, at: usize) -> Option<Reason> {
         let waiter = self.waiters.get(at)?;
@@ -214,6 +215,8 @@ impl Status {
         if at > 0 {
             return Some(Reason::Behind { first: self.waiters[0].module.clone(), ahead: at });
         }
+        // Worked out from the snapshot alone, so that a reader behind a socket gets the same answer as one in this
+        // process.
         let granted = self.next.as_ref().filter(|(module, _)| *module == waiter.module);
         let left = granted.map(|(_, left)| *left);
         Some(match &self.holder {

@@ -1,4 +1,4 @@
-//! The roster as the arbiter uses it: modules and groups by number, delays looked up in pairs.
+//! The roster as the arbiter uses it. Modules and groups have numbers, and delays are looked up in pairs.
 
 use crate::input::ModuleId;
 use crate::name::{InvalidName, check_name, nearest_name, skeleton};
@@ -41,7 +41,7 @@ pub(crate) struct Table {
     roster: Roster,
     modules: Vec<Module>,
     by_name: BTreeMap<Arc<str>, ModuleId>,
-    /// Roster names by what is left of them without `- _ .`
+    /// The roster's names by what is left of them without `- _ .`.
     by_skeleton: BTreeMap<String, Arc<str>>,
     groups: BTreeMap<Arc<str>, GroupId>,
     pairs: BTreeMap<(Side, Side), Duration>,
@@ -52,22 +52,22 @@ pub(crate) struct Table {
 pub struct Resolved {
     /// The module.
     pub module: ModuleId,
-    /// The roster does not name it and this was the first time it was asked for: worth a warning.
+    /// Whether this was the first ask for a module that the roster does not name. That is worth a warning.
     pub first_unknown: bool,
-    /// The roster's nearest name, if [`first_unknown`](Self::first_unknown) and one is near.
+    /// The nearest name in the roster, if [`first_unknown`](Self::first_unknown) is set and a name is near.
     pub nearest: Option<Arc<str>>,
 }
 
 /// Why a name stands for no module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// It is no name, or one letter's width from one.
+    /// It is not a valid name, or it differs from a roster name only in `- _ .`.
     Invalid(InvalidName),
-    /// The roster is strict and does not name it.
+    /// The roster is strict and does not have the module.
     UnknownModule {
         /// The name.
         name: String,
-        /// The roster's nearest name.
+        /// The nearest name in the roster, if one is near.
         nearest: Option<Arc<str>>,
     },
     /// There are too many distinct modules already (S14).
@@ -78,7 +78,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// The kind, by the name that every front uses.
+    /// Returns the name of this kind of error, which every front uses.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -103,14 +103,15 @@ impl Table {
         table
     }
 
-    /// Takes the new roster's settings over. Modules and groups keep their numbers.
+    /// Takes over the new roster's settings. Modules and groups keep their numbers.
     ///
     /// # Errors
     ///
-    /// The limit, if the old and new modules together are more than it.
+    /// The limit, if the old and new modules together exceed it.
     pub(crate) fn reload(&mut self, roster: Roster) -> Result<(), usize> {
         let limit = roster.spec().limits.modules;
         let is_new = |m: &&ModuleSpec| !self.by_name.contains_key(m.name.as_str());
+        // Old modules count too. They keep their numbers, since handles, waiters and records refer to them.
         let added = roster.spec().modules.iter().filter(is_new).count();
         if self.modules.len() + added > limit {
             return Err(limit);
@@ -125,8 +126,8 @@ impl Table {
         let known = self.modules.iter().map(|m| m.name.to_string());
         let forgotten: Vec<String> = known.filter(|n| roster.module(n).is_none()).collect();
         for name in forgotten {
-            // A module that a roster no longer names is one that it does not name, but a switch made while running
-            // stays: only a roster that itself changes the mode changes it.
+            // It gets the settings of a module that the roster does not name. A mode that was switched by hand stays: only
+            // a roster that itself changes the mode changes it.
             self.put(&unnamed(&name), old.and_then(|o| o.module(&name)).map(|m| m.mode));
         }
         for module in &roster.spec().modules {
@@ -153,7 +154,7 @@ impl Table {
         id
     }
 
-    /// Adds the module or replaces its settings. The mode changes only if it differs from what the old roster said.
+    /// Adds the module or replaces its settings. The mode changes only if it differs from that of the old roster.
     fn put(&mut self, spec: &ModuleSpec, old_mode: Option<Mode>) {
         let defaults = self.roster.spec();
         let (timeout, delay) = (defaults.timeout, defaults.handover_delay);
@@ -184,6 +185,7 @@ impl Table {
 
     pub(crate) fn resolve(&mut self, text: &str) -> Result<Resolved, NameError> {
         check_name(text).map_err(NameError::Invalid)?;
+        // Every ask by name comes through here, and most names need no folding, so they are not copied.
         let name = if text.bytes().any(|b| b.is_ascii_uppercase()) {
             Cow::Owned(text.to_ascii_lowercase())
         } else {
@@ -237,11 +239,12 @@ impl Table {
         (0..u16::try_from(self.groups.len()).unwrap_or(u16::MAX)).map(GroupId)
     }
 
-    /// The delay from a group to another (`None`: one that is not yet known), for a turn with this delay of its own
-    /// (S3). `None`: the same group, for which none is set.
+    /// Returns the delay from a group to another, for a turn with this delay of its own (S3). `to` is `None` for a group
+    /// that is not yet known. The result is `None` for the same group without a pair of its own.
     #[inline]
     pub(crate) fn delay(&self, from: GroupId, to: Side, own: Duration) -> Option<Duration> {
         let pair = |from, to| self.pairs.get(&(from, to)).copied();
+        // The usual roster has no pairs, and this runs for every group at the end of every turn.
         if self.pairs.is_empty() {
             return (to != Some(from)).then_some(own);
         }
@@ -258,20 +261,20 @@ impl Table {
         Some(half.or(pair(None, None)).unwrap_or(own))
     }
 
-    /// The longest delay that any turn can leave behind.
+    /// Returns the longest delay that any turn can leave behind.
     pub(crate) fn longest_delay(&self) -> Duration {
         let own = self.modules.iter().map(|m| m.delay);
         let all = own.chain(self.pairs.values().copied());
         all.fold(self.roster.spec().handover_delay, Duration::max)
     }
 
-    /// Aging's interval in nanoseconds.
+    /// Returns the interval of aging in nanoseconds, if aging is on.
     pub(crate) fn aging(&self) -> Option<i128> {
         self.roster.spec().aging.map(|interval| i128::from(nanos(interval)))
     }
 }
 
-/// The settings of a module that the roster does not name.
+/// Returns the settings of a module that the roster does not name.
 fn unnamed(name: &str) -> ModuleSpec {
     ModuleSpec::new(name, DEFAULT_PRIORITY)
 }

@@ -1,4 +1,4 @@
-//! Time as the arbiter sees it: a number that its caller hands in.
+//! Time as the arbiter sees it: a number that the caller hands in.
 
 use core::fmt;
 use core::ops::Add;
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 /// A moment on one mutex's monotonic clock, in nanoseconds since that clock's start.
 ///
-/// The arbiter never reads a clock (S18): every front stamps its inputs with one of these.
+/// The arbiter never reads a clock (S18). Every front stamps its inputs with a `Time`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
@@ -16,19 +16,19 @@ impl Time {
     /// A moment that never comes.
     pub const MAX: Time = Time(u64::MAX);
 
-    /// The moment `nanos` nanoseconds after the clock's start.
+    /// Returns the moment that is `nanos` nanoseconds after the clock's start.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Time(nanos)
     }
 
-    /// Nanoseconds since the clock's start.
+    /// Returns the nanoseconds since the clock's start.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to here; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -43,14 +43,14 @@ impl Add<Duration> for Time {
     }
 }
 
-/// Seconds with nine decimals, so that differences of printed times are exact.
+/// Shows seconds with nine decimals, so that differences of printed times are exact.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
 
-/// A duration in whole nanoseconds; what does not fit a `u64` (585 years) saturates.
+/// Returns a duration in whole nanoseconds. It saturates where that does not fit a `u64` (585 years).
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

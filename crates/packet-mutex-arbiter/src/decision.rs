@@ -51,7 +51,7 @@ pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) urgent: bool,
     pub(crate) since: Time,
-    /// The largest delay of the modules whose holds ended, declined ones apart. `None` if there is none yet (S3, S9).
+    /// The largest delay of the modules whose holds ended and were not declined. `None` if there is none yet (S3, S9).
     pub(crate) delay: Option<Duration>,
     pub(crate) lease: Option<(Duration, Time)>,
     /// Whether its asker has to claim its grants. It stays set after the claim, for the request that a yield makes.

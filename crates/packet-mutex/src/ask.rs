@@ -1,4 +1,4 @@
-//! An ask with terms, and the turn that comes of it.
+//! An ask with terms, and the turn that results from it.
 
 use crate::asking::{TaskAsk, ask_as_thread};
 use crate::error::Error;
@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One ask, not yet made: from [`PacketMutex::request`](crate::PacketMutex::request) or [`Guarded::request`](crate::Guarded::request).
+/// An ask that has not been made yet. [`PacketMutex::request`](crate::PacketMutex::request) and
+/// [`Guarded::request`](crate::Guarded::request) return it.
 ///
 /// ```
 /// use packet_mutex::{Error, PacketMutex, Roster};
@@ -36,13 +37,15 @@ pub struct Ask<'a, T: Target> {
 
 type ValidIf<'a> = Box<dyn FnOnce() -> bool + Send + 'a>;
 
-/// What gives turns: a [`PacketMutex`](crate::PacketMutex) or a [`Guarded`](crate::Guarded) channel. Not to be implemented elsewhere.
+/// What gives turns: a [`PacketMutex`](crate::PacketMutex) or a [`Guarded`](crate::Guarded) channel.
+///
+/// The trait is sealed: other crates cannot implement it.
 pub trait Target: sealed::Sealed {
-    /// What a thread is given.
+    /// The turn that a thread gets.
     type Turn<'a>
     where
         Self: 'a;
-    /// What a task is given.
+    /// The turn that a task gets.
     type TaskTurn<'a>
     where
         Self: 'a;
@@ -63,54 +66,64 @@ impl<'a, T: Target> Ask<'a, T> {
         Ask { target, module, terms: Terms::default(), valid_if: None }
     }
 
-    /// How long it waits at most; without it, as the roster says. Zero: only if it can be granted this instant (S4).
+    /// Sets how long it waits at most. Without it, the roster's timeout counts. With zero, it is granted only if that is
+    /// possible this instant (S4).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = Some(timeout);
         self
     }
 
-    /// Goes ahead of every ask that is not urgent and skips the handover delay (S10): an alarm, a logout, a heal.
+    /// Lets it go ahead of every ask that is not urgent and skip the handover delay (S10). This is for an alarm, a logout or
+    /// a heal.
     pub fn urgent(mut self) -> Self {
         self.terms.urgent = true;
         self
     }
 
-    /// A check that runs once, inside the turn; if it says no or panics, the turn is declined (S9).
+    /// Sets a check that runs once, inside the turn. If it returns `false` or panics, the turn is declined (S9).
+    ///
+    /// ```
+    /// use packet_mutex::{Error, PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// let turn = mutex.request("eater").valid_if(|| false).acquire(); // no longer hungry
+    /// assert_eq!(turn.unwrap_err(), Error::NoLongerValid);
+    /// ```
     pub fn valid_if(mut self, check: impl FnOnce() -> bool + Send + 'a) -> Self {
         self.valid_if = Some(Box::new(check));
         self
     }
 
-    /// Waits for the turn. The calling thread is its owner: if it holds a turn of the same group already, this one is
+    /// Waits for the turn. The calling thread is its owner. If it already holds a turn of the same group, this turn is
     /// nested at once (S5).
     ///
     /// # Errors
     ///
-    /// Any [`Error`] of asking; the most usual are [`Error::Timeout`], [`Error::WouldDeadlock`], [`Error::Disabled`],
+    /// Any [`Error`] of asking. The most usual are [`Error::Timeout`], [`Error::WouldDeadlock`], [`Error::Disabled`],
     /// [`Error::Closed`], [`Error::InvalidName`] and [`Error::NoLongerValid`].
     ///
     /// # Panics
     ///
-    /// If the check of [`valid_if`](Self::valid_if) panics; the turn is declined first.
+    /// If the check of [`valid_if`](Self::valid_if) panics. The turn is declined first.
     pub fn acquire(self) -> Result<T::Turn<'a>, Error> {
         let Ask { target, module, terms, valid_if } = self;
         target.admit(acquire(target.place(), &module, terms, valid_if)?)
     }
 
-    /// The async twin of [`acquire`](Self::acquire), on the same queue, for any executor.
+    /// The async twin of [`acquire`](Self::acquire). It uses the same queue and works on any executor.
     ///
-    /// A task is no owner: a second ask of one task simply waits; nest through the turn instead (S5). The ask is made
-    /// when the future is first polled.
+    /// A task is not an owner, so a second ask of the same task simply waits. Nest through the turn instead (S5). The ask
+    /// is made when the future is first polled.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire); and [`Error::Lost`] if the grant came but the future was not polled again within the
-    /// roster's `claim_within`: the grant is then declined, so that a future that nobody polls cannot hold the others up.
+    /// As [`acquire`](Self::acquire). Also [`Error::Lost`], if the grant came but the future was not polled again within the
+    /// roster's `claim_within`. The grant is then declined, so that a future that nobody polls cannot hold the others up.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future at any point withdraws the ask. If its grant was already decided, that counts as declined and
-    /// the next is chosen (S12).
+    /// Dropping the future at any point withdraws the ask. If its grant was already decided, the grant counts as declined
+    /// and the next waiter is chosen (S12).
     pub async fn acquire_async(self) -> Result<T::TaskTurn<'a>, Error> {
         let place = self.target.place();
         let hold = TaskAsk::new(&**place, self.module, self.terms).await?;
@@ -118,7 +131,7 @@ impl<'a, T: Target> Ask<'a, T> {
     }
 }
 
-/// [`Ask::acquire`] for every target, so that it is compiled once, here, where all that it calls can be inlined.
+/// Like [`Ask::acquire`], for every target. So it is compiled once, here, where all that it calls can be inlined.
 fn acquire(
     place: &Arc<dyn Place>,
     module: &ModuleRef<'_>,
@@ -129,10 +142,11 @@ fn acquire(
     check(Turn::new(place, hold), valid_if)
 }
 
-/// S9: the validity check runs inside the turn.
+/// Runs the validity check inside the turn (S9).
 #[inline]
 fn check<K>(turn: TurnOf<K>, valid_if: Option<ValidIf<'_>>) -> Result<TurnOf<K>, Error> {
     let Some(valid) = valid_if else { return Ok(turn) };
+    // Without the catch, the unwinding turn would end as panicked and start its delay, although nothing was sent.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(valid)) {
         Ok(true) => Ok(turn),
         Ok(false) => {

@@ -20,7 +20,7 @@ pub(crate) struct Hold {
 }
 
 /// Asks as the calling thread and waits for the answer.
-// On the way of every turn: what these two return is large, and inlined it is not copied.
+// Every turn comes through here. What these two functions return is large, and inlined it is not copied.
 #[inline]
 pub(crate) fn ask_as_thread(
     place: &Arc<dyn Place>,
@@ -33,7 +33,7 @@ pub(crate) fn ask_as_thread(
     hold.inspect_err(|error| log_timeout(&**place, module, error))
 }
 
-/// Waits as a thread for the answer of a request that was made.
+/// Waits as a thread for the answer to a request that was made.
 #[inline]
 pub(crate) fn wait_as_thread(
     place: &dyn Place,
@@ -48,16 +48,16 @@ fn park_for(place: &dyn Place, id: RequestId) -> Granted {
     let clock = &*place.identity().clock;
     let look = |waker: &Waker| place.poll_as_thread(id, waker);
     let granted = park_until(clock, None, |parker| place.park(parker), look);
-    // Without an end it waits until there is an answer.
+    // It waits without an end, so there is always an answer.
     granted.unwrap_or(Err(Error::Lost))
 }
 
-/// The event log cannot say why a request timed out, so whoever has the answer does.
+/// Logs why a request timed out. The event does not say why, so whoever has the answer logs it.
 pub(crate) fn log_timeout(place: &dyn Place, module: &ModuleRef<'_>, error: &Error) {
     log::write_timeout(&place.identity().name, module.name(), error);
 }
 
-/// An ask of a task, as a future. Dropping it withdraws the ask.
+/// A task's ask, as a future. Dropping it withdraws the ask.
 pub(crate) struct TaskAsk<'a> {
     place: &'a dyn Place,
     module: ModuleRef<'a>,
@@ -68,7 +68,7 @@ enum State {
     /// The ask is made when the future is first polled.
     NotAsked(Terms),
     Waits(RequestId),
-    /// Answered at once, and not yet polled.
+    /// The answer came at once, and the future has not been polled since.
     Answered(RequestId, Granted),
     Over,
 }
@@ -80,7 +80,7 @@ impl<'a> TaskAsk<'a> {
         TaskAsk { place, module, state: State::NotAsked(terms) }
     }
 
-    /// Waits for the answer of a request that was made already.
+    /// Waits for the answer to a request that was already made.
     pub(crate) fn made(place: &'a dyn Place, module: ModuleRef<'a>, (id, answer): Asked) -> Self {
         let state = answer.map_or(State::Waits(id), |answer| State::Answered(id, answer));
         TaskAsk { place, module, state }
@@ -109,6 +109,7 @@ impl Future for TaskAsk<'_> {
 impl Drop for TaskAsk<'_> {
     fn drop(&mut self) {
         match self.state {
+            // A grant that came at once and was never handed out must be declined too, or nobody would ever end it.
             State::Waits(id) | State::Answered(id, Ok(_)) => self.place.withdraw(id),
             State::NotAsked(_) | State::Answered(_, Err(_)) | State::Over => {}
         }

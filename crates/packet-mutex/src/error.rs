@@ -4,9 +4,9 @@ use crate::english::English;
 use packet_mutex_arbiter::{Failure, FailureKind, InvalidName, NameError, Refusal, TimedOut};
 use std::sync::Arc;
 
-/// Why an ask or a call about a turn failed: what happened, who holds, what to do.
+/// Why an ask, or a call about a turn, failed. Its text says what happened, who holds, and what to do.
 ///
-/// Whatever the error, the caller does not have the mutex.
+/// An ask that failed leaves the caller without the mutex.
 ///
 /// ```
 /// use packet_mutex::{Error, PacketMutex, Roster};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not granted in time: who holds, how many are ahead, how much of the delay is left (S4).
+    /// The ask was not granted in time (S4). It says who holds, how many are ahead, and how much of the delay is left.
     #[error("{}", English(.0))]
     Timeout(TimedOut),
     /// The caller holds a turn of another group (S5). End that first, or put both modules into one group.
@@ -36,13 +36,13 @@ pub enum Error {
         /// The module that it asked for.
         asked: Arc<str>,
     },
-    /// Refused for a reason that waiting does not change.
+    /// The ask or command was refused for a reason that waiting does not change.
     #[error("refused: {}", English(.0))]
     Refused(Refusal),
     /// The module's waiting requests were cancelled (S12).
     #[error("{}", English(&Failure::Cancelled))]
     Cancelled,
-    /// The module is disabled (S12). Enable it, or let it rest.
+    /// The module is disabled (S12). Enable it, or do not ask.
     #[error("{}", English(&Failure::Disabled { module: module.clone() }))]
     Disabled {
         /// The module.
@@ -51,25 +51,25 @@ pub enum Error {
     /// The mutex is closed (S12).
     #[error("{}", English(&Failure::Closed))]
     Closed,
-    /// The caller does not hold what it speaks of (S6). Nothing was changed.
+    /// The caller does not hold the turn that it names (S6). Nothing was changed.
     #[error("{}", English(&Failure::NotHolder { holder: holder.clone() }))]
     NotHolder {
-        /// Who holds the mutex instead, if anybody.
+        /// The module that holds the mutex, if any.
         holder: Option<Arc<str>>,
     },
-    /// Too many requests wait (S14).
+    /// Too many requests are waiting (S14).
     #[error("{}", English(&Failure::QueueFull { limit: *limit }))]
     QueueFull {
         /// The limit.
         limit: usize,
     },
-    /// The text is no name (S14).
+    /// The text is not a valid name (S14).
     #[error("{}", English(.0))]
     InvalidName(InvalidName),
-    /// The roster is strict and has no such module.
+    /// The roster is strict and does not have the module.
     #[error("{}", English(.0))]
     UnknownModule(NameError),
-    /// The ask's validity check said no inside the turn, or panicked; the turn was declined (S9).
+    /// The ask's validity check returned `false` inside the turn, and the turn was declined (S9).
     #[error("no longer valid: the check that came with the ask said no inside the turn")]
     NoLongerValid,
     /// The turn is gone: its owner was lost, its lease ran out, or its grant was never claimed (S7, S8, S12).
@@ -99,7 +99,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The kind, by the name that every front uses.
+    /// Returns the name of this kind of error, which every front uses.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! The lock that several modules of one program share when they drive one character, robot or line: strict module
-//! priorities, a delay when the channel passes to another module, timeouts, scoped release, and a log of all of it.
+//! The lock that several modules of one program share when they drive one character, robot or line. It has strict module
+//! priorities, a delay when the channel passes to another module, timeouts, scoped release, and an event log.
 //!
 //! ```
 //! use packet_mutex::{PacketMutex, Roster};
@@ -11,14 +11,14 @@
 //! # Ok::<(), packet_mutex::Error>(())
 //! ```
 //!
-//! - [`PacketMutex`] has no data: it says when a module may act. Lost threads are recovered, modules can be observed before
-//!   they are governed, turns nest in any order.
-//! - [`Guarded<T>`](Guarded) owns the channel: without a turn there is no way to send.
-//! - Threads and tasks of any executor wait in one queue; every blocking call has an async twin.
+//! - [`PacketMutex`] has no data. It says when a module may act. The turns of lost threads are recovered, modules can be
+//!   observed before they are governed, and turns can nest.
+//! - [`Guarded<T>`](Guarded) owns the channel. Without a turn there is no way to send.
+//! - Threads and tasks of any executor wait in one queue. Every blocking call has an async twin.
 //!
 //! The decisions are those of [`packet_mutex_arbiter`], a state machine without clock, thread or I/O.
 //!
-//! What it promises is written down in `docs/RULES.md` of the repository, as the rules S1 to S20 that this documentation cites.
+//! It keeps the rules S1 to S20, which this documentation cites. They are in `docs/RULES.md` of the repository.
 
 mod ask;
 mod asking;

@@ -4,9 +4,18 @@ use packet_mutex_arbiter::ModuleId;
 use std::fmt;
 use std::sync::Arc;
 
-/// A module of one mutex, looked up once with `PacketMutex::module`: for hot loops.
+/// A module of one mutex. It is looked up once with [`PacketMutex::module`](crate::PacketMutex::module), for hot loops.
 ///
-/// Used with another mutex it stands for the module of the same name there.
+/// With another mutex it stands for the module of the same name there.
+///
+/// ```
+/// let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+/// let fisher = mutex.module("fisher")?;
+/// for _cast in 0..3 {
+///     let _turn = mutex.acquire(&fisher)?;
+/// }
+/// # Ok::<(), packet_mutex::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Module {
     pub(crate) mutex: u64,
@@ -15,7 +24,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// The module's name.
+    /// Returns the module's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -31,7 +40,7 @@ impl fmt::Debug for Module {
 /// A module as a caller names it: a `&str` or a [`Module`].
 #[derive(Clone, Copy, Debug)]
 pub enum ModuleRef<'a> {
-    /// By name; upper case is folded.
+    /// By name. Upper case is folded.
     Name(&'a str),
     /// By handle.
     Handle(&'a Module),

@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The lock that the modules of one program share: strict priorities, a handover delay, timeouts.
+/// The lock that the modules of one program share. It has strict priorities, a handover delay and timeouts.
 ///
-/// Cloning it gives another handle of the same mutex. It has no data of its own; [`Guarded`](crate::Guarded) owns the
+/// A clone is another handle of the same mutex. The mutex has no data of its own. [`Guarded`](crate::Guarded) owns the
 /// channel too.
 ///
 /// ```
@@ -35,7 +35,14 @@ pub struct PacketMutex {
     pub(crate) place: Arc<dyn Place>,
 }
 
-/// Settings of a mutex that is to be made: from [`PacketMutex::builder`].
+/// The settings of a mutex that is to be made. [`PacketMutex::builder`] returns it.
+///
+/// ```
+/// use packet_mutex::{PacketMutex, Roster};
+///
+/// let mutex = PacketMutex::builder(Roster::default()).name("ship").build();
+/// assert_eq!(&**mutex.name(), "ship");
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct Builder {
@@ -46,20 +53,32 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The name that events and logs show; `main` without it. A text that is no name is refused by
-    /// [`build_named`](Self::build_named) and shown as it is by [`build`](Self::build).
+    /// Sets the name that events and logs show. Without it, the name is `main`. [`build_named`](Self::build_named) and
+    /// [`build_stored`](Self::build_stored) refuse a text that is not a valid name. [`build`](Self::build) takes any text as
+    /// it is.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
     }
 
-    /// The clock, for tests in virtual time; the system's without it.
+    /// Sets the clock, for tests in virtual time. Without it, the mutex uses [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Tokens begin here, and the mutex behaves as after an abandoned turn (S17): for whoever stores tokens.
+    /// Sets the first token, and makes the mutex behave as after an abandoned turn (S17). This is for programs that store
+    /// tokens themselves.
+    ///
+    /// ```
+    /// use packet_mutex::{PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::builder(Roster::default()).after_restart(1001).build();
+    /// let turn = mutex.request("fisher").urgent().acquire()?; // the others wait for the delay
+    /// assert_eq!(turn.token().unwrap().0, 1001);
+    /// assert!(turn.predecessor_abandoned());
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn after_restart(mut self, first_token: u64) -> Self {
         self.start = Start { first_token, after_restart: true, ..self.start };
         self
@@ -71,13 +90,14 @@ impl Builder {
         self.build_with(None)
     }
 
-    /// Makes a mutex whose tokens go on where they were, also over restarts (S17): how far they went is stored in this
-    /// directory, ahead of the grants. If there was a mutex before, this one behaves as after an abandoned turn. If the
-    /// marks can no longer be stored, it warns, and closes before it would give a token above the last one.
+    /// Makes a mutex whose tokens go on where they were, even over restarts (S17). A mark in this directory, stored ahead of
+    /// the grants, says how far they went. If there was a mutex before, this one behaves as after an abandoned turn.
+    ///
+    /// If the mark can no longer be stored, the mutex warns. It closes before it would give a token above the last mark.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`]; [`Error::Unavailable`] if the directory cannot be used or another process uses it.
+    /// [`Error::InvalidName`], or [`Error::Unavailable`] if the directory cannot be used or another process uses it.
     pub fn build_stored(mut self, directory: &Path) -> Result<PacketMutex, Error> {
         self.name = fold_name(&self.name).map_err(Error::InvalidName)?;
         let waiters = self.roster.spec().limits.waiters;
@@ -92,14 +112,27 @@ impl Builder {
         PacketMutex { place: LocalMutex::new(self.name.into(), self.clock, arbiter, tokens) }
     }
 
-    /// Makes the mutex and keeps it under its name, so that all of the process finds it with [`PacketMutex::named`].
-    /// One that is there already is returned if its roster is the same.
+    /// Makes the mutex and keeps it under its name, so that the whole process finds it with [`PacketMutex::named`]. If there
+    /// is one of this name with the same roster, returns that.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidName`], or [`Error::RosterDiffers`] with the fields in which the mutex of this name differs (S19).
+    ///
+    /// ```
+    /// use packet_mutex::{Error, PacketMutex, Roster, RosterSpec};
+    ///
+    /// PacketMutex::builder(Roster::default()).name("ship").build_named()?;
+    /// let mutex = PacketMutex::named("ship")?; // the same one, from anywhere in the process
+    ///
+    /// let other = Roster::new(RosterSpec::default()).unwrap(); // without modules
+    /// let error = PacketMutex::builder(other).name("ship").build_named().unwrap_err();
+    /// assert!(matches!(error, Error::RosterDiffers { .. }));
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn build_named(mut self) -> Result<PacketMutex, Error> {
         self.name = fold_name(&self.name).map_err(Error::InvalidName)?;
+        // Locked over look-up and insertion, so that two threads do not each make a mutex of one name.
         let mut named = named_mutexes();
         if let Some(mutex) = named.get(&self.name) {
             let theirs = mutex.roster();
@@ -117,20 +150,20 @@ impl Builder {
     }
 }
 
-/// The process's mutexes by name. They live as long as the process.
+/// Returns the process's mutexes by name. They live as long as the process.
 fn named_mutexes() -> MutexGuard<'static, BTreeMap<String, PacketMutex>> {
     static NAMED: Mutex<BTreeMap<String, PacketMutex>> = Mutex::new(BTreeMap::new());
     NAMED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PacketMutex {
-    /// A mutex with this roster, named `main`.
+    /// Makes a mutex with this roster, named `main`.
     #[must_use]
     pub fn new(roster: Roster) -> Self {
         Self::builder(roster).build()
     }
 
-    /// A mutex with settings of its own.
+    /// Returns a builder, for a mutex with settings of its own.
     pub fn builder(roster: Roster) -> Builder {
         Builder {
             roster,
@@ -140,7 +173,8 @@ impl PacketMutex {
         }
     }
 
-    /// The process's mutex of this name; made with the default roster if [`Builder::build_named`] has not made it.
+    /// Returns the process's mutex of this name. If [`Builder::build_named`] has not made it, it is made with the default
+    /// roster.
     ///
     /// # Errors
     ///
@@ -152,7 +186,7 @@ impl PacketMutex {
         Ok(named.entry(name.clone()).or_insert_with(make).clone())
     }
 
-    /// The mutex's name.
+    /// Returns the mutex's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.place.identity().name
@@ -169,16 +203,16 @@ impl PacketMutex {
         self.request(module).acquire()
     }
 
-    /// A turn of the module if it can be had this very instant.
+    /// Gets a turn of the module if that is possible this instant.
     ///
     /// # Errors
     ///
-    /// As [`Ask::acquire`]; [`Error::Timeout`] says who is in the way.
+    /// As [`Ask::acquire`]. [`Error::Timeout`] says what is in the way.
     pub fn try_acquire<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
         self.request(module).timeout(Duration::ZERO).acquire()
     }
 
-    /// The async twin of [`acquire`](Self::acquire), on the same queue, for any executor.
+    /// The async twin of [`acquire`](Self::acquire). It uses the same queue and works on any executor.
     ///
     /// # Errors
     ///
@@ -186,7 +220,7 @@ impl PacketMutex {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future at any point withdraws the ask; see [`Ask::acquire_async`].
+    /// Dropping the future at any point withdraws the ask. See [`Ask::acquire_async`].
     ///
     /// ```
     /// # use packet_mutex::{PacketMutex, Roster};
@@ -206,7 +240,7 @@ impl PacketMutex {
         self.request(module).acquire_async().await
     }
 
-    /// An ask with terms: timeout, urgency, a validity check.
+    /// Returns an ask to which terms can be added: a timeout, urgency, a validity check.
     pub fn request<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Ask<'m, PacketMutex> {
         Ask::new(self, module.into())
     }
@@ -215,18 +249,27 @@ impl PacketMutex {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::UnknownModule`] from a strict roster, [`Error::Refused`] if there are too many.
+    /// [`Error::InvalidName`]; [`Error::UnknownModule`] if the roster is strict; [`Error::Refused`] if there are too many
+    /// modules.
     pub fn module(&self, name: &str) -> Result<Module, Error> {
         self.place.module(name)
     }
 
-    /// Ends the calling thread's newest turn of the module, for code that cannot keep the turn: leak it with
+    /// Ends the calling thread's newest turn of the module. This is for code that cannot keep the turn: leak it with
     /// [`std::mem::forget`] and release it by name.
     ///
     /// # Errors
     ///
-    /// [`Error::NotHolder`] if the thread has none; nothing was changed (S6). [`Error::Unsupported`] where turns hand out
+    /// [`Error::NotHolder`] if the thread has none. Nothing was changed then (S6). [`Error::Unsupported`] where turns hand out
     /// the channel itself: a turn that ended behind its guard's back would still have it.
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// std::mem::forget(mutex.acquire("fisher")?);
+    /// // elsewhere on the same thread
+    /// mutex.release("fisher")?;
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
         if self.place.identity().hands_out_channel() {
             return Err(Error::Unsupported("the turn of a Guarded channel ends with its guard"));
@@ -236,8 +279,15 @@ impl PacketMutex {
 
     // Looking.
 
-    /// A consistent snapshot: who holds, who waits, when the next grant can come (S16). Of a mutex that cannot be reached, an
-    /// empty one; see [`try_status`](Self::try_status).
+    /// Returns a consistent snapshot: who holds, who waits, and when the next grant can come (S16). If the mutex cannot be
+    /// reached, the snapshot is empty. See [`try_status`](Self::try_status).
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let _turn = mutex.acquire("fisher")?;
+    /// assert_eq!(&*mutex.status().holder.unwrap().module, "fisher");
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn status(&self) -> Status {
         self.try_status().unwrap_or_else(|_| {
@@ -246,22 +296,22 @@ impl PacketMutex {
         })
     }
 
-    /// [`status`](Self::status) of a mutex that may be out of reach.
+    /// Like [`status`](Self::status), for a mutex that may be out of reach.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] for a mutex behind a socket whose server cannot be reached.
+    /// [`Error::Unavailable`] if the server of the mutex cannot be reached.
     pub fn try_status(&self) -> Result<Status, Error> {
         self.place.status()
     }
 
-    /// A reader of the events from now on.
+    /// Returns a reader of the events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         self.read_events(false)
     }
 
-    /// A reader of the events that are still kept, and those to come.
+    /// Returns a reader of the events that are still kept, and of those to come.
     #[must_use]
     pub fn events_so_far(&self) -> Events {
         self.read_events(true)
@@ -271,7 +321,7 @@ impl PacketMutex {
         Events::new(self.place.clone().events(so_far), self.place.identity().clock.clone())
     }
 
-    /// The roster in force. Of a mutex that cannot be reached, the last that was known.
+    /// Returns the roster in force. If the mutex cannot be reached, returns the last one that was known.
     #[must_use]
     pub fn roster(&self) -> Roster {
         self.place.roster()
@@ -279,13 +329,13 @@ impl PacketMutex {
 
     // Steering (S12, S15, S19, S20).
 
-    /// Steers the mutex. Each way in, be it a command, a key or a frame, parses its own form of a [`Steer`] and hands it
-    /// over here; the methods below are shorter for a program's own use.
+    /// Steers the mutex. Commands, keys and frames are each parsed into a [`Steer`], which is handed over here. The methods
+    /// below are shorter for a program's own use.
     ///
     /// # Errors
     ///
-    /// Those of the module's name; what the arbiter refuses, as [`Error::Refused`]; [`Error::Unsupported`] for what a mutex
-    /// must not do whose turns hand out the channel itself; [`Error::Unavailable`] if the mutex cannot be reached.
+    /// The errors of the module's name; [`Error::Refused`] for what the arbiter refuses; [`Error::Unsupported`] for what is not
+    /// safe where turns hand out the channel itself; [`Error::Unavailable`] if the mutex cannot be reached.
     ///
     /// ```
     /// use packet_mutex::{PacketMutex, Roster, Steer, below};
@@ -301,7 +351,7 @@ impl PacketMutex {
         self.place.steer(steer)
     }
 
-    /// Ends all waiting requests of the module with [`Error::Cancelled`]; a grant that was decided stays.
+    /// Ends all waiting requests of the module with [`Error::Cancelled`]. A grant that was already decided stays (S12).
     ///
     /// # Errors
     ///
@@ -310,16 +360,26 @@ impl PacketMutex {
         self.steer(Steer::Cancel { module: module.into().name() })
     }
 
-    /// Refuses the module's new requests with [`Error::Disabled`]; what waits, stays.
+    /// Refuses the module's new requests with [`Error::Disabled`]. Requests that already wait, stay (S12).
     ///
     /// # Errors
     ///
     /// As [`steer`](Self::steer).
+    ///
+    /// ```
+    /// use packet_mutex::{Error, PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// mutex.disable("eater")?;
+    /// assert!(matches!(mutex.acquire("eater"), Err(Error::Disabled { .. })));
+    /// mutex.enable("eater")?;
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn disable<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
         self.steer(Steer::Disable { module: module.into().name() })
     }
 
-    /// Takes the module's requests again.
+    /// Accepts the module's requests again.
     ///
     /// # Errors
     ///
@@ -328,21 +388,31 @@ impl PacketMutex {
         self.steer(Steer::Enable { module: module.into().name() })
     }
 
-    /// Switches how far the mutex governs the module (S15), its waiters at once.
+    /// Switches how far the mutex governs the module (S15). This applies to its waiters at once.
     ///
     /// # Errors
     ///
     /// As [`steer`](Self::steer).
+    ///
+    /// ```
+    /// use packet_mutex::{Mode, PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// mutex.set_mode("eater", Mode::Observed)?;
+    /// assert!(mutex.acquire("eater")?.is_pass()); // recorded, and let through at once
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn set_mode<'m>(&self, module: impl Into<ModuleRef<'m>>, mode: Mode) -> Result<(), Error> {
         self.steer(Steer::Mode { module: module.into().name(), mode })
     }
 
-    /// Holds back requests until [`resume`](Self::resume); a lower holder is asked to yield. Another pause of the same
-    /// reason replaces it.
+    /// Holds back requests until [`resume`](Self::resume), and asks a lower holder to yield. Another pause with the same
+    /// reason replaces it (S12).
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] for a reason that is empty, over 200 bytes or has control characters; as [`steer`](Self::steer).
+    /// [`Error::Refused`] for a reason that is empty, longer than 200 bytes or has control characters. Otherwise as
+    /// [`steer`](Self::steer).
     ///
     /// ```
     /// use packet_mutex::{PacketMutex, Roster, below};
@@ -358,7 +428,7 @@ impl PacketMutex {
         self.steer(Steer::Pause { reason: reason.to_owned(), below, lasts: None })
     }
 
-    /// A [`pause`](Self::pause) that ends by itself.
+    /// Sets a [`pause`](Self::pause) that ends by itself.
     ///
     /// # Errors
     ///
@@ -371,40 +441,48 @@ impl PacketMutex {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if there is none; as [`steer`](Self::steer).
+    /// [`Error::Refused`] if there is none. Otherwise as [`steer`](Self::steer).
     pub fn resume(&self, reason: &str) -> Result<(), Error> {
         self.steer(Steer::Resume { reason: Some(reason.to_owned()) })
     }
 
     /// Ends all pauses.
     pub fn resume_all(&self) {
-        // Nothing refuses this; a mutex that cannot be reached pauses nobody.
+        // The arbiter never refuses this, and a mutex that cannot be reached grants nothing anyway.
         let _ = self.steer(Steer::Resume { reason: None });
     }
 
-    /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses what comes.
+    /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses new requests (S12).
+    ///
+    /// ```
+    /// use packet_mutex::{Error, PacketMutex, Roster};
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// mutex.close();
+    /// assert_eq!(mutex.acquire("fisher").unwrap_err(), Error::Closed);
+    /// ```
     pub fn close(&self) {
-        // Nothing refuses this; a mutex that cannot be reached takes no requests either.
+        // The arbiter never refuses this, and a mutex that cannot be reached takes no requests either.
         let _ = self.steer(Steer::Close);
     }
 
-    /// Replaces the roster; waiters keep their arrival, and no running delay shrinks.
+    /// Replaces the roster. Waiters keep their arrival, and no running delay shrinks (S19).
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if old and new modules are more than the new limit; as [`steer`](Self::steer).
+    /// [`Error::Refused`] if the old and new modules together exceed the new limit. Otherwise as [`steer`](Self::steer).
     pub fn reload(&self, roster: Roster) -> Result<(), Error> {
         self.steer(Steer::Reload(Box::new(roster)))
     }
 
-    /// Takes the open turn away: it ends as revoked, its holder is told, and the next turns see the mark (S7).
+    /// Takes the open turn away. The turn ends as revoked, its holder is told, and the next turns see the mark (S7, S12).
     ///
-    /// Its holder may still be acting. The delay holds for every group, and the turn's token tells what comes late.
+    /// The holder may still be acting, so the delay holds for every group. What it sends late is known by the turn's token.
     ///
     /// # Errors
     ///
-    /// [`Error::NotHolder`] if nobody holds the mutex; [`Error::Refused`] for a bad reason, as with [`pause`](Self::pause);
-    /// as [`steer`](Self::steer).
+    /// [`Error::NotHolder`] if nobody holds the mutex; [`Error::Refused`] for a bad reason, as with [`pause`](Self::pause).
+    /// Otherwise as [`steer`](Self::steer).
     ///
     /// ```
     /// use packet_mutex::{PacketMutex, Roster};
@@ -419,17 +497,17 @@ impl PacketMutex {
         self.steer(Steer::Revoke { reason: reason.to_owned() })
     }
 
-    /// For tests: ends the calling thread's own turn, cancels the waiters, clears counts and forgets the delay. It ends no
-    /// turn of another and restarts no token (S20). A turn that has a [`Guarded`](crate::Guarded) channel stays: it ends with
-    /// its guard.
+    /// Resets the mutex for a test: ends the calling thread's own turn, cancels the waiters, clears the counts and forgets the
+    /// delay. It ends no turn of another owner and does not restart the tokens (S20). A turn with a
+    /// [`Guarded`](crate::Guarded) channel stays, and ends with its guard.
     pub fn reset(&self) {
         let has_channel = self.place.identity().hands_out_channel();
         let owner = (!has_channel).then(|| this_thread(&self.place));
-        // Nothing refuses this.
+        // The arbiter never refuses this.
         let _ = self.steer(Steer::Reset { owner });
     }
 
-    /// The mutex itself, if it is in this process.
+    /// Returns the mutex itself, if it is in this process.
     #[cfg(any(test, feature = "net"))]
     pub(crate) fn local(&self) -> Option<Arc<LocalMutex>> {
         let place: Arc<dyn std::any::Any + Send + Sync> = self.place.clone();
@@ -456,13 +534,13 @@ impl Target for PacketMutex {
     }
 }
 
-/// All modules of a lower priority than this, for [`PacketMutex::pause`].
+/// Selects all modules of a lower priority than this, for [`PacketMutex::pause`].
 #[must_use]
 pub fn below(priority: u8) -> Below {
     Below::Priority(priority)
 }
 
-/// Everything that is not urgent, for [`PacketMutex::pause`].
+/// Selects every request that is not urgent, for [`PacketMutex::pause`].
 #[must_use]
 pub fn all_but_urgent() -> Below {
     Below::Urgent

@@ -1,8 +1,8 @@
 //! Where a mutex is: the one seam between what programs use and who decides.
 //!
-//! [`Place`] has a folder for each implementation: `local/`, with the arbiter in this process, and `net/remote/`, with a
-//! server. A new one is a folder with its own `impl Place`, and a line in `net/url.rs` that opens it. What it does not
-//! override either follows from the rest or says that it is not supported.
+//! Each implementation of [`Place`] has a folder: `local/` for an arbiter in this process, and `net/remote/` for a server. A
+//! new place is a folder with its own `impl Place`, and a line in `net/url.rs` that opens it. A method that it does not
+//! override either follows from the others or says that it is not supported.
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub struct Identity {
     pub name: Arc<str>,
     /// Where its time comes from.
     pub clock: Arc<dyn Clock>,
-    /// Its turns come with the channel itself, so there are no passes (S15).
+    /// Whether its turns come with the channel itself. If so, there are no passes (S15).
     hands_out_channel: AtomicBool,
 }
 
@@ -38,17 +38,18 @@ impl Identity {
         Identity { number: unique_number(), name, clock, hands_out_channel }
     }
 
-    /// From now on its turns come with the channel itself.
+    /// Notes that its turns come with the channel itself from now on.
     pub(crate) fn hand_out_channel(&self) {
         self.hands_out_channel.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn hands_out_channel(&self) -> bool {
+        // The flag guards no other memory. It is set before the channel can be had by anybody, and is never cleared.
         self.hands_out_channel.load(Ordering::Relaxed)
     }
 }
 
-/// A number that this process has not used before.
+/// Returns a number that this process has not used before.
 pub(crate) fn unique_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -57,22 +58,22 @@ pub(crate) fn unique_number() -> u64 {
 /// What an ask says beside its module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
-    /// Who asks; `None` for a task, which is no owner (S5).
+    /// The owner that asks; `None` for a task, which is not an owner (S5).
     pub owner: Option<Owner>,
-    /// How long it waits; `None`: as the roster says (S4).
+    /// How long it waits at most; `None`: as the roster says (S4).
     pub timeout: Option<Duration>,
-    /// It goes ahead of all that are not urgent (S10).
+    /// Whether it goes ahead of all that are not urgent (S10).
     pub urgent: bool,
     /// The hold inside which a nested turn is asked for (S5).
     pub within: Option<RequestId>,
-    /// It can be granted without noticing: a grant that no [`Place::poll`] takes in time is declined (S12).
+    /// Whether its grant must be claimed. If so, a grant that no [`Place::poll`] takes in time is declined (S12).
     pub claim: bool,
 }
 
-/// What a request was answered. A grant without a token is a pass (S15).
+/// The answer to a request. A grant without a token is a pass (S15).
 pub type Granted = Result<Grant, Error>;
 
-/// A request that was made, and its answer if it came at once; else [`Place::poll`] finds it.
+/// A request that was made, and its answer if it came at once. Otherwise [`Place::poll`] finds the answer.
 pub type Asked = (RequestId, Option<Granted>);
 
 /// A hold, and a sleep inside it.
@@ -80,20 +81,20 @@ pub type Asked = (RequestId, Option<Granted>);
 pub struct Nap {
     /// The hold or pass.
     pub hold: RequestId,
-    /// Whether it is a pass, which nobody asks to yield.
+    /// Whether it is a pass. Nobody asks a pass to yield.
     pub is_pass: bool,
     /// When the sleep is over.
     pub end: Time,
-    /// Under which the sleeper leaves its waker, from [`Place::new_key`].
+    /// The key under which the sleeper leaves its waker, from [`Place::new_key`].
     pub key: u64,
 }
 
 /// How a sleep inside a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slept {
-    /// The time is over.
+    /// The whole time has passed.
     Whole,
-    /// The turn should be given away: somebody more important waits (S11).
+    /// The turn should be given away, or is over already (S11).
     ShouldYield,
 }
 
@@ -101,9 +102,9 @@ const CANNOT: &str = "the mutex cannot do that where it is";
 
 /// A place where a mutex can be.
 ///
-/// The calls never wait for another module's turn: whoever waits polls. [`park`](Self::park) is how a thread waits.
+/// No call waits for another module's turn. Whoever waits polls, and a thread [parks](Self::park) in between.
 pub trait Place: Any + Debug + Send + Sync {
-    /// What every handle shows.
+    /// Returns what every handle shows.
     fn identity(&self) -> &Identity;
 
     // Asking.
@@ -112,21 +113,21 @@ pub trait Place: Any + Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What keeps the request from being made: those of the module's name, [`Error::Unavailable`].
+    /// What keeps the request from being made: the errors of the module's name, or [`Error::Unavailable`].
     fn begin(&self, module: &ModuleRef<'_>, terms: Terms) -> Result<Asked, Error>;
 
-    /// Takes the answer of a request, and claims its grant if it must be claimed. Without an answer, leaves the waker.
+    /// Takes the answer to a request, and claims its grant if it must be claimed. Without an answer, it leaves the waker.
     fn poll(&self, request: RequestId, waker: &Waker) -> Option<Granted>;
 
-    /// [`poll`](Self::poll) for a thread that [parks](Self::park) if there is no answer.
+    /// Like [`poll`](Self::poll), for a thread that [parks](Self::park) if there is no answer.
     fn poll_as_thread(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
         self.poll(request, waker)
     }
 
-    /// The asker went away; a grant that it has not seen is declined (S12).
+    /// Withdraws a request whose asker went away. A grant that it has not seen is declined (S12).
     fn withdraw(&self, request: RequestId);
 
-    /// How a thread waits until its parker is woken.
+    /// Waits as a thread until the parker is woken.
     fn park(&self, parker: &Parker) {
         parker.park();
     }
@@ -137,10 +138,11 @@ pub trait Place: Any + Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::NotHolder`] if it is not the owner's, or over (S6).
+    /// [`Error::NotHolder`] if it is not the owner's, or is over (S6).
     fn end(&self, hold: RequestId, owner: Option<Owner>, how: Leave) -> Result<(), Error>;
 
-    /// [`end`](Self::end) for destructors. A turn that somebody else ended is over all the same; the log tells of it.
+    /// Like [`end`](Self::end), for destructors. If somebody else has ended the turn, it is over all the same, and the log says
+    /// so.
     fn leave(&self, hold: RequestId, owner: Option<Owner>, how: Leave) {
         let _ = self.end(hold, owner, how);
     }
@@ -155,14 +157,14 @@ pub trait Place: Any + Debug + Send + Sync {
         Err(Error::Unsupported(CANNOT))
     }
 
-    /// An owner is gone, and with it what it held and waited for (S7).
+    /// Ends all that a lost owner held and waited for (S7).
     fn owner_lost(&self, owner: Owner);
 
     /// Ends the turn and asks again, in one step (S11).
     ///
     /// # Errors
     ///
-    /// [`Error::NotHolder`], or [`Error::Refused`] while nested turns are open; the turn then goes on.
+    /// [`Error::NotHolder`], or [`Error::Refused`] while nested turns are open. The turn then goes on.
     fn give_away(
         &self,
         hold: RequestId,
@@ -173,13 +175,13 @@ pub trait Place: Any + Debug + Send + Sync {
         Err(Error::Unsupported(CANNOT))
     }
 
-    /// Whether this is an open hold of the turn.
+    /// Returns whether this is an open hold of the turn.
     fn holds(&self, hold: RequestId) -> bool;
 
-    /// Whether this hold's turn should be given away (S11).
+    /// Returns whether this hold's turn should be given away (S11).
     fn should_yield(&self, hold: RequestId) -> bool;
 
-    /// Things were put right after an abandoned turn (S7).
+    /// Notes that things were put right after an abandoned turn (S7).
     ///
     /// # Errors
     ///
@@ -189,31 +191,31 @@ pub trait Place: Any + Debug + Send + Sync {
         Err(Error::Unsupported(CANNOT))
     }
 
-    /// A key under which a sleeper leaves its wakers.
+    /// Returns a new key, under which a sleeper leaves its wakers.
     fn new_key(&self) -> u64;
 
-    /// How a sleep ended, if it has; else leaves the waker (S11).
+    /// Returns how a sleep ended, if it has (S11). Otherwise it leaves the waker.
     fn poll_nap(&self, nap: &Nap, waker: &Waker) -> Option<Slept>;
 
-    /// The sleeper is gone.
+    /// Forgets the wakers of a sleeper that is gone.
     fn forget_key(&self, key: u64);
 
     // Looking.
 
-    /// The module of this name.
+    /// Returns the module of this name.
     ///
     /// # Errors
     ///
-    /// Those of the name.
+    /// The errors of the name.
     fn module(&self, name: &str) -> Result<Module, Error>;
 
-    /// A module's name.
+    /// Returns a module's name.
     fn module_name(&self, module: ModuleId) -> Arc<str>;
 
-    /// Who holds the mutex: its owner if it has one in this process, and its module's name.
+    /// Returns the holder: its owner, if it has one in this process, and its module's name.
     fn holder(&self) -> Option<(Option<Owner>, Arc<str>)>;
 
-    /// A consistent snapshot (S16).
+    /// Returns a consistent snapshot (S16).
     ///
     /// # Errors
     ///
@@ -222,27 +224,27 @@ pub trait Place: Any + Debug + Send + Sync {
         Err(Error::Unsupported(CANNOT))
     }
 
-    /// The roster in force.
+    /// Returns the roster in force.
     fn roster(&self) -> Roster;
 
-    /// A reader of the events from now on, or of those that are still kept too.
+    /// Returns a reader of the events from now on. With `so_far`, it also reads those that are still kept.
     fn events(self: Arc<Self>, so_far: bool) -> Box<dyn EventSource>;
 
     // Steering.
 
-    /// Steers (S12, S15, S19, S20). What a mutex must not do that hands out its channel has been refused already.
+    /// Steers the mutex (S12, S15, S19, S20). The caller has passed [`check_steer`].
     ///
     /// # Errors
     ///
-    /// Those of the module's name, and what the arbiter refuses.
+    /// The errors of the module's name, and what the arbiter refuses.
     fn steer(&self, steer: Steer<&str>) -> Result<(), Error> {
         let _ = steer;
         Err(Error::Unsupported(CANNOT))
     }
 }
 
-/// What a mutex refuses whose turns hand out the channel itself, wherever it is: a pass beside the turn, or a turn that ends
-/// behind its guard's back, would be a second `&mut` (S7, S12, S15).
+/// Refuses what is not safe for a mutex whose turns hand out the channel, wherever that mutex is. A pass beside the turn, or
+/// a turn that ends behind its guard's back, would lead to a second `&mut` (S7, S12, S15).
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A turn: the mutex is held as long as it lives.
+//! A turn: the mutex is held as long as the turn lives.
 
 use crate::asking::{Hold, TaskAsk, ask_as_thread, log_timeout, wait_as_thread};
 use crate::error::Error;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A thread's turn. It cannot leave its thread, so that nobody else releases it.
+/// A thread's turn. It cannot leave its thread, so no other thread can release it.
 ///
 /// ```compile_fail,E0277
 /// let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
@@ -22,10 +22,10 @@ pub type Turn = TurnOf<OfThread>;
 /// A task's turn. It is `Send`.
 pub type TaskTurn = TurnOf<OfTask>;
 
-/// The mutex is held, or a pass of an observed module is open, as long as this lives. Dropping it is the release; if a
-/// panic drops it, the event log says so.
+/// While this lives, the mutex is held, or a pass of an observed module is open. Dropping it is the release. If a panic
+/// drops it, the event log says so.
 ///
-/// `Of` says who has it: [`OfThread`] or [`OfTask`].
+/// `Of` says whose turn it is: [`OfThread`] or [`OfTask`].
 #[derive(Debug)]
 #[must_use = "the turn ends when it is dropped: bind it to a name"]
 pub struct TurnOf<Of> {
@@ -34,16 +34,16 @@ pub struct TurnOf<Of> {
     owner: Option<Owner>,
     grant: Grant,
     open: bool,
-    /// It was granted while a panic unwound, which so says nothing about the turn.
+    /// Whether it was granted while a panic was unwinding. That panic says nothing about the turn.
     panicking: bool,
     of: PhantomData<Of>,
 }
 
-/// The owner is the thread, so the turn must not leave it.
+/// Marks a turn whose owner is the thread. Such a turn must not leave it.
 #[derive(Debug)]
 pub struct OfThread(PhantomData<*const ()>);
 
-/// Whoever has the turn is its owner.
+/// Marks a turn whose owner is whoever has it.
 #[derive(Debug)]
 pub struct OfTask;
 
@@ -62,44 +62,73 @@ impl<Of> TurnOf<Of> {
         }
     }
 
-    /// The turn's fencing number, larger than that of every turn before (S17); `None` for a pass of an observed module.
+    /// Returns the turn's fencing number, which is larger than that of every turn before (S17). A pass of an observed module
+    /// has none.
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let first = mutex.acquire("fisher")?.token(); // that turn is over at the end of the line
+    /// assert!(mutex.acquire("fisher")?.token() > first);
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.grant.token
     }
 
-    /// Is this a pass of a module that is only observed or off, which excludes nobody (S15)?
+    /// Returns whether this is a pass of a module that is only observed or off. A pass excludes nobody (S15).
     #[must_use]
     pub fn is_pass(&self) -> bool {
         self.grant.token.is_none()
     }
 
-    /// The module.
+    /// Returns the module.
     #[must_use]
     pub fn module(&self) -> Module {
         let id = self.grant.module;
         Module { mutex: self.place.identity().number, id, name: self.place.module_name(id) }
     }
 
-    /// How long the ask waited.
+    /// Returns how long the ask waited.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.grant.waited
     }
 
-    /// How many turns of others came between the ask and the grant. If any, what was read before the ask is stale (S9).
+    /// Returns how many other turns ended between the ask and the grant. If it is not zero, what was read before the ask is
+    /// stale (S9).
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let turn = mutex.acquire("fisher")?;
+    /// if turn.others_since_request() > 0 {
+    ///     // look again before sending: the character may have moved
+    /// }
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn others_since_request(&self) -> u64 {
         self.grant.others_since_request
     }
 
-    /// Was a turn before this one abandoned, and has nobody acknowledged it since? Things may stand half-way (S7).
+    /// Returns whether an earlier turn was abandoned or revoked and nobody has acknowledged it since. What it did may be
+    /// half done (S7).
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let turn = mutex.acquire("fisher")?;
+    /// if turn.predecessor_abandoned() {
+    ///     // put things right, then:
+    ///     turn.acknowledge()?;
+    /// }
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn predecessor_abandoned(&self) -> bool {
         self.grant.predecessor_abandoned
     }
 
-    /// Things were put right after an abandoned turn: later turns see no mark (S7).
+    /// Tells the mutex that things were put right after an abandoned turn. Later turns then see no mark (S7).
     ///
     /// # Errors
     ///
@@ -108,15 +137,25 @@ impl<Of> TurnOf<Of> {
         self.place.acknowledge(self.hold)
     }
 
-    /// Should the turn be given away soon: does somebody more important wait, does a pause ask for it, or has it lasted
-    /// longer than the module's longest turn (S11)?
+    /// Returns whether the turn should be given away soon (S11). It is `true` if somebody more important waits, if a pause
+    /// asks for it, or if the turn has lasted longer than the module's longest turn.
+    ///
+    /// ```
+    /// # use packet_mutex::{PacketMutex, Roster, all_but_urgent};
+    /// # let mutex = PacketMutex::new(Roster::default());
+    /// let turn = mutex.acquire("fisher")?;
+    /// assert!(!turn.should_yield());
+    /// mutex.pause(all_but_urgent(), "alarm")?;
+    /// assert!(turn.should_yield());
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn should_yield(&self) -> bool {
         self.place.should_yield(self.hold)
     }
 
-    /// Is it still held? A turn can be lost: its lease ran out, or the connection to the mutex's server is gone (S7, S8).
-    /// A pass counts as held until it ends.
+    /// Returns whether it is still held. A turn is lost if its lease ran out, if an operator revoked it, or if the connection
+    /// to the mutex's server is gone (S7, S8, S12). A pass counts as held until it ends.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.open && (self.is_pass() || self.place.holds(self.hold))
@@ -127,7 +166,15 @@ impl<Of> TurnOf<Of> {
         self.leave(Leave::Released);
     }
 
-    /// Ends a turn in which nothing was sent: no delay starts and the history stays what it was (S9).
+    /// Ends a turn in which nothing was sent. No delay starts, and the history stays what it was (S9).
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// mutex.acquire("fisher")?.decline(); // no fish in sight
+    /// // There is no handover to wait for.
+    /// assert!(mutex.try_acquire("eater").is_ok());
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn decline(mut self) {
         self.leave(Leave::Declined);
     }
@@ -141,6 +188,7 @@ impl<Of> TurnOf<Of> {
     }
 
     fn leave(&mut self, how: Leave) {
+        // `release`, `decline` and then the destructor come through here. Only the first ends the turn.
         if std::mem::take(&mut self.open) {
             self.place.leave(self.hold, self.owner, how);
         }
@@ -157,35 +205,54 @@ impl<Of> TurnOf<Of> {
         Ok(asked)
     }
 
-    /// Becomes the turn that was granted anew.
+    /// Becomes the turn that was granted to the new ask.
     fn become_turn(&mut self, Hold { id, owner: _, grant }: Hold) {
         (self.hold, self.grant, self.open) = (id, grant, true);
     }
 }
 
 impl TurnOf<OfThread> {
-    /// A turn inside this one, for a module of the same group, at once; both may end in any order (S5).
+    /// Gets a turn inside this one at once, for a module of the same group. The two may end in any order (S5).
     ///
     /// Inside a pass it is an ask like any other.
     ///
     /// # Errors
     ///
     /// [`Error::WouldDeadlock`] for another group, [`Error::NotHolder`] if the turn is over.
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let fisher = mutex.acquire("fisher")?;
+    /// let stacker = fisher.nest("stacker")?; // of the same group
+    /// assert_eq!(stacker.token(), fisher.token());
+    /// drop(fisher); // the mutex is still held
+    /// assert!(stacker.is_held());
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn nest<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<Turn, Error> {
         let terms = Terms { within: Some(self.hold), ..Terms::default() };
         Ok(TurnOf::new(&self.place, ask_as_thread(&self.place, &module.into(), terms)?))
     }
 
-    /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
+    /// Gives the turn away and asks again in one step. Others come first if they should (S11). The new turn has a new token.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] while nested turns are open; the turn then goes on. Any other error leaves no turn.
+    /// [`Error::Refused`] while nested turns are open. The turn then goes on. Any other error leaves no turn.
+    ///
+    /// ```
+    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let mut turn = mutex.acquire("fisher")?;
+    /// while turn.should_yield() {
+    ///     turn.yield_now()?;
+    /// }
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn yield_now(&mut self) -> Result<(), Error> {
         self.yield_for(None)
     }
 
-    /// [`yield_now`](Self::yield_now) with a timeout of its own.
+    /// Like [`yield_now`](Self::yield_now), with a timeout of its own.
     ///
     /// # Errors
     ///
@@ -203,14 +270,27 @@ impl TurnOf<OfThread> {
         Ok(())
     }
 
-    /// Sleeps inside the turn, in the mutex's time; ends early when the turn should be given away (S11).
+    /// Sleeps inside the turn, in the mutex's time. The sleep ends early when the turn should be given away (S11).
+    ///
+    /// ```
+    /// use packet_mutex::{PacketMutex, Roster, Slept};
+    /// use std::time::Duration;
+    ///
+    /// let mutex = PacketMutex::new(Roster::default());
+    /// let turn = mutex.acquire("fisher")?;
+    /// match turn.sleep(Duration::from_millis(10)) {
+    ///     Slept::Whole => {} // send the next packet
+    ///     Slept::ShouldYield => drop(turn),
+    /// }
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     pub fn sleep(&self, time: Duration) -> Slept {
         sleep_as_thread(&self.place, self.hold, self.is_pass(), time)
     }
 }
 
 impl TurnOf<OfTask> {
-    /// A turn inside this one, for a module of the same group, at once; both may end in any order (S5).
+    /// Gets a turn inside this one at once, for a module of the same group. The two may end in any order (S5).
     ///
     /// Inside a pass it is an ask like any other.
     ///
@@ -226,11 +306,11 @@ impl TurnOf<OfTask> {
         Ok(TurnOf::new(&self.place, TaskAsk::new(&*self.place, module.into(), terms).await?))
     }
 
-    /// Gives the turn away and asks again in one step: others come first if they should (S11). It then has a new token.
+    /// Gives the turn away and asks again in one step. Others come first if they should (S11). The new turn has a new token.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] while nested turns are open; the turn then goes on. Any other error leaves no turn.
+    /// [`Error::Refused`] while nested turns are open. The turn then goes on. Any other error leaves no turn.
     ///
     /// # Cancel safety
     ///
@@ -239,7 +319,7 @@ impl TurnOf<OfTask> {
         self.yield_for(None).await
     }
 
-    /// [`yield_now`](Self::yield_now) with a timeout of its own.
+    /// Like [`yield_now`](Self::yield_now), with a timeout of its own.
     ///
     /// # Errors
     ///
@@ -260,7 +340,7 @@ impl TurnOf<OfTask> {
         Ok(())
     }
 
-    /// Sleeps inside the turn, in the mutex's time; ends early when the turn should be given away (S11).
+    /// Sleeps inside the turn, in the mutex's time. The sleep ends early when the turn should be given away (S11).
     ///
     /// # Cancel safety
     ///
@@ -276,6 +356,7 @@ impl TurnOf<OfTask> {
 
 impl<Of> Drop for TurnOf<Of> {
     fn drop(&mut self) {
+        // A destructor that asks while a panic unwinds gets a turn too, and may well finish it in order.
         let panicked = std::thread::panicking() && !self.panicking;
         self.leave(if panicked { Leave::Panicked } else { Leave::Released });
     }

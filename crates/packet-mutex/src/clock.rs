@@ -1,4 +1,4 @@
-//! Where a mutex takes its time from.
+//! The clocks from which a mutex takes its time.
 
 use packet_mutex_arbiter::Time;
 use std::collections::BTreeMap;
@@ -9,25 +9,32 @@ use std::time::Duration;
 
 /// A monotonic clock that can ring.
 ///
-/// A mutex that is given a clock of one's own runs in that clock's time: [`ManualClock`] for tests.
+/// A mutex that is given a clock runs in that clock's time. [`ManualClock`] is such a clock, for tests.
+///
+/// ```
+/// use packet_mutex::{Clock, SystemClock};
+///
+/// let earlier = SystemClock.now();
+/// assert!(SystemClock.now() >= earlier);
+/// ```
 pub trait Clock: Debug + Send + Sync {
-    /// The time now; never less than before.
+    /// Returns the time now. It is never less than before.
     fn now(&self) -> Time;
 
     /// Wakes `waker` once, at `at` or soon after, never before. If that time has come already, it may do so from inside
-    /// this call: no lock is held around it.
+    /// this call. A mutex holds no lock when it calls this.
     fn wake_at(&self, at: Time, waker: Waker) -> Alarm;
 
-    /// Takes an alarm back. One that has rung already is no mistake.
+    /// Takes an alarm back. To take back one that has rung already does nothing.
     fn cancel(&self, alarm: Alarm);
 }
 
-/// An alarm that was set, to be taken back with [`Clock::cancel`].
+/// An alarm that was set. [`Clock::cancel`] takes it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alarm {
     /// When it rings.
     pub at: Time,
-    /// Tells alarms of one clock and instant apart.
+    /// A number that tells the alarms of one clock and instant apart.
     pub number: u64,
 }
 
@@ -50,7 +57,7 @@ impl Alarms {
         self.wakers.first_key_value().map(|(alarm, _)| alarm.at)
     }
 
-    /// Takes the first alarm that is due by `now`.
+    /// Takes the first alarm, if it is due by `now`.
     fn take_due(&mut self, now: Time) -> Option<(Time, Waker)> {
         let due = self.wakers.first_entry().filter(|first| first.key().at <= now)?;
         let (alarm, waker) = due.remove_entry();
@@ -60,7 +67,7 @@ impl Alarms {
 
 /// The operating system's monotonic clock, counted from its first use in this process.
 ///
-/// Its alarms ring on one thread for the whole process, started when the first is set.
+/// Its alarms ring on one thread for the whole process, which is started when the first alarm is set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -99,6 +106,7 @@ mod timer {
     pub(super) fn global() -> &'static Timer {
         static TIMER: OnceLock<&'static Timer> = OnceLock::new();
         TIMER.get_or_init(|| {
+            // Leaked, since the thread uses it until the process ends.
             let timer: &'static Timer = Box::leak(Box::default());
             let thread = std::thread::Builder::new().name("packet-mutex-timer".into());
             thread.spawn(|| timer.run()).expect("the system has room for one timer thread");
@@ -109,6 +117,7 @@ mod timer {
     impl Timer {
         pub(super) fn set(&self, at: Time, waker: Waker) -> Alarm {
             let mut alarms = self.lock();
+            // Only an alarm before all others changes how long the thread has to sleep.
             let is_first = alarms.next().is_none_or(|next| at < next);
             let alarm = alarms.set(at, waker);
             drop(alarms);
@@ -120,7 +129,7 @@ mod timer {
 
         pub(super) fn cancel(&self, alarm: Alarm) {
             let waker = self.lock().wakers.remove(&alarm);
-            // Dropped outside the lock: it may be anybody's code.
+            // Dropped outside the lock, since dropping it runs other people's code.
             drop(waker);
         }
 
@@ -129,8 +138,9 @@ mod timer {
             loop {
                 let now = SystemClock.now();
                 if let Some((_, waker)) = alarms.take_due(now) {
+                    // Unlocked, since a waker may set the next alarm.
                     drop(alarms);
-                    // One waker that panics must not stop all the others for ever.
+                    // A waker that panics must not end the thread: no alarm of the process would ring again.
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
                     alarms = self.lock();
                     continue;
@@ -151,7 +161,7 @@ mod timer {
     }
 }
 
-/// A clock that stands still until it is told to go on: for tests in virtual time.
+/// A clock that stands still until it is told to go on. It is for tests in virtual time.
 ///
 /// ```
 /// use packet_mutex::{Clock, ManualClock, PacketMutex, Roster, Time};
@@ -178,20 +188,23 @@ struct ManualState {
 }
 
 impl ManualClock {
-    /// A clock that shows zero.
+    /// Makes a clock that shows zero.
     #[must_use]
     pub fn new() -> Self {
         ManualClock::default()
     }
 
-    /// Goes on by `by`, stopping at each alarm on the way to ring it.
+    /// Goes on by `by`. It stops at each alarm on the way and rings it.
     pub fn advance(&self, by: Duration) {
         let end = self.now() + by;
         self.advance_to(end);
     }
 
-    /// Goes on to `end`, stopping at each alarm on the way to ring it. A time in the past rings what is due.
+    /// Goes on to `end`. It stops at each alarm on the way and rings it. If `end` is in the past, it rings what is due by
+    /// `end` and does not go back.
     pub fn advance_to(&self, end: Time) {
+        // Taken one by one and rung outside the lock: what an alarm wakes may read this clock and set another alarm
+        // on the way. The clock shows the alarm's time meanwhile, as a punctual clock would.
         while let Some(waker) = self.next_due(end) {
             waker.wake();
         }
@@ -199,7 +212,19 @@ impl ManualClock {
         state.now = state.now.max(end);
     }
 
-    /// The time of the next alarm.
+    /// Returns the time of the next alarm, if one is set.
+    ///
+    /// ```
+    /// use packet_mutex::{ManualClock, PacketMutex, Roster, Time};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let roster = Roster::default();
+    /// let mutex = PacketMutex::builder(roster).clock(clock.clone()).build();
+    /// mutex.pause_for(Duration::from_secs(5), packet_mutex::all_but_urgent(), "lunch")?;
+    /// assert_eq!(clock.next_alarm(), Some(Time::ZERO + Duration::from_secs(5)));
+    /// # Ok::<(), packet_mutex::Error>(())
+    /// ```
     #[must_use]
     pub fn next_alarm(&self) -> Option<Time> {
         self.lock().alarms.next()
@@ -226,7 +251,8 @@ impl Clock for ManualClock {
     fn wake_at(&self, at: Time, waker: Waker) -> Alarm {
         let mut state = self.lock();
         let alarm = state.alarms.set(at, waker);
-        // The clock may have been moved on since its caller looked at it, and may not be again.
+        // Another thread may have moved the clock on since the caller looked at it, and may never move it again. So an alarm
+        // that is due rings at once.
         let late = if at <= state.now { state.alarms.wakers.remove(&alarm) } else { None };
         drop(state);
         late.into_iter().for_each(Waker::wake);

@@ -1,6 +1,6 @@
-//! What happened, in sentences for people. The arbiter knows no language; this is the only place that speaks for it.
+//! What happened, in sentences for people. The arbiter knows no language, and this is the only place that speaks for it.
 //!
-//! A message says who, what and what to do.
+//! A message says who is concerned, what happened, and what to do.
 
 use packet_mutex_arbiter::{
     AHEAD_MAX, DURATION_MAX, EVENT_NAMES, Failure, InvalidName, NAME_MAX, NameError, REASON_MAX,
@@ -8,7 +8,7 @@ use packet_mutex_arbiter::{
 };
 use std::fmt::{self, Display, Formatter};
 
-/// Shows a value of the arbiter's as a sentence or a part of one.
+/// Shows a value of the arbiter as a sentence, or as part of one.
 ///
 /// ```
 /// use packet_mutex::{English, Reason};
@@ -157,7 +157,7 @@ impl Display for English<'_, RosterProblem> {
     }
 }
 
-/// Goes on after "waits".
+/// Shows what follows the word "waits".
 impl Display for English<'_, Reason> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -188,7 +188,7 @@ impl Display for English<'_, Reason> {
     }
 }
 
-/// What each event means, in the order of [`EVENT_NAMES`]. `docs/EVENTS.md` is made from it.
+/// The meaning of each event, in the order of [`EVENT_NAMES`]. `docs/EVENTS.md` is generated from it.
 pub const EVENT_MEANINGS: [(&str, &str); EVENT_NAMES.len()] = [
     ("requested", "A module asks for a turn. It waits for at most `timeout`."),
     ("requeued", "The request waited before and was made again because its connection was lost."),

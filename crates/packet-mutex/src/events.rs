@@ -1,4 +1,4 @@
-//! Reading the event log (S16).
+//! Readers of the event log (S16).
 
 use crate::clock::Clock;
 use crate::sync::{Parker, park_until};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// What happened; modules are named.
+/// What happened. Modules stand by their names.
 pub type EventKind = packet_mutex_arbiter::EventKind<Arc<str>>;
 
 /// One entry of a mutex's event log, wherever the mutex is.
 ///
-/// With the feature `json`, which is on by default, it is shown as its line of JSON, and serde reads that line back.
+/// With the feature `json`, which is on by default, `Display` shows it as a line of JSON, and serde reads that line back.
 ///
 /// ```
 /// use packet_mutex::{Event, EventKind, PacketMutex, Roster};
@@ -34,11 +34,11 @@ pub struct Event {
     pub mutex: Arc<str>,
     /// Grows by one with each event of a mutex.
     pub seq: u64,
-    /// When it happened, on the mutex's clock. That can be before it was noticed (S18).
+    /// When it happened, on the mutex's clock. That can be earlier than it was noticed (S18).
     pub at: Time,
-    /// The module that it concerns.
+    /// The module that the event concerns.
     pub module: Option<Arc<str>>,
-    /// The request that it concerns.
+    /// The request that the event concerns.
     pub request: Option<RequestId>,
     /// The turn's token, from the grant on.
     pub token: Option<Token>,
@@ -47,23 +47,23 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of the arbiter's, with the mutex's name; its modules are named already.
+    /// Makes an event from one of the arbiter's, whose modules already stand by their names, and the mutex's name.
     #[must_use]
     pub fn new(mutex: Arc<str>, event: packet_mutex_arbiter::Event<Arc<str>>) -> Self {
         let packet_mutex_arbiter::Event { seq, at, module, request, token, kind } = event;
         Event { mutex, seq, at, module, request, token, kind }
     }
 
-    /// Tells a reader that it came too late for some events.
+    /// Makes the event that tells a reader that it came too late for some others.
     pub(crate) fn dropped(mutex: Arc<str>, newest: u64, at: Time, count: u64) -> Self {
         let (module, request, token) = (None, None, None);
         Event { mutex, seq: newest, at, module, request, token, kind: EventKind::Dropped { count } }
     }
 }
 
-/// Where a reader gets its events from: one for each place where a mutex can be.
+/// Where a reader gets its events from. Each place where a mutex can be has its own.
 pub trait EventSource: fmt::Debug + Send {
-    /// Takes all new events. If there are none, it leaves the waker and says `None`.
+    /// Takes all new events. If there are none, it leaves the waker and returns `None`.
     fn poll(&mut self, waker: &Waker) -> Option<Vec<Event>>;
 
     /// Takes all new events, without waiting.
@@ -71,23 +71,36 @@ pub trait EventSource: fmt::Debug + Send {
         self.poll(Waker::noop()).unwrap_or_default()
     }
 
-    /// Waits a second at most until [`take`](Self::take) finds all that has happened until now. A mutex in this process
-    /// tells it at once.
+    /// Waits until [`take`](Self::take) finds all that has happened until now, but at most a second. A mutex in this process
+    /// needs no wait.
     fn catch_up(&mut self) {}
 
-    /// Nobody waits any more with the waker that was left last.
+    /// Forgets the waker that was left last. Nobody waits with it any more.
     fn forget_waker(&mut self) {}
 }
 
-/// A reader of one mutex's events, from [`PacketMutex::events`](crate::PacketMutex::events).
+/// A reader of one mutex's events. [`PacketMutex::events`](crate::PacketMutex::events) returns it.
 ///
-/// Each reader reads every event once. The mutex keeps a bounded number (`limits.events` in the roster). A reader that comes
-/// too late finds an [`EventKind::Dropped`] that says how many are gone; a slow reader delays nobody.
+/// Each reader reads every event once. The mutex keeps a bounded number of events (`limits.events` in the roster). A reader
+/// that comes too late finds an [`EventKind::Dropped`], which says how many are gone. A slow reader delays nobody.
+///
+/// ```
+/// use packet_mutex::{EventKind, PacketMutex, Roster};
+/// use std::time::Duration;
+///
+/// let mutex = PacketMutex::new(Roster::default());
+/// let mut events = mutex.events();
+/// std::thread::scope(|s| {
+///     s.spawn(|| mutex.close());
+///     let log = events.wait(Duration::from_secs(5));
+///     assert_eq!(log[0].kind, EventKind::Closing);
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Events {
     source: Box<dyn EventSource>,
     clock: Arc<dyn Clock>,
-    /// The last poll left a waker.
+    /// Whether the last poll left a waker.
     waits: bool,
 }
 
@@ -101,7 +114,7 @@ impl Events {
         self.source.take()
     }
 
-    /// Takes all new events; waits up to `longest` for the first, in the mutex's time.
+    /// Takes all new events. It waits up to `longest` for the first, in the mutex's time.
     pub fn wait(&mut self, longest: Duration) -> Vec<Event> {
         let Events { source, clock, .. } = self;
         let end = clock.now() + longest;
@@ -112,11 +125,22 @@ impl Events {
         found.unwrap_or_default()
     }
 
-    /// The async twin of [`wait`](Self::wait): all new events, at least one. It waits as long as it takes.
+    /// The async twin of [`wait`](Self::wait). It takes all new events, at least one, and waits for as long as that takes.
     ///
     /// # Cancel safety
     ///
-    /// No event is lost when the future is dropped; the next call finds it.
+    /// No event is lost when the future is dropped. The next call finds it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), packet_mutex::Error> {
+    /// let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
+    /// let mut events = mutex.events();
+    /// drop(mutex.acquire_async("fisher").await?);
+    /// assert_eq!(events.wait_async().await.len(), 3); // requested, granted, released
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn wait_async(&mut self) -> Vec<Event> {
         std::future::poll_fn(|context| {
             self.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)
@@ -129,7 +153,7 @@ impl Events {
         self.source.catch_up();
     }
 
-    /// Takes all new events; if there are none, leaves the waker.
+    /// Takes all new events. If there are none, it leaves the waker.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Vec<Event>> {
         let found = self.source.poll(waker);
         self.waits = found.is_none();
@@ -139,7 +163,7 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        // In a quiet mutex the wakers of readers that are gone would pile up.
+        // Wakers leave only when something happens. In a quiet mutex those of readers that are gone would pile up.
         if self.waits {
             self.source.forget_waker();
         }

@@ -11,11 +11,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A mutex that owns its channel: without a turn there is no way to send.
+/// A mutex that owns its channel. Without a turn there is no way to send.
 ///
-/// The channel moves into the turn and back out of it, so there is never a second `&mut T`, whatever becomes of a turn: a
-/// turn that was leaked takes the channel with it, and who comes next gets [`Error::ChannelLost`] until
-/// [`replace`](Self::replace) brings a new one (S7).
+/// The channel moves into the turn and back out of it. So there is never a second `&mut T`, whatever becomes of a turn. A
+/// turn that was leaked takes the channel with it. Later asks then get [`Error::ChannelLost`], until
+/// [`replace`](Self::replace) brings a new channel (S7).
 ///
 /// ```
 /// use packet_mutex::{Guarded, PacketMutex, Roster};
@@ -35,13 +35,14 @@ pub struct Guarded<T> {
     channel: Mutex<Option<T>>,
 }
 
-/// A turn with the channel: it dereferences to it.
+/// A turn with the channel. It dereferences to the channel.
 #[must_use = "the turn ends when it is dropped: bind it to a name"]
 pub struct GuardedTurn<'a, T, Of = OfThread> {
     guarded: &'a Guarded<T>,
     /// `None` only while a yield is under way or has failed.
     channel: Option<T>,
-    // Dropped after `drop` has put the channel back.
+    // It ends after `drop` has put the channel back: fields are dropped after that. If it ended first, the next holder could
+    // look for the channel before it is there.
     turn: TurnOf<Of>,
 }
 
@@ -58,15 +59,15 @@ const LOST: &str = "the turn was given away and not got back";
 impl<T> Guarded<T> {
     /// Puts a channel under a mutex.
     ///
-    /// All modules of that mutex are governed from then on: switching one to observed or off is refused, and an ask of one
-    /// that is so already fails with [`Error::Unsupported`] (S15).
+    /// All modules of that mutex are enforced from then on. To switch one to observed or off is refused, and an ask of one
+    /// that is observed or off already fails with [`Error::Unsupported`] (S15).
     #[must_use]
     pub fn new(mutex: PacketMutex, channel: T) -> Self {
         mutex.place.identity().hand_out_channel();
         Guarded { mutex, channel: Mutex::new(Some(channel)) }
     }
 
-    /// The mutex: to look, to steer, and to ask with terms.
+    /// Returns the mutex, for its status and events, and for steering it.
     #[must_use]
     pub fn mutex(&self) -> &PacketMutex {
         &self.mutex
@@ -76,8 +77,8 @@ impl<T> Guarded<T> {
     ///
     /// # Errors
     ///
-    /// As [`Ask::acquire`]; [`Error::ChannelLost`] if a leaked turn took the channel away; [`Error::Unsupported`] if the
-    /// thread has the channel already (nest through the turn) or the module is not enforced.
+    /// As [`Ask::acquire`]. Also [`Error::ChannelLost`] if a leaked turn took the channel away, and [`Error::Unsupported`] if
+    /// the thread has the channel already (nest through the turn) or the module is not enforced.
     pub fn acquire<'m>(
         &'m self,
         module: impl Into<ModuleRef<'m>>,
@@ -85,7 +86,7 @@ impl<T> Guarded<T> {
         self.request(module).acquire()
     }
 
-    /// A turn with the channel if it can be had this very instant.
+    /// Gets a turn with the channel if that is possible this instant.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl<T> Guarded<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future at any point withdraws the ask; see [`Ask::acquire_async`].
+    /// Dropping the future at any point withdraws the ask. See [`Ask::acquire_async`].
     pub async fn acquire_async<'m>(
         &'m self,
         module: impl Into<ModuleRef<'m>>,
@@ -113,33 +114,44 @@ impl<T> Guarded<T> {
         self.request(module).acquire_async().await
     }
 
-    /// An ask with terms: timeout, urgency, a validity check.
+    /// Returns an ask to which terms can be added: a timeout, urgency, a validity check.
     pub fn request<'m>(&'m self, module: impl Into<ModuleRef<'m>>) -> Ask<'m, Self> {
         Ask::new(self, module.into())
     }
 
-    /// Gives the mutex a new channel, after a reconnect or after [`Error::ChannelLost`]. The old one, if it was there.
+    /// Gives the mutex a new channel, after a reconnect or after [`Error::ChannelLost`]. Returns the old one, if it was there.
     ///
     /// # Errors
     ///
-    /// The new channel comes back while a turn is open.
+    /// The new channel itself, if a turn is open.
+    ///
+    /// ```
+    /// use packet_mutex::{Error, Guarded, PacketMutex, Roster};
+    ///
+    /// let packets = Guarded::new(PacketMutex::new(Roster::default()), "first stream");
+    /// let old = packets.replace("second stream").unwrap();
+    /// assert_eq!(old, Some("first stream"));
+    /// assert_eq!(*packets.acquire("fisher")?, "second stream");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn replace(&self, channel: T) -> Result<Option<T>, T> {
         let mut place = self.place();
-        // Whoever is granted from here on waits for the place.
+        // The place is locked before the look: a turn that is granted from here on waits for it, and then takes the new
+        // channel. Looked at first, a turn could take the old channel between the two.
         if self.mutex.status().holder.is_some() {
             return Err(channel);
         }
         Ok(place.replace(channel))
     }
 
-    /// The channel, if no turn took it away.
+    /// Returns the channel, if no turn took it away.
     #[must_use]
     pub fn into_inner(self) -> Option<T> {
         self.channel.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn place(&self) -> MutexGuard<'_, Option<T>> {
-        // Nothing panics while it is locked.
+        // Nothing panics while it is locked, so a poisoned lock would still hold a good channel.
         self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,6 +162,8 @@ impl<T> Guarded<T> {
                 "the module is observed or off, and a Guarded channel needs a turn",
             ));
         }
+        // The outer turn of this thread has the channel in its hands. It is not lost, so the answer must not be
+        // `ChannelLost`.
         if turn.depth() > 0 {
             turn.decline();
             return Err(Error::Unsupported(
@@ -190,12 +204,12 @@ impl<T> Target for Guarded<T> {
 }
 
 impl<T, Of> GuardedTurn<'_, T, Of> {
-    /// The turn: its token, whether it should be yielded, and all else that it knows.
+    /// Returns the turn, which knows its token, whether it should be yielded, and more.
     pub fn turn(&self) -> &TurnOf<Of> {
         &self.turn
     }
 
-    /// Ends a turn in which nothing was sent: no delay starts and the history stays what it was (S9).
+    /// Ends a turn in which nothing was sent. No delay starts, and the history stays what it was (S9).
     pub fn decline(mut self) {
         self.put_back();
         self.turn.decline_in_place();
@@ -204,14 +218,15 @@ impl<T, Of> GuardedTurn<'_, T, Of> {
     fn put_back(&mut self) {
         if let Some(channel) = self.channel.take() {
             let mut place = self.guarded.place();
-            // A channel that was replaced meanwhile stays replaced; the old one is dropped outside the lock.
+            // A channel that was replaced meanwhile stays replaced. The old one is dropped outside the lock, since its
+            // destructor is other people's code.
             let old = if place.is_none() { place.replace(channel) } else { Some(channel) };
             drop(place);
             drop(old);
         }
     }
 
-    /// Takes the channel again if there is a turn: a new one, or the old one because the yield was refused.
+    /// Takes the channel again if there is a turn: a new one, or the old one if the yield was refused.
     fn take_again(&mut self, yielded: Result<(), Error>) -> Result<(), Error> {
         if self.turn.is_open() {
             self.channel = self.guarded.place().take();
@@ -222,7 +237,7 @@ impl<T, Of> GuardedTurn<'_, T, Of> {
 }
 
 impl<T> GuardedTurn<'_, T> {
-    /// A nested turn for a module of the same group, with the same channel (S5).
+    /// Gets a nested turn for a module of the same group, with the same channel (S5).
     ///
     /// # Errors
     ///
@@ -240,21 +255,23 @@ impl<T> GuardedTurn<'_, T> {
     ///
     /// # Errors
     ///
-    /// As [`TurnOf::yield_now`]; without a turn, the channel is with the mutex, and using this turn panics.
+    /// As [`TurnOf::yield_now`]. If no turn is left, the channel is with the mutex, and using this turn panics.
     pub fn yield_now(&mut self) -> Result<(), Error> {
+        // Before the turn ends: the next holder looks for the channel at once. With a turn but no channel, it would
+        // report it as lost.
         self.put_back();
         let yielded = self.turn.yield_now();
         self.take_again(yielded)
     }
 
-    /// Sleeps inside the turn; ends early when the turn should be given away (S11).
+    /// Sleeps inside the turn. The sleep ends early when the turn should be given away (S11).
     pub fn sleep(&self, time: Duration) -> Slept {
         self.turn.sleep(time)
     }
 }
 
 impl<T> GuardedTurn<'_, T, OfTask> {
-    /// A nested turn for a module of the same group, with the same channel (S5).
+    /// Gets a nested turn for a module of the same group, with the same channel (S5).
     ///
     /// # Errors
     ///
@@ -276,18 +293,18 @@ impl<T> GuardedTurn<'_, T, OfTask> {
     ///
     /// # Errors
     ///
-    /// As [`TurnOf::yield_now`]; without a turn, the channel is with the mutex, and using this turn panics.
+    /// As [`TurnOf::yield_now`]. If no turn is left, the channel is with the mutex, and using this turn panics.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future withdraws the new ask and leaves no turn; the channel is with the mutex.
+    /// Dropping the future withdraws the new ask and leaves no turn. The channel is with the mutex.
     pub async fn yield_now(&mut self) -> Result<(), Error> {
         self.put_back();
         let yielded = self.turn.yield_now().await;
         self.take_again(yielded)
     }
 
-    /// Sleeps inside the turn; ends early when the turn should be given away (S11).
+    /// Sleeps inside the turn. The sleep ends early when the turn should be given away (S11).
     ///
     /// # Cancel safety
     ///
@@ -305,7 +322,7 @@ impl<T, Of> Drop for GuardedTurn<'_, T, Of> {
 
 /// # Panics
 ///
-/// After a failed yield, when there is no turn and so no channel.
+/// If a yield failed, so that there is no turn and no channel.
 impl<T, Of> Deref for GuardedTurn<'_, T, Of> {
     type Target = T;
     fn deref(&self) -> &T {
@@ -315,7 +332,7 @@ impl<T, Of> Deref for GuardedTurn<'_, T, Of> {
 
 /// # Panics
 ///
-/// After a failed yield, when there is no turn and so no channel.
+/// If a yield failed, so that there is no turn and no channel.
 impl<T, Of> DerefMut for GuardedTurn<'_, T, Of> {
     fn deref_mut(&mut self) -> &mut T {
         self.channel.as_mut().expect(LOST)
@@ -323,7 +340,7 @@ impl<T, Of> DerefMut for GuardedTurn<'_, T, Of> {
 }
 
 impl<T, Of> NestedTurn<'_, T, Of> {
-    /// The turn: its token, whether it should be yielded, and all else that it knows.
+    /// Returns the turn, which knows its token, whether it should be yielded, and more.
     pub fn turn(&self) -> &TurnOf<Of> {
         &self.turn
     }

@@ -18,7 +18,7 @@ pub(crate) enum Line {
     NotStored { error: String },
 }
 
-/// Whether anybody listens. Asked before anything is copied.
+/// Returns whether anybody listens. It is asked before anything is copied.
 pub(crate) fn is_wanted() -> bool {
     enabled!(target: TARGET, Level::WARN)
 }
@@ -30,13 +30,13 @@ impl Line {
     }
 }
 
-/// At which level this kind of event is written; `None`: not now.
+/// Returns the level at which this kind of event is written, or `None` if it is not written.
 fn level(kind: &EventKind<ModuleId>) -> Option<Level> {
     match kind {
         EventKind::Requested { .. } | EventKind::Acknowledged => {
             enabled!(target: TARGET, Level::DEBUG).then_some(Level::DEBUG)
         }
-        // The asker writes this one, for it knows why.
+        // The asker writes this one, since it knows why.
         EventKind::Unserved { why: Unserved::TimedOut, .. } => None,
         EventKind::Ended { end: End::Abandoned | End::Revoked | End::Panicked, .. }
         | EventKind::Refused { .. }
@@ -77,8 +77,8 @@ pub(crate) fn write(mutex: &str, lines: Vec<Line>) {
     }
 }
 
-/// An ask that was not granted in time, and why. One that would not wait at all is no news: who tries in a loop would
-/// fill the log.
+/// Writes why an ask was not granted in time. An ask that would not wait at all is only worth the debug level: a module that
+/// tries in a loop would fill the log.
 pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
     match error {
         Error::Timeout(why) if why.waited.is_zero() => {
@@ -89,7 +89,7 @@ pub(crate) fn write_timeout(mutex: &str, module: &str, error: &Error) {
     }
 }
 
-/// A request that is asked for anew, after the connection to the server was lost.
+/// Writes that a request is made again after the connection to the server was lost.
 #[cfg(feature = "net")]
 pub(crate) fn write_requeued(mutex: &str, module: &str) {
     info!(target: TARGET, mutex, "{module} requeued: the connection was lost, and it asks anew");

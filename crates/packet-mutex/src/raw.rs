@@ -1,7 +1,7 @@
-//! What a binding to another language needs: asks with owners of its own, and answers by polling.
+//! What a binding to another language needs: asks with its own owners, and answers by polling.
 //!
-//! It is the seam itself, [`Place`], and how owners are made. No rule is decided here; only who owns a turn, and how it waits,
-//! is the binding's affair. Not part of the crate's promises.
+//! This is the seam itself, [`Place`], and the functions that make owners. No rule is decided here. A binding decides only
+//! who owns a turn, and how it waits. This module is not part of the crate's stable interface.
 
 use crate::asking;
 use crate::error::Error;
@@ -16,7 +16,7 @@ pub use crate::place::{Asked, Granted, Identity, Nap, Place, Terms};
 pub use crate::sleep::Sleep;
 pub use packet_mutex_arbiter::{DEFAULT_PRIORITY, Grant, Leave, Owner, RequestId, fold_name};
 
-/// Where the mutex is.
+/// Returns the place where the mutex is.
 #[must_use]
 pub fn place(mutex: &PacketMutex) -> &Arc<dyn Place> {
     &mutex.place
@@ -27,7 +27,7 @@ pub fn log_timeout(mutex: &PacketMutex, module: &ModuleRef<'_>, error: &Error) {
     asking::log_timeout(&*mutex.place, module, error);
 }
 
-/// All new events; if there are none, leaves the waker.
+/// Takes all new events. If there are none, it leaves the waker.
 #[must_use]
 pub fn poll_events(events: &mut Events, waker: &Waker) -> Option<Vec<Event>> {
     events.poll(waker)

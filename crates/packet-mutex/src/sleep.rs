@@ -1,4 +1,4 @@
-//! Sleeping inside a turn (S11).
+//! Sleeps inside a turn (S11).
 
 use crate::clock::Alarm;
 use crate::place::{Nap, Place, Slept};
@@ -18,7 +18,7 @@ pub(crate) fn sleep_as_thread(
     let sleep = Sleep::new(place, hold, is_pass, length);
     let clock = &*place.identity().clock;
     let poll = |waker: &Waker| place.poll_nap(&sleep.nap, waker);
-    // A turn is no reason to read what a server says: others do that while it sleeps.
+    // It parks with the plain parker and not with `Place::park`, which may read from the server: others do that meanwhile.
     park_until(clock, Some(sleep.nap.end), crate::sync::Parker::park, poll).unwrap_or(Slept::Whole)
 }
 
@@ -31,7 +31,7 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    /// A sleep of this length inside this hold or pass.
+    /// Begins a sleep of this length inside this hold or pass.
     #[must_use]
     pub fn new(place: &Arc<dyn Place>, hold: RequestId, is_pass: bool, length: Duration) -> Self {
         let end = place.identity().clock.now() + length;
@@ -39,10 +39,11 @@ impl Sleep {
         Sleep { place: place.clone(), nap, alarm: None }
     }
 
-    /// How it ended, if it has; else leaves the waker.
+    /// Returns how it ended, if it has. Otherwise it leaves the waker.
     #[must_use]
     pub fn poll(&mut self, waker: &Waker) -> Option<Slept> {
         let slept = self.place.poll_nap(&self.nap, waker);
+        // The alarm that is set has the waker of the poll before, which may be that of another task.
         self.cancel();
         if slept.is_none() {
             let clock = &self.place.identity().clock;

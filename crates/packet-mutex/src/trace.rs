@@ -1,4 +1,4 @@
-//! Writing events to a file as they happen.
+//! Traces: files to which events are written as they happen.
 
 use crate::clock::SystemClock;
 use crate::events::{Event, Events};
@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
 
-/// Writes the events of mutexes to a file, one JSON object a line, until it is dropped: those that are still kept, and
-/// all that come. `packet-mutex report` makes a timeline of it.
+/// Writes the events of mutexes to a file, one JSON object a line, until it is dropped. It begins with the events that are
+/// still kept. `packet-mutex report` makes a timeline of the file.
 ///
-/// It delays no grant. What happened until it is dropped is in the file then; the server of a mutex elsewhere has a second to
-/// tell it.
+/// It delays no grant. When it is dropped, it writes all that has happened until then. For a mutex elsewhere, it waits up to
+/// a second for what the server still has to tell.
 ///
 /// ```
 /// use packet_mutex::{PacketMutex, Roster, Trace};
@@ -42,18 +42,18 @@ pub struct Trace {
 #[derive(Debug)]
 struct Out {
     stop: AtomicBool,
-    /// Of the threads that wait for events.
+    /// The wakers of the threads that wait for events.
     wakers: Mutex<Wakers>,
-    /// What failed first: nothing is written after it, so that the file has no gap that nobody knows of.
+    /// The file, or what failed first. Nothing is written after a failure, so that the file has no hidden gap.
     file: Mutex<Result<File, io::Error>>,
 }
 
 impl Trace {
-    /// Begins the file anew. Each mutex has a thread that writes.
+    /// Begins the file, which is emptied if it exists. Each mutex gets a thread that writes.
     ///
     /// # Errors
     ///
-    /// If the file cannot be made or a thread not started.
+    /// If the file cannot be made, or a thread cannot be started.
     pub fn start<'m>(
         path: impl AsRef<Path>,
         mutexes: impl IntoIterator<Item = &'m PacketMutex>,
@@ -70,11 +70,11 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Writes what is left, and tells whether all of it is in the file.
+    /// Writes what is left, and returns whether all of it is in the file.
     ///
     /// # Errors
     ///
-    /// What failed first; the file ends before it.
+    /// What failed first. The file ends before it.
     pub fn finish(mut self) -> io::Result<()> {
         self.stop();
         let mut file = self.out.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,14 +82,14 @@ impl Trace {
     }
 
     fn stop(&mut self) {
-        // Set before the wakers are taken: a thread leaves its waker and looks at this after, so that it either sees it or is
-        // woken.
+        // Set before the wakers are taken. A thread leaves its waker first and looks at this after, so it either sees the flag
+        // or is woken.
         self.out.stop.store(true, Ordering::SeqCst);
         let mut waiting = Vec::new();
         self.out.wakers().move_to(&mut waiting);
         waiting.into_iter().for_each(Waker::wake);
         for thread in self.threads.drain(..) {
-            // A panic in there was told by the panic hook.
+            // The panic hook has reported a panic in there.
             let _ = thread.join();
         }
     }
@@ -112,14 +112,14 @@ impl Out {
             }
             let log = if ending { events.take() } else { self.next(&mut events, key) };
             self.append(&log);
-            // What was read last has all from before the stop. To go on until nothing is new might never end.
+            // What was read last has all from before the stop. On a busy mutex, to read until nothing is new might never end.
             if ending {
                 return;
             }
         }
     }
 
-    /// New events, or none once the trace is to stop.
+    /// Waits for new events and returns them, or returns none once the trace is to stop.
     fn next(&self, events: &mut Events, key: u64) -> Vec<Event> {
         let look = |waker: &Waker| {
             drop(self.wakers().leave(key, waker.clone()));

@@ -1,9 +1,9 @@
-//! Wakers of those who wait for something that concerns them all.
+//! The wakers of those that wait for something that concerns them all.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
-/// A waker for each who waits, under a key of its own.
+/// A waker for each that waits, under a key of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     next_key: u64,
@@ -11,27 +11,27 @@ pub(crate) struct Wakers {
 }
 
 impl Wakers {
-    /// A key that nobody has.
+    /// Returns a key that nobody has.
     pub(crate) fn new_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
     }
 
-    /// Leaves a waker. The one that was there before comes back, to be dropped outside the lock.
+    /// Leaves a waker. Returns the one that was there before, to be dropped outside the lock.
     #[must_use]
     pub(crate) fn leave(&mut self, key: u64, waker: Waker) -> Option<Waker> {
         self.by_key.insert(key, waker)
     }
 
-    /// Takes a waker back, to be dropped outside the lock.
+    /// Takes a waker back. It is to be dropped outside the lock.
     #[must_use]
     pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
         self.by_key.remove(&key)
     }
 
-    /// Moves all wakers, to be used once the lock is free.
+    /// Moves all wakers. They are to be used once the lock is free.
     pub(crate) fn move_to(&mut self, others: &mut Vec<Waker>) {
-        // Mostly there are none, and an iterator of none costs something too.
+        // Mostly there are none, and even an empty iterator costs something in every turn.
         if !self.by_key.is_empty() {
             others.extend(std::mem::take(&mut self.by_key).into_values());
         }

@@ -12,12 +12,12 @@ pub(crate) struct Reader {
     mutex: Arc<LocalMutex>,
     /// The number of the newest event that it has read.
     pub(crate) seen: u64,
-    /// Under which it leaves its waker.
+    /// The key under which it leaves its waker.
     pub(crate) key: u64,
 }
 
 impl Reader {
-    /// A reader of the events after the one with this number, or else of those that are yet to come.
+    /// Makes a reader of the events after the one with this number. With `None`, it reads those that are yet to come.
     pub(crate) fn new(mutex: Arc<LocalMutex>, after: Option<u64>) -> Self {
         let (newest, key) =
             mutex.with(|state, _| (state.arbiter.last_seq(), state.readers.new_key()));

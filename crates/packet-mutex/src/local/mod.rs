@@ -1,4 +1,4 @@
-//! The place that is this process: the arbiter under a lock.
+//! The place of a mutex in this process: the arbiter under a lock.
 
 mod events;
 mod mutex;

@@ -1,4 +1,4 @@
-//! What the handles of one mutex share: the arbiter under its lock, and who waits for its answers.
+//! What the handles of one mutex share: the arbiter under its lock, and the wakers of those that wait for its answers.
 
 use super::tokens::Tokens;
 use crate::clock::Clock;
@@ -27,34 +27,35 @@ pub(crate) struct LocalMutex {
 
 pub(crate) struct State {
     pub(crate) arbiter: Arbiter,
-    /// Requests whose asker waits, and answers that it has not taken yet.
+    /// The requests whose asker waits, and the answers that it has not taken yet.
     pub(crate) askers: BTreeMap<RequestId, Asker>,
-    /// Holders that sleep inside their turn.
+    /// The wakers of holders that sleep inside their turn.
     pub(crate) sleepers: Wakers,
-    /// Readers that wait for new events.
+    /// The wakers of readers that wait for new events.
     pub(crate) readers: Wakers,
-    /// The answer of a request that nobody waits for: it came at once.
+    /// The answer that came at once, to a request that nobody waits for yet.
     at_once: Option<(RequestId, Answer)>,
-    /// When the clock is set to ring, the soonest last. Spurious rings are harmless, so alarms that are no longer needed
-    /// stay set; they are remembered, so that none is set twice.
+    /// When the clock is set to ring, the soonest last. An alarm that is no longer needed stays set: to cancel and set one
+    /// for every turn would cost more than a spurious ring, which is harmless. They are remembered, so that none is set twice.
     alarms: Vec<Time>,
-    /// Where the tokens are stored, if they are (S17), and the newest that was given.
+    /// Where the tokens are stored, if they are (S17).
     tokens: Option<Tokens>,
+    /// The newest token that was given.
     newest_token: Token,
-    /// The newest event that was handed to the log.
+    /// The number of the newest event that was handed to the log.
     logged: u64,
     lines: Vec<log::Line>,
     to_wake: Vec<Waker>,
-    /// A panic came through under the lock: an invariant does not hold, and nobody may rely on the state any more.
+    /// Whether a panic came through under the lock. If so, an invariant does not hold, and nobody may rely on the state.
     broken: bool,
 }
 
-/// Who waits for the answer of a request.
+/// An asker that waits for the answer to its request.
 #[derive(Default)]
 pub(crate) struct Asker {
     waker: Option<Waker>,
     answer: Option<Answer>,
-    /// Its grant must be claimed.
+    /// Whether its grant must be claimed.
     claims: bool,
 }
 
@@ -89,20 +90,21 @@ impl LocalMutex {
         mutex
     }
 
-    /// Works on the state under its lock. Once it is unlocked, wakes whom that concerns, sets the alarm and logs:
-    /// nobody is woken, and nothing is written, under the lock.
+    /// Works on the state under its lock. After unlocking, it sets the alarm, logs, and wakes those that are concerned. Wakers
+    /// and log subscribers are other people's code, which may take long or call back into the mutex.
     ///
-    /// Panics if the mutex is broken. Code that runs in destructors uses [`try_with`](Self::try_with).
+    /// It panics if the mutex is broken. Code that runs in destructors uses [`try_with`](Self::try_with).
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> R {
         self.try_with(work).unwrap_or_else(|| {
             panic!("the mutex {} broke an invariant of its own and stopped", self.identity.name)
         })
     }
 
-    /// [`with`](Self::with) that does nothing if the mutex is broken: turns that are dropped while the panic that broke
-    /// it unwinds, or threads that end after it, must not abort the process.
+    /// Like [`with`](Self::with), but does nothing if the mutex is broken. A destructor that panics while another panic unwinds
+    /// aborts the process. Turns that are dropped during the panic that broke the mutex, or threads that end after it, must
+    /// not do that.
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut State, Time) -> R) -> Option<R> {
-        // What loom finds is to be a panic with a message, not an abort in a destructor.
+        // What loom finds must be a panic with a message, and not an abort in a destructor.
         if cfg!(pm_loom) && std::thread::panicking() {
             return None;
         }
@@ -110,10 +112,14 @@ impl LocalMutex {
         if state.broken {
             return None;
         }
+        // A broken invariant of the arbiter panics in here. It is caught so that the waiters can be woken before the
+        // panic goes on: whoever sleeps would otherwise never learn that the mutex has stopped.
         let done = catch_unwind(AssertUnwindSafe(|| {
-            // Stamped under the lock, so that stamps are in the order of the inputs.
+            // Stamped under the lock, so that stamps are in the order of the inputs. A stamp taken before could be
+            // earlier than one that was handled already, and would be moved up to it (S18).
             let now = self.identity.clock.now();
             let result = work(&mut state, now);
+            // Before the lock is free, so that no answer with a token above the stored mark can be taken (S17).
             if state.tokens.is_some() {
                 state.store_tokens(now);
             }
@@ -124,10 +130,11 @@ impl LocalMutex {
         let (result, alarm) = match done {
             Ok(done) => done,
             Err(panic) => {
-                // Whoever waits would wait for ever: each wakes, finds the mutex broken, and panics too.
+                // Those that wait would wait for ever. Each wakes, finds the mutex broken, and panics too.
                 let all = state.break_down();
                 drop(state);
                 drop(WakeAll(all));
+                // A second panic during the first would abort the process.
                 if std::thread::panicking() {
                     return None;
                 }
@@ -135,12 +142,13 @@ impl LocalMutex {
             }
         };
         let lines = std::mem::take(&mut state.lines);
+        // A guard and not a loop at the end: even if a log subscriber panics, those with an answer are woken.
         let to_wake = WakeAll(std::mem::take(&mut state.to_wake));
         drop(state);
         if let (Some(at), Some(ticker)) = (alarm, self.ticker.get()) {
             self.identity.clock.wake_at(at, ticker.clone());
         }
-        // Before anybody wakes, so that the lines of two turns come in their order; whoever listens may panic.
+        // Lines are written before anybody wakes. Otherwise the next holder could log its turn before the end of this one.
         if !lines.is_empty() {
             log::write(&self.identity.name, lines);
         }
@@ -155,7 +163,7 @@ impl LocalMutex {
 }
 
 impl State {
-    /// Hands an input to the arbiter and carries its outputs out as far as that goes under the lock.
+    /// Hands an input to the arbiter, and carries out its outputs as far as that is possible under the lock.
     pub(crate) fn handle(&mut self, now: Time, input: Input) -> Result<(), Failure> {
         let result = self.arbiter.handle(now, input);
         while let Some(output) = self.arbiter.poll_output() {
@@ -172,8 +180,8 @@ impl State {
                         None => self.at_once = Some((request, answer)),
                     }
                 }
-                // All look for themselves whether it concerns them: a turn has several holds when it is nested, and any of
-                // them may sleep.
+                // All sleepers wake, and each looks whether it is concerned. A nested turn has several holds, and any of
+                // them may sleep, but the output names only one.
                 Output::ShouldYield { .. } | Output::Ended { .. } => {
                     self.sleepers.move_to(&mut self.to_wake);
                 }
@@ -182,8 +190,8 @@ impl State {
         result
     }
 
-    /// Hands in a request (or what makes one) and says what it was answered at once; else it waits as an asker. `claims`:
-    /// its grant must be claimed.
+    /// Hands in a request, or an input that makes one. Returns the answer if it came at once. Otherwise the request waits as
+    /// an asker. `claims` says whether its grant must be claimed.
     pub(crate) fn ask(
         &mut self,
         now: Time,
@@ -195,7 +203,7 @@ impl State {
         match self.at_once.take() {
             Some((request, answer)) if request == id => {
                 if claims {
-                    // An answer that comes at once is seen at once. A claim of what is not a turn is refused, and that
+                    // An answer that comes at once is seen at once. The claim of anything but a turn is refused, which
                     // changes nothing.
                     let _ = self.handle(now, Input::Claim { request: id });
                 }
@@ -209,11 +217,11 @@ impl State {
     }
 
     pub(crate) fn request(&mut self, now: Time, request: Request, claims: bool) -> Option<Answer> {
-        // A request is never refused as an input; what is wrong with it is its answer.
+        // A request is never refused as an input. If something is wrong with it, its answer says so.
         self.ask(now, request.id, claims, Input::Request(request)).unwrap_or_default()
     }
 
-    /// Takes the answer of an asker and claims its grant if it must be claimed, or leaves its waker.
+    /// Takes an asker's answer, and claims its grant if it must be claimed. Without an answer, it leaves the waker.
     pub(crate) fn answer_and_claim(
         &mut self,
         now: Time,
@@ -222,20 +230,21 @@ impl State {
     ) -> (Option<Answer>, Option<Waker>) {
         let claims = self.askers.get(&id).is_some_and(|asker| asker.claims);
         let (answer, waker) = self.answer_or_leave(id, waker);
+        // The claim can come too late, when the grant was declined just now. Then the asker must not act on it.
         let lost = claims
             && matches!(answer, Some(Answer::Turn(_)))
             && self.handle(now, Input::Claim { request: id }).is_err();
         (if lost { Some(Answer::Failed(Failure::Lost)) } else { answer }, waker)
     }
 
-    /// Counts what fell due until now.
+    /// Does what fell due until now.
     pub(crate) fn tick(&mut self, now: Time) {
-        // Nothing refuses a tick.
+        // A tick is never refused.
         let _ = self.handle(now, Input::Tick);
     }
 
-    /// Takes the answer of an asker, or leaves its waker. The waker that was there before comes back, to be dropped
-    /// outside the lock.
+    /// Takes an asker's answer, or leaves its waker. The waker that is no longer needed comes back, to be dropped outside the
+    /// lock: dropping it runs other people's code.
     pub(crate) fn answer_or_leave(
         &mut self,
         id: RequestId,
@@ -253,21 +262,21 @@ impl State {
         }
     }
 
-    /// Whether this asker has an answer that it has not taken.
+    /// Returns whether this asker has an answer that it has not taken.
     #[cfg(feature = "net")]
     pub(crate) fn is_answered(&self, id: RequestId) -> bool {
         self.askers.get(&id).is_some_and(|asker| asker.answer.is_some())
     }
 
-    /// The asker went away.
+    /// Withdraws the request of an asker that went away.
     pub(crate) fn withdraw(&mut self, now: Time, id: RequestId) -> Option<Asker> {
         let asker = self.askers.remove(&id);
-        // Nothing refuses a withdrawal.
+        // A withdrawal is never refused.
         let _ = self.handle(now, Input::Withdraw { request: id });
         asker
     }
 
-    /// The module that a handle or a name stands for.
+    /// Returns the module that a handle or a name stands for.
     pub(crate) fn resolve(
         &mut self,
         mutex: u64,
@@ -281,7 +290,7 @@ impl State {
         Ok(self.resolve_name(name)?.module)
     }
 
-    /// What a module's name stands for.
+    /// Returns what a module's name stands for.
     pub(crate) fn resolve_name(&mut self, name: &str) -> Result<Resolved, Error> {
         let resolved = self.arbiter.resolve(name)?;
         if resolved.first_unknown {
@@ -291,18 +300,19 @@ impl State {
         Ok(resolved)
     }
 
-    /// S17: no token leaves that is above the stored mark. If none can be stored, the mutex closes while there is room.
+    /// Makes sure that no token leaves that is above the stored mark (S17). If no mark can be stored, the mutex closes while
+    /// there are still tokens below the last one.
     fn store_tokens(&mut self, now: Time) {
         let Some(tokens) = &mut self.tokens else { return };
         let Err(error) = tokens.cover(self.newest_token) else { return };
         self.lines.push(log::Line::NotStored { error: error.to_string() });
         if tokens.is_near_its_end(self.newest_token) {
-            // Nothing refuses this.
+            // To close is never refused.
             let _ = self.handle(now, Input::Steer(Steer::Close));
         }
     }
 
-    /// The time to set the clock's alarm to, if it is earlier than all that are set.
+    /// Returns the time for which an alarm must be set, unless one that is set rings by then.
     fn new_alarm(&mut self) -> Option<Time> {
         let due = self.arbiter.poll_timeout()?;
         if self.alarms.last().is_some_and(|soonest| *soonest <= due) {
@@ -312,7 +322,7 @@ impl State {
         Some(due)
     }
 
-    /// Takes new events up for the log, and wakes the readers if there are any.
+    /// Takes new events for the log. If there are any, it takes the wakers of the readers too.
     fn note_events(&mut self) {
         let newest = self.arbiter.last_seq();
         let since = std::mem::replace(&mut self.logged, newest);
@@ -327,7 +337,7 @@ impl State {
         }
     }
 
-    /// Takes the wakers of all who wait for anything.
+    /// Marks the mutex as broken, and takes the wakers of all that wait.
     fn break_down(&mut self) -> Vec<Waker> {
         self.broken = true;
         let mut all = std::mem::take(&mut self.to_wake);
@@ -338,8 +348,8 @@ impl State {
     }
 }
 
-/// Wakes all when it is dropped. A waker that panics is its owner's trouble, which the panic hook has told: nobody's answer,
-/// and no alarm, may be lost over it.
+/// Wakes all when it is dropped. If a waker panics, the panic hook reports it, and the others are woken all the same: one
+/// task's mistake must not cost another its answer.
 struct WakeAll(Vec<Waker>);
 
 impl Drop for WakeAll {
@@ -355,8 +365,10 @@ struct Ticker(Weak<LocalMutex>);
 
 impl Wake for Ticker {
     fn wake(self: Arc<Self>) {
+        // Weak, since an alarm far in the future must not keep a mutex alive that nobody has any more.
         let Some(mutex) = self.0.upgrade() else { return };
         mutex.try_with(|state, now| {
+            // Forgotten before the tick, so that the tick sets the next alarm.
             while state.alarms.pop_if(|alarm| *alarm <= now).is_some() {}
             state.tick(now);
         });
@@ -376,7 +388,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// What waited is forgotten when it is done, whether it got what it waited for or not.
+    /// Whatever waited is forgotten when it is done, whether it got what it waited for or not.
     #[test]
     fn nothing_is_left_behind() {
         let clock = ManualClock::new();

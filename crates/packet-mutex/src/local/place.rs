@@ -32,12 +32,14 @@ impl Place for LocalMutex {
 
     fn poll(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
         let waker = waker.clone();
+        // The old waker is dropped at the end of this function, outside the lock.
         let (answer, _old_waker) =
             self.with(|state, now| state.answer_and_claim(now, request, waker));
         answer.map(granted)
     }
 
     fn withdraw(&self, request: RequestId) {
+        // Destructors of futures come here, so a broken mutex must not panic again.
         let _asker = self.try_with(|state, now| state.withdraw(now, request));
     }
 
@@ -47,6 +49,7 @@ impl Place for LocalMutex {
 
     fn leave(&self, hold: RequestId, owner: Option<Owner>, how: Leave) {
         let end = Input::End { hold, owner, how };
+        // The turn's destructor comes here. In a broken mutex there is no turn to end any more.
         self.try_with(|state, now| state.handle(now, end).ok());
     }
 
@@ -71,7 +74,8 @@ impl Place for LocalMutex {
         let (id, answer) = self.with(|state, now| {
             let id = state.arbiter.next_request();
             let input = Input::Yield { hold, owner, id, timeout };
-            // The new request claims as the old one did. To claim what need not be claimed changes nothing.
+            // The arbiter knows whether the old grant had to be claimed, and asks the same of the new one. To claim one that
+            // need not be claimed changes nothing.
             Ok::<_, Failure>((id, state.ask(now, id, true, input)?))
         })?;
         Ok((id, answer.map(granted)))
@@ -83,6 +87,7 @@ impl Place for LocalMutex {
 
     fn should_yield(&self, hold: RequestId) -> bool {
         self.with(|state, now| {
+            // What fell due by now counts, even if the alarm has not rung yet.
             state.tick(now);
             state.arbiter.should_yield(hold, now)
         })
@@ -157,7 +162,7 @@ impl Place for LocalMutex {
     }
 }
 
-/// Whether there is no reason to sleep on: the turn should be given away, or it is gone.
+/// Returns whether the sleep should end early: the turn should be given away, or it is over.
 fn should_wake(state: &mut State, now: Time, nap: &Nap) -> bool {
     state.tick(now);
     let is_over = !nap.is_pass && !state.arbiter.holds(nap.hold);

@@ -1,4 +1,4 @@
-//! Where a mutex keeps how far its tokens went, so that they go on from there after a restart (S17).
+//! Stores how far a mutex's tokens went, so that they go on from there after a restart (S17).
 
 use crate::error::Error;
 use packet_mutex_arbiter::Token;
@@ -6,10 +6,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Marks are stored so many tokens ahead, so that few grants wait for the disk.
+/// How many tokens ahead a mark is stored, so that few grants wait for the disk.
 const AHEAD: u64 = 1000;
 
-/// The largest mark that is read.
+/// The most bytes of the file that are read.
 const FILE_MAX: u64 = 4096;
 
 /// The file with the mark: no token above it was ever given. While this lives, no other process uses the file.
@@ -17,14 +17,14 @@ const FILE_MAX: u64 = 4096;
 pub(crate) struct Tokens {
     file: PathBuf,
     high: u64,
-    /// No single step of the mutex gives more tokens than this: one to each waiter and one to who comes.
+    /// The most tokens that one step of the mutex can give: one to each waiter, and one to the request that comes.
     step: u64,
     _lock: File,
 }
 
 impl Tokens {
-    /// The mark of a mutex in this directory, which is made if it is missing. `waiters` is the roster's limit. The first
-    /// token to give, and whether there was a mark before.
+    /// Opens the mark of a mutex in this directory, which is made if it is missing. `waiters` is the roster's limit. Returns
+    /// the first token to give, too, and whether there was a mark before.
     pub(crate) fn open(
         directory: &Path,
         mutex: &str,
@@ -40,6 +40,8 @@ impl Tokens {
             .write(true)
             .open(directory.join(format!("{mutex}.lock")))
             .map_err(|error| unavailable(error.to_string()))?;
+        // The lock is a file of its own. The mark's file is replaced with each store, and a lock would stay with the
+        // old one.
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => unavailable("another process uses them".into()),
             TryLockError::Error(error) => unavailable(error.to_string()),
@@ -50,35 +52,40 @@ impl Tokens {
         let mut tokens = Tokens { file, high: last.unwrap_or(0), step, _lock: lock };
         let first =
             tokens.high.checked_add(1).ok_or_else(|| unavailable("no tokens left".into()))?;
+        // Stored before the first grant: a process that dies right after it must not give the same tokens again.
         tokens.store(first).map_err(|error| unavailable(error.to_string()))?;
         Ok((tokens, first, last.is_some()))
     }
 
     /// Makes sure that this token, and all that the next step can give, are at most the stored mark.
     pub(crate) fn cover(&mut self, newest: Token) -> io::Result<()> {
-        // Half of what is stored ahead is left for times when it cannot be stored.
+        // Stored anew when half is used. The other half is for a time in which it cannot be stored.
         if newest.0.saturating_add(self.step + AHEAD / 2) <= self.high {
             return Ok(());
         }
         self.store(newest.0)
     }
 
-    /// Could the next step give tokens above the mark?
+    /// Returns whether the next step could give tokens above the mark.
     pub(crate) fn is_near_its_end(&self, newest: Token) -> bool {
         newest.0.saturating_add(self.step) > self.high
     }
 
-    /// Stores a mark that is ahead of this token. The old one or the new one is there whatever happens meanwhile.
+    /// Stores a mark that is ahead of this token. Whatever happens meanwhile, the old mark or the new one is there.
     fn store(&mut self, newest: u64) -> io::Result<()> {
         let high = newest.saturating_add(self.step + AHEAD);
         let new = self.file.with_extension("tokens.new");
         let mut file = File::create(&new)?;
         writeln!(file, "{high}")?;
+        // First the content, then the name, then the directory. Renamed earlier, the name could outlive a power cut
+        // without its content. Without the last step, the rename itself could be lost, although tokens above the old
+        // mark were given.
         file.sync_all()?;
         fs::rename(&new, &self.file)?;
         if let Some(directory) = self.file.parent() {
             File::open(directory)?.sync_all()?;
         }
+        // Only now: a mark that may not be on the disk covers no token.
         self.high = high;
         Ok(())
     }
@@ -92,12 +99,12 @@ fn read(file: &Path) -> Result<Option<u64>, String> {
         Err(error) => return Err(error.to_string()),
         Ok(file) => file.take(FILE_MAX).read_to_string(&mut text).map_err(|e| e.to_string())?,
     };
-    // Beginning anew from a broken file would give tokens a second time.
+    // A fresh start from a broken file would give tokens a second time.
     let high = text.trim().parse().map_err(|_| "the file holds no number".to_string())?;
     Ok(Some(high))
 }
 
-/// Makes a directory that only its user can enter, if it is missing.
+/// Makes a directory, if it is missing, that only its user can enter.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

@@ -24,7 +24,7 @@ struct Fields<'a> {
     module: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<u64>,
-    /// What takes a turn or a pass says which: a pass has the token `null`.
+    /// The event that begins or ends a turn or a pass says which it is: a pass has the token `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<TokenField>,
     #[serde(with = "seconds", skip_serializing_if = "Option::is_none")]
@@ -233,7 +233,7 @@ impl Fields<'_> {
             "reloaded" => EventKind::Reloaded,
             "reset" => EventKind::Reset,
             "dropped" => EventKind::Dropped { count: needed(self.count, "count")? },
-            // The name is not repeated: it may be anything.
+            // The name is not repeated, since it may be any text.
             _ => return Err(NotAnEvent("an event of this name is not known".into())),
         })
     }
@@ -251,10 +251,10 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// The line of JSON that stands for the event in logs and traces, without the line's end.
+/// Shows the event as its line of JSON in logs and traces, without the line's end.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A structure of plain fields is always JSON.
+        // A structure of plain fields can always be written as JSON.
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }

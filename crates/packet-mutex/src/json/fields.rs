@@ -1,4 +1,4 @@
-//! What single fields look like, for serde's `with`.
+//! The forms of single fields, for serde's `with`.
 
 use packet_mutex_arbiter::{Below, Time, Token};
 use serde::de::{Error as _, Unexpected, Visitor};
@@ -30,12 +30,12 @@ impl Seconds for Time {
     }
 }
 
-/// The duration that so many seconds are; `None` for what is negative, not finite or too long.
+/// Returns this many seconds as a duration, or `None` if the number is negative, not finite or too large.
 pub(crate) fn duration(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// A field in seconds, which may be absent.
+/// A field in seconds. It may be absent.
 pub(crate) mod seconds {
     use super::*;
 
@@ -55,7 +55,7 @@ pub(crate) mod seconds {
     }
 }
 
-/// A token, which may be absent.
+/// A token. It may be absent.
 pub(crate) mod token {
     use super::*;
 
@@ -78,7 +78,7 @@ pub(crate) mod token {
     }
 }
 
-/// Whom a pause holds back: a priority or `"urgent"`. It may be absent.
+/// Which requests a pause holds back: a priority, or `"urgent"`. It may be absent.
 pub(crate) mod below {
     use super::*;
 

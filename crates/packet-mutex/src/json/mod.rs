@@ -1,8 +1,8 @@
-//! JSON: how events and snapshots look in traces, on pages and over a socket. Nothing else in the library knows.
+//! JSON: how events and snapshots look in traces, on pages and over a socket. No other module knows this.
 //!
-//! Each type has one structure with the fields of its JSON that serves both directions, so that what is written can be
-//! read. Durations and times are seconds; a double holds them exact to the nanosecond for 104 days. Tokens are texts:
-//! not every language's numbers hold 64 bits.
+//! Each type has one structure with the fields of its JSON. It serves both directions, so what is written can be read.
+//! Durations and times are seconds: a double holds them exactly to the nanosecond for 104 days. Tokens are texts, since not
+//! every language's numbers hold 64 bits.
 
 mod event;
 mod fields;

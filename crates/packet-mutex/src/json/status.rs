@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A snapshot and the name of its mutex, as they stand in JSON. What is missing counts as absent: a snapshot is only looked at.
+/// A snapshot and the name of its mutex, as they are in JSON. A missing field counts as absent, since people only look at a
+/// snapshot and nothing is decided from it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StatusObject {
@@ -53,7 +54,7 @@ struct Waiter {
     deadline: Option<Duration>,
     urgent: bool,
     paused: Option<String>,
-    /// Why it waits, for people. Readers work it out for themselves.
+    /// Why it waits, for people. Programs that read the JSON work it out for themselves.
     why: String,
 }
 
@@ -157,22 +158,22 @@ mod in_order {
 /// ```
 #[must_use]
 pub fn status_to_json(mutex: &str, status: &Status) -> String {
-    // A structure of plain fields is always JSON.
+    // A structure of plain fields can always be written as JSON.
     serde_json::to_string(&StatusObject::new(mutex, status)).unwrap_or_default()
 }
 
-/// Reads a snapshot. What is missing counts as absent.
+/// Reads a snapshot. A missing field counts as absent.
 ///
 /// # Errors
 ///
-/// What in the text is not as it must be, and where.
+/// What is wrong with the text, and where.
 pub fn status_from_json(text: &str) -> Result<Status, String> {
     let fields: StatusObject = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok(fields.into())
 }
 
 impl StatusObject {
-    /// The mutex's name and the snapshot.
+    /// Returns the mutex's name and the snapshot.
     #[cfg(feature = "net")]
     pub(crate) fn into_parts(mut self) -> (String, Status) {
         (std::mem::take(&mut self.mutex), self.into())
@@ -252,7 +253,7 @@ impl Waiter {
             module: module.to_string(),
             request: request.0,
             priority: *priority,
-            // Thousandths are enough to look at.
+            // Thousandths are enough for people.
             effective: (effective * 1000.0).round() / 1000.0,
             waited: Some(*waited),
             deadline: Some(*deadline),

@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 6] = [
     ("h", 3600 * 1_000_000_000),
 ];
 
-/// A duration as a roster writes it, in the largest of s, ms, us and ns that needs no fraction.
+/// Returns a duration as a roster writes it, in the largest of s, ms, us and ns that needs no fraction.
 ///
 /// ```
 /// use packet_mutex::roster_toml::format_duration;
@@ -30,7 +30,7 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{}{unit}", nanos / u128::from(*size))
 }
 
-/// Reads a duration wherever one is read: a number and its unit, which is seconds if it is missing.
+/// Reads a duration: a number and its unit. Without a unit, the number is in seconds. Every front reads durations with this.
 ///
 /// ```
 /// use packet_mutex::roster_toml::parse_duration;
@@ -42,7 +42,7 @@ pub fn format_duration(duration: Duration) -> String {
 ///
 /// # Errors
 ///
-/// What is wrong with it, as a sentence's predicate.
+/// What is wrong with it, as the predicate of a sentence.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         return Err("must not be negative".into());
@@ -66,15 +66,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `whole.fraction` units of `size` nanoseconds each, exactly.
+/// Returns `whole.fraction` units of `size` nanoseconds each, exactly.
 fn nanos(whole: &str, fraction: &str, size: u128) -> Result<u128, String> {
     let too_fine = || String::from("is finer than a nanosecond");
-    // Whole digits that overflow are certainly too long, however small the unit.
+    // Digits that overflow here are too long a duration in any unit.
     let whole = whole.parse::<u64>().map_err(|_| English(&RosterProblem::TooLong).to_string())?;
     if fraction.is_empty() {
         return Ok(u128::from(whole) * size);
     }
-    // 18 digits are finer than any unit's nanosecond, and fit.
+    // 18 digits are finer than a nanosecond of any unit, and they fit.
     let digits = u32::try_from(fraction.len()).ok().filter(|digits| *digits <= 18);
     let scale = 10_u128.pow(digits.ok_or_else(too_fine)?);
     let part = fraction.parse::<u128>().map_err(|_| too_fine())? * size;

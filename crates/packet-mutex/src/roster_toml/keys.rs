@@ -1,5 +1,5 @@
-//! The one table of the roster's keys. Reader, writer, reference and `check --json` are made from it. Each key is a field of
-//! the roster with the same name; the compiler finds a field without a key.
+//! The one table of the roster's keys. The reader, the writer, the reference and `check --json` are made from it. Each key is
+//! a field of the roster with the same name. The compiler finds a field without a key.
 
 use super::duration::format_duration;
 use packet_mutex_arbiter::{DEFAULT_PRIORITY, DelaySpec, Limits, Mode, ModuleSpec, RosterSpec};
@@ -24,7 +24,7 @@ impl Section {
     pub const ALL: [Section; 4] =
         [Section::Mutex, Section::Limits, Section::Module, Section::Delay];
 
-    /// Returns the section's header as it is written; empty for the top level.
+    /// Returns the section's header as it is written. It is empty for the top level.
     #[must_use]
     pub const fn header(self) -> &'static str {
         match self {
@@ -57,9 +57,9 @@ impl Section {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What values it takes.
+    /// The values that it takes.
     pub value: &'static str,
-    /// What counts without it; empty for a table.
+    /// The value that counts without it. It is empty for a table.
     pub default: String,
     /// What it means.
     pub meaning: &'static str,
@@ -87,13 +87,14 @@ impl fmt::Display for Value {
             Value::Off => f.write_str("\"off\""),
             Value::Flag(flag) => write!(f, "{flag}"),
             Value::Number(number) => write!(f, "{number}"),
-            // Names and words have no character that would have to be escaped.
+            // Names and words have no character that must be escaped.
             Value::Text(text) => write!(f, "\"{text}\""),
         }
     }
 }
 
-/// The settings of a part of the roster by their keys; without those for which the mutex's value counts, and without tables.
+/// Returns the settings of a part of the roster by their keys. It leaves out tables, and settings for which the mutex's value
+/// counts.
 ///
 /// ```
 /// use packet_mutex::roster_toml::{Value, values};
@@ -133,21 +134,21 @@ pub(super) enum Field<S> {
     Duration(fn(&mut S) -> &mut Duration),
     DurationAboveZero(fn(&mut S) -> &mut Duration),
     DurationOrOff(fn(&mut S) -> &mut Option<Duration>),
-    /// Without it, the mutex's counts.
+    /// A duration. Without it, the mutex's value counts.
     DurationOrMutexs(fn(&mut S) -> &mut Option<Duration>),
     Flag(fn(&mut S) -> &mut bool),
     Count(fn(&mut S) -> &mut usize),
     Priority(fn(&mut S) -> &mut u8),
     Mode(fn(&mut S) -> &mut Mode),
-    /// Without it, the module's name counts.
+    /// A group. Without it, the module's name counts.
     Group(fn(&mut S) -> &mut Option<String>),
     GroupOrAny(fn(&mut S) -> &mut String),
-    /// A table within; the text is what the reference says of its value.
+    /// An inner table. The text is what the reference says of its value.
     Tables(&'static str),
 }
 
 impl<S> Field<S> {
-    /// Returns what the reference says of its values.
+    /// Returns what the reference says about its values.
     fn values(&self) -> &'static str {
         match self {
             Field::Duration(_) | Field::DurationOrMutexs(_) => "duration",
@@ -163,7 +164,7 @@ impl<S> Field<S> {
         }
     }
 
-    /// Returns its value; `None` if it is not written in a file.
+    /// Returns its value, or `None` if it is not written in a file.
     fn get(&self, spec: &mut S) -> Option<Value> {
         Some(match self {
             Field::Duration(of) | Field::DurationAboveZero(of) => Value::Duration(*of(spec)),
@@ -180,7 +181,7 @@ impl<S> Field<S> {
     }
 }
 
-/// Describes the keys of a table, with the defaults that are in `usual`; without it, each must be given.
+/// Describes the keys of a table, with the defaults in `usual`. Without `usual`, each key must be given.
 fn described<S: Table>(mut usual: Option<S>) -> Vec<Key> {
     let default = |field: &Field<S>, usual: &mut S| match (field, field.get(usual)) {
         (_, Some(value)) => format!("`{value}`"),
@@ -202,7 +203,7 @@ fn described<S: Table>(mut usual: Option<S>) -> Vec<Key> {
         .collect()
 }
 
-/// Makes the table of a struct: for each field its kind and its meaning, and then the fields that are no keys.
+/// Makes the table of a struct. It takes each field with its kind and meaning, and then the fields that are not keys.
 macro_rules! table {
     ($spec:ident, $section:ident,
      { $($field:ident: $kind:ident, $meaning:literal;)* },

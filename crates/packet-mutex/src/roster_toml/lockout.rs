@@ -1,11 +1,11 @@
-//! What can be told from a roster alone about modules that never get their turn (S13).
+//! Warnings, from the roster alone, about modules that may never get their turn (S13).
 
 use super::duration::format_duration;
 use packet_mutex_arbiter::{Mode, ModuleSpec, Roster, RosterSpec, nearest_name};
 use std::fmt;
 use std::time::Duration;
 
-/// Something in a roster that is allowed, and probably not meant.
+/// Something in a roster that is allowed, but probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterWarning {
     /// The field's path, such as `modules.eater` or `delays[0].to`.
@@ -20,7 +20,8 @@ impl fmt::Display for RosterWarning {
     }
 }
 
-/// What a roster's author should know: which modules can be locked out, and delays for groups that nobody has.
+/// Returns what a roster's author should know: which modules can be locked out, and which delays are for groups without
+/// modules.
 ///
 /// ```
 /// use packet_mutex::roster_toml::warnings;
@@ -39,17 +40,17 @@ pub fn warnings(roster: &Roster) -> Vec<RosterWarning> {
     warnings
 }
 
-/// The longest that a request of the module can wait if nothing ends its wait before, urgent requests and pauses
-/// apart; `None` if there is no bound, or no such module that takes turns.
+/// Returns the longest time that a request of the module can wait, if it is not ended before. It is `None` if there is no
+/// bound, or if the roster has no such module that takes turns.
 ///
-/// It holds while only the roster's modules ask, each with one request at a time, and turns keep to their
-/// `longest_turn`:
+/// The bound leaves out urgent requests and pauses. It assumes that only the roster's modules ask, each with one request at a
+/// time, and that turns keep to their `longest_turn`:
 ///
-/// 1. With aging, a request that arrives more than (its priority − the module's) × `aging` after the module's does
-///    not get ahead. So once the highest priority has had that time, no further one does. For the highest module
-///    itself the time is zero, with or without aging.
-/// 2. Then every other module takes at most one turn more, and each turn, the one before them included, is
-///    followed by at most the longest handover delay.
+/// 1. With aging, a request does not get ahead if it arrives more than (its priority − the module's) × `aging` after the
+///    module's request. So once that time has passed for the highest priority, no further request gets ahead. For the highest
+///    module itself the time is zero, with or without aging.
+/// 2. After that, every other module takes at most one more turn. Each of these turns, and the one before them, is followed
+///    by at most the longest handover delay.
 ///
 /// ```
 /// use packet_mutex::roster_toml::{from_toml, longest_wait};
@@ -82,7 +83,8 @@ pub fn longest_wait(roster: &Roster, module: &str) -> Option<Duration> {
     Some(wait)
 }
 
-/// Without aging a single module above another locks it out, by asking again before the handover delay is over.
+/// Warns of lockouts without aging. A single module above another locks it out if it asks again before the handover delay is
+/// over.
 fn strict_lockouts(spec: &RosterSpec) -> Vec<RosterWarning> {
     let below: Vec<&ModuleSpec> =
         turn_takers(spec).filter(|module| steps_above(spec, module) > 0).collect();
@@ -154,18 +156,18 @@ fn unknown_groups(spec: &RosterSpec) -> Vec<RosterWarning> {
     warnings
 }
 
-/// How much later than the module's a request of the highest module may arrive and still go ahead.
+/// Returns how much later than the module's request one of the highest module may arrive and still go ahead.
 fn head_start(spec: &RosterSpec, module: &ModuleSpec, aging: Duration) -> Duration {
     aging.saturating_mul(steps_above(spec, module))
 }
 
-/// By how much the highest priority is above the module's.
+/// Returns by how much the highest priority is above the module's.
 fn steps_above(spec: &RosterSpec, module: &ModuleSpec) -> u32 {
     let highest = turn_takers(spec).map(|other| other.priority).max().unwrap_or_default();
     u32::from(highest.saturating_sub(module.priority))
 }
 
-/// The longest delay that any pair of the roster's groups may wait.
+/// Returns the longest delay between any two of the roster's groups.
 fn longest_delay(spec: &RosterSpec) -> Duration {
     let modules = spec.modules.iter().filter_map(|module| module.handover_delay);
     let pairs = spec.delays.iter().map(|delay| delay.delay);
@@ -184,7 +186,7 @@ fn group(module: &ModuleSpec) -> &str {
     module.group.as_deref().unwrap_or(&module.name)
 }
 
-/// The modules' names, as many as a line holds.
+/// Returns the modules' names, as many as fit in a line.
 fn names(modules: &[&ModuleSpec]) -> String {
     const SHOWN: usize = 8;
     let names: Vec<&str> = modules.iter().take(SHOWN).map(|module| module.name.as_str()).collect();

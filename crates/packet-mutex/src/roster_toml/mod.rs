@@ -1,4 +1,4 @@
-//! The roster as a TOML file: all its errors at once, each with its place.
+//! The roster as a TOML file. All its errors come at once, each with its place.
 //!
 //! ```
 //! use packet_mutex::roster_toml::from_toml;
@@ -41,7 +41,7 @@ pub use keys::{Key, Section, Table, Value, values};
 pub use lockout::{RosterWarning, longest_wait, warnings};
 pub use write::to_toml;
 
-/// For files that hold a roster and more, which want all their errors in one list: see [`RosterFile::open_and`].
+/// For files that hold a roster and more, and that show all their errors in one list. See [`RosterFile::open_and`].
 #[doc(hidden)]
 pub mod more {
     pub use super::read::{
@@ -53,7 +53,7 @@ pub mod more {
 /// The largest roster file, in bytes.
 pub const FILE_MAX: usize = 256 * 1024;
 
-/// The roster that a TOML text holds. `file_name` is only for the errors.
+/// Reads the roster in a TOML text. `file_name` is only for the errors.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub fn from_toml(file_name: &str, text: &str) -> Result<Roster, RosterFileErrors
     RosterFile::parse(file_name, text).map(|file| file.roster)
 }
 
-/// A roster together with the places of its fields, so that what is said about it later can name the line.
+/// A roster with the places of its fields, so that a later message about a field can name its line.
 #[derive(Clone, Debug)]
 pub struct RosterFile {
     /// The file's name.
@@ -77,7 +77,7 @@ impl RosterFile {
     ///
     /// # Errors
     ///
-    /// If it is missing, a directory, larger than [`FILE_MAX`] or not UTF-8: that one error. Else as [`from_toml`].
+    /// One error, if the file is missing, a directory, larger than [`FILE_MAX`] or not UTF-8. Otherwise as [`from_toml`].
     ///
     /// ```
     /// use packet_mutex::roster_toml::RosterFile;
@@ -90,7 +90,7 @@ impl RosterFile {
         RosterFile::open_and(path, &[], |_, _| ()).map(|(file, ())| file)
     }
 
-    /// The roster that a TOML text holds. `file_name` is only for the errors.
+    /// Reads the roster in a TOML text. `file_name` is only for the errors.
     ///
     /// # Errors
     ///
@@ -99,8 +99,7 @@ impl RosterFile {
         RosterFile::parse_and(file_name, text, &[], |_, _| ()).map(|(file, ())| file)
     }
 
-    /// Reads a file that holds a roster and more: `more` reads the rest, whose `keys` are not unknown to the roster's
-    /// tables then.
+    /// Reads a file that holds a roster and more. `more` reads the rest. Its `keys` are accepted in the roster's tables.
     #[doc(hidden)]
     pub fn open_and<T>(
         path: &Path,
@@ -113,7 +112,7 @@ impl RosterFile {
         RosterFile::parse_and(&file_name, &text, keys, more)
     }
 
-    /// As [`open_and`](Self::open_and), from text.
+    /// Like [`open_and`](Self::open_and), for a text.
     #[doc(hidden)]
     pub fn parse_and<T>(
         file_name: &str,
@@ -128,7 +127,7 @@ impl RosterFile {
         }
     }
 
-    /// Where the field with this path stands; `None` if it is not written in the file.
+    /// Returns the place of the field with this path, or `None` if it is not written in the file.
     #[must_use]
     pub fn place(&self, field: &str) -> Option<Place> {
         self.places.get(field).copied()
@@ -150,12 +149,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// All that is wrong with a roster file, in the order of the lines. Displayed one error a line.
+/// All that is wrong with a roster file, in the order of the lines. `Display` shows one error a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterFileErrors {
     /// The file's name.
     pub file: String,
-    /// The errors; at least one.
+    /// The errors. There is at least one.
     pub errors: Vec<RosterFileError>,
 }
 
@@ -175,9 +174,9 @@ impl std::error::Error for RosterFileErrors {}
 /// One thing that is wrong with a roster file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterFileError {
-    /// Where; `None` if the file as a whole is meant.
+    /// Where it is; `None` if the error concerns the whole file.
     pub place: Option<Place>,
-    /// The field's path, such as `modules.fisher.timeout`; empty if it is no field that is wrong.
+    /// The field's path, such as `modules.fisher.timeout`. It is empty if the error concerns no field.
     pub field: String,
     /// What is wrong.
     pub message: String,
@@ -210,7 +209,7 @@ fn read_text(path: &Path) -> Result<String, RosterFileError> {
     }
     let file = std::fs::File::open(path).map_err(cannot_read)?;
     let mut bytes = Vec::new();
-    // One byte past the limit tells that it is exceeded, however much more a device would give.
+    // One byte past the limit shows that it is exceeded. A device or a pipe could go on for ever.
     file.take(FILE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
     if bytes.len() > FILE_MAX {
         return Err(too_large());

@@ -1,6 +1,8 @@
-//! From TOML text to a roster. What concerns one field is checked here, where its place is known; what concerns several, by
-//! [`Roster::new`]. Everything is read even when something is wrong, so that all errors come at once. Text that is not TOML is
-//! not read at all: what a parser makes of it is guesswork, and so is what else is wrong.
+//! Reads a roster from TOML text.
+//!
+//! What concerns one field is checked here, where its place is known. What concerns several is checked by [`Roster::new`].
+//! Everything is read even when something is wrong, so that all errors come at once. Text that is not TOML is not read: a
+//! parser could only guess what it means, and further errors would be guesses too.
 
 use super::duration::parse_duration;
 use super::keys::{Field, Section, Setting, Table};
@@ -15,9 +17,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// The roster, what `more` makes of the document, and the place of each field that the text writes.
+/// Returns the roster, what `more` makes of the document, and the place of each field in the text.
 ///
-/// `more_keys` are those that the roster's tables may have beside their own; `more` reads them.
+/// The roster's tables may have `more_keys` beside their own, and `more` reads them.
 pub(super) fn roster_and<T>(
     text: &str,
     more_keys: &'static [(Section, &'static str)],
@@ -42,9 +44,9 @@ pub(super) fn roster_and<T>(
     }
 }
 
-/// Returns the first error in the text, with its place. The parser's first may stand behind it.
+/// Returns the first error in the text, with its place. The parser may report a later one first.
 fn not_toml(text: &str, errors: &[toml::de::Error]) -> RosterFileError {
-    // Without a span the parser ran out of text.
+    // An error without a span means that the text ended too early.
     let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
     let first = errors.iter().min_by_key(|error| span(error).start);
     let span = first.map_or(0..0, span);
@@ -65,7 +67,7 @@ struct Found {
     at: usize,
     field: String,
     wrong: Wrong,
-    /// For what is defined twice: the byte where it is defined first.
+    /// If it is defined twice, the byte of the first definition.
     first: Option<usize>,
 }
 
@@ -91,7 +93,7 @@ pub struct Fields<'d> {
 }
 
 impl Fields<'_> {
-    /// The path of one of its fields.
+    /// Returns the path of one of its fields.
     #[must_use]
     pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
@@ -103,9 +105,9 @@ impl Fields<'_> {
 pub struct Reader {
     more_keys: &'static [(Section, &'static str)],
     found: Vec<Found>,
-    /// The fields that are written, by path, with the byte where their key stands.
+    /// The fields in the text, by path, with the byte of their key.
     written: BTreeMap<String, usize>,
-    /// For each delay that could be read: its index in the file.
+    /// The index in the file of each delay that could be read.
     delays_read: Vec<usize>,
 }
 
@@ -125,7 +127,7 @@ impl Reader {
         spec
     }
 
-    /// Overwrites the settings that the table has. Returns whether all that it has are right, too.
+    /// Overwrites the settings that the table has. Returns its fields, and whether all of them are right.
     fn fill<'d, S: Table>(
         &mut self,
         path: String,
@@ -157,7 +159,7 @@ impl Reader {
             }
             match value.get_ref() {
                 DeValue::Table(table) => {
-                    // The name as it is written: `Roster::new` folds it, and reports it as it finds it.
+                    // The name as it is written, since `Roster::new` folds it and compares it with the others.
                     let module = self.module(key.get_ref(), path, table);
                     modules.extend(name.is_ok().then_some(module));
                 }
@@ -204,7 +206,7 @@ impl Reader {
         all_right.then_some(delay)
     }
 
-    /// Notes where the table's keys stand and reports those that nobody knows.
+    /// Notes the places of the table's keys, and reports those that are unknown.
     pub fn fields<'d>(
         &mut self,
         known: &[&'static str],
@@ -225,7 +227,7 @@ impl Reader {
         fields
     }
 
-    /// The value of a key, if it is written and right.
+    /// Returns the value of a key, if it is written and right.
     pub fn read<'d, T>(
         &mut self,
         fields: &Fields<'d>,
@@ -268,7 +270,7 @@ impl Reader {
         None
     }
 
-    /// A field as `Roster::new` calls it, which never saw the delays that could not be read.
+    /// Returns a field's path in the file. `Roster::new` numbers only the delays that could be read.
     fn field_in_file(&self, field: &str) -> String {
         let renumbered = || {
             let (at, rest) = field.strip_prefix("delays[")?.split_once(']')?;
@@ -298,14 +300,14 @@ impl<S> Field<S> {
             Field::Mode(of) => *of(spec) = mode(value)?,
             Field::Group(of) => *of(spec) = Some(name_text(value)?),
             Field::GroupOrAny(of) => *of(spec) = group_or_any(value)?,
-            // Read by what knows the table within.
+            // The caller reads the inner table.
             Field::Tables(_) => {}
         }
         Ok(())
     }
 }
 
-/// A table's entries in the order of the text.
+/// Returns a table's entries in the order of the text.
 #[must_use]
 pub fn in_order<'t, 'd>(
     table: &'t DeTable<'d>,
@@ -319,14 +321,14 @@ pub fn in_order<'t, 'd>(
 ///
 /// # Errors
 ///
-/// What else the value is.
+/// What is wrong with the value.
 pub fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     match value {
         DeValue::String(text) => {
             parse_duration(text).map_err(|why| format!("{} {why}", quoted(text)).into())
         }
         DeValue::Integer(number) => {
-            // Whole seconds that do not fit are too many, however many they are.
+            // A number that does not fit is too long a duration in any case.
             let seconds =
                 i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
             seconds_from(number.as_str(), seconds as f64)
@@ -382,11 +384,11 @@ fn count(value: &DeValue<'_>) -> Result<usize, Wrong> {
     }
 }
 
-/// The name of a module, group or the like.
+/// Reads the name of a module, a group or the like.
 ///
 /// # Errors
 ///
-/// What else the value is.
+/// What is wrong with the value.
 pub fn name_text(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value.as_str().ok_or_else(|| not("a name", value))?;
     fold_name(text).map_err(|why| English(&why).to_string().into())
@@ -404,11 +406,11 @@ fn mode(value: &DeValue<'_>) -> Result<Mode, Wrong> {
     })
 }
 
-/// A table.
+/// Reads a table.
 ///
 /// # Errors
 ///
-/// What else the value is.
+/// What is wrong with the value.
 pub fn table<'d>(value: &'d DeValue<'d>) -> Result<&'d DeTable<'d>, Wrong> {
     value.as_table().ok_or_else(|| not("a table", value).into())
 }
@@ -417,7 +419,7 @@ fn array<'d>(value: &'d DeValue<'d>) -> Result<&'d DeArray<'d>, Wrong> {
     value.as_array().ok_or_else(|| not("an array of tables, [[delays]]", value).into())
 }
 
-/// What is wrong with a value of another kind than the wanted one.
+/// Returns the message for a value of the wrong kind.
 #[must_use]
 pub fn not(wanted: &str, value: &DeValue<'_>) -> String {
     let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
@@ -425,12 +427,12 @@ pub fn not(wanted: &str, value: &DeValue<'_>) -> String {
 }
 
 fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // What is longer than any name is no slip of the fingers, and would cost time to compare.
+    // A text that is longer than any name is not a typing mistake, and would take long to compare.
     let nearest = if text.len() <= NAME_MAX { nearest_name(text, known) } else { None };
     nearest.map(str::to_string)
 }
 
-/// A key as it may be shown: as it is if it is harmless, else escaped and cut.
+/// Returns a key as it may be shown: as it is if it is harmless, otherwise escaped and cut.
 #[must_use]
 pub fn shown(key: &str) -> String {
     match fold_name(key) {
@@ -439,7 +441,7 @@ pub fn shown(key: &str) -> String {
     }
 }
 
-/// Text from the file as it may be shown: escaped, and cut where it gets long.
+/// Returns text from the file as it may be shown: escaped, and cut if it is long.
 fn quoted(text: &str) -> String {
     match text.char_indices().nth(NAME_MAX) {
         Some((cut, _)) => format!("{:?}…", &text[..cut]),
@@ -447,7 +449,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The fields' places, under their paths as written and with case folded.
+/// Returns the fields' places by their paths, with case folded.
 fn field_places(text: &str, written: &BTreeMap<String, usize>) -> BTreeMap<String, Place> {
     let places = places(text, written.values().copied());
     let mut fields = BTreeMap::new();
@@ -459,7 +461,7 @@ fn field_places(text: &str, written: &BTreeMap<String, usize>) -> BTreeMap<Strin
     fields
 }
 
-/// The errors in the order of the text.
+/// Returns the errors in the order of the text.
 fn errors(text: &str, mut found: Vec<Found>) -> Vec<RosterFileError> {
     let offsets = found.iter().flat_map(|error| [Some(error.at), error.first]).flatten();
     let places = places(text, offsets);
@@ -477,7 +479,7 @@ fn errors(text: &str, mut found: Vec<Found>) -> Vec<RosterFileError> {
     finished.collect()
 }
 
-/// The places of many bytes in one sweep: a file of nothing but errors must not take quadratic time.
+/// Returns the places of many bytes in one sweep. A file that is full of errors must not take quadratic time.
 pub(super) fn places(
     text: &str,
     offsets: impl IntoIterator<Item = usize>,

@@ -6,7 +6,7 @@ use packet_mutex_arbiter::{
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Checks a text's errors, one a line without the file's name; none: the text is right.
+/// Checks a text's errors, one a line without the file's name. Without any, the text must be right.
 #[track_caller]
 fn check(text: &str, expected: &str) {
     let found = match from_toml("r", text) {
@@ -104,7 +104,7 @@ fn duplicates() {
         "[modules.Fisher]\n[modules.fisher]",
         "2:10: modules.fisher: is defined twice, for names ignore case; first in line 1",
     );
-    // What TOML itself forbids is all that is told.
+    // If the text breaks TOML itself, nothing else is reported.
     for (text, expected) in [
         ("[modules.fisher]\n[modules.fisher]\nx = 1", "2:10: fisher"),
         ("[modules.fisher]\npriority = 1\ngroup = 'x'\npriority = 2", "4:1: priority"),
@@ -377,7 +377,7 @@ fn delays_of_unknown_groups() {
     );
 }
 
-/// A file of nothing but errors takes no quadratic time.
+/// A file that is full of errors does not take quadratic time.
 #[test]
 fn many_errors_are_quick() {
     let start = std::time::Instant::now();
@@ -458,7 +458,7 @@ fn any_spec() -> impl Strategy<Value = RosterSpec> {
 proptest! {
     #[test]
     fn any_roster_survives_the_round_trip(spec in any_spec()) {
-        // Names and pairs that collide are no roster.
+        // Names or pairs that collide do not make a roster.
         if let Ok(roster) = Roster::new(spec) {
             let text = to_toml(&roster);
             prop_assert_eq!(from_toml("r", &text), Ok(roster), "\n{}", text);
@@ -521,13 +521,13 @@ proptest! {
     }
 }
 
-/// What modules wait that ask again at once or soon, with turns of the longest or some shorter length.
+/// Returns how long modules wait if they ask again at once or soon, with turns of the longest length or a shorter one.
 fn waits(roster: &Roster, choices: &[(bool, u64)]) -> Vec<(String, Duration)> {
     let mut arbiter = Arbiter::new(roster.clone(), Start::default());
     let modules = &roster.spec().modules;
     let ids: Vec<_> = modules.iter().map(|m| arbiter.resolve(&m.name).unwrap().module).collect();
     let mut choices = choices.iter().copied();
-    // What each module does next: when, and with which turn it ends, if it has one.
+    // What each module does next: when it happens, and the turn that then ends, if it has one.
     let mut plans: Vec<Option<(Time, Option<RequestId>)>> =
         vec![Some((Time::ZERO, None)); ids.len()];
     let mut waits = Vec::new();
@@ -565,7 +565,7 @@ fn waits(roster: &Roster, choices: &[(bool, u64)]) -> Vec<(String, Duration)> {
     }
 }
 
-/// Whatever the text is: no panic, and each error has a place within it and says something printable.
+/// Whatever the text is, nothing panics, and each error has a place in it and a printable message.
 fn look_at(text: &str) {
     match RosterFile::parse("r", text) {
         Ok(file) => {

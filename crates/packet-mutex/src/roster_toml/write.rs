@@ -1,4 +1,4 @@
-//! A roster as TOML.
+//! Writes a roster as TOML.
 
 use super::keys::{Table, values};
 use packet_mutex_arbiter::{Roster, RosterSpec};
@@ -18,7 +18,7 @@ pub fn to_toml(roster: &Roster) -> String {
     let RosterSpec { limits, modules, delays, .. } = roster.spec();
     let mut out = written("", roster.spec()) + &written("\n[limits]\n", limits);
     for module in modules {
-        // A dot in a bare key would start a table within.
+        // A dot in a bare key would begin an inner table.
         let quote = if module.name.contains('.') { "\"" } else { "" };
         out += &written(&format!("\n[modules.{quote}{}{quote}]\n", module.name), module);
     }

@@ -381,7 +381,7 @@ impl Arbiter {
         if holds_own {
             return Some(Failure::QueueFull { limit: decision.table.limits().waiters });
         }
-        // Waiting would never end: the turn that is in the way ends only after this call returns. A pass does not
+        // Only the timeout could end the wait: the turn that is in the way ends after this call returns. A pass does not
         // wait, so it is let through.
         if holds_other && mode == Mode::Enforced {
             let holds = decision.holder.as_ref().map(|h| self.module_name(h.module).clone());

@@ -232,7 +232,7 @@ pub trait Place: Any + Debug + Send + Sync {
 
     // Steering.
 
-    /// Steers the mutex (S12, S15, S19, S20). The caller has passed [`check_steer`].
+    /// Steers the mutex (S12, S15, S19, S20). The caller has asked `check_steer`.
     ///
     /// # Errors
     ///

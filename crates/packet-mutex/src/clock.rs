@@ -10,13 +10,6 @@ use std::time::Duration;
 /// A monotonic clock that can ring.
 ///
 /// A mutex that is given a clock runs in that clock's time. [`ManualClock`] is such a clock, for tests.
-///
-/// ```
-/// use packet_mutex::{Clock, SystemClock};
-///
-/// let earlier = SystemClock.now();
-/// assert!(SystemClock.now() >= earlier);
-/// ```
 pub trait Clock: Debug + Send + Sync {
     /// Returns the time now. It is never less than before.
     fn now(&self) -> Time;
@@ -213,18 +206,6 @@ impl ManualClock {
     }
 
     /// Returns the time of the next alarm, if one is set.
-    ///
-    /// ```
-    /// use packet_mutex::{ManualClock, PacketMutex, Roster, Time};
-    /// use std::time::Duration;
-    ///
-    /// let clock = ManualClock::new();
-    /// let roster = Roster::default();
-    /// let mutex = PacketMutex::builder(roster).clock(clock.clone()).build();
-    /// mutex.pause_for(Duration::from_secs(5), packet_mutex::all_but_urgent(), "lunch")?;
-    /// assert_eq!(clock.next_alarm(), Some(Time::ZERO + Duration::from_secs(5)));
-    /// # Ok::<(), packet_mutex::Error>(())
-    /// ```
     #[must_use]
     pub fn next_alarm(&self) -> Option<Time> {
         self.lock().alarms.next()

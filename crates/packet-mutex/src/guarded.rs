@@ -124,16 +124,6 @@ impl<T> Guarded<T> {
     /// # Errors
     ///
     /// The new channel itself, if a turn is open.
-    ///
-    /// ```
-    /// use packet_mutex::{Error, Guarded, PacketMutex, Roster};
-    ///
-    /// let packets = Guarded::new(PacketMutex::new(Roster::default()), "first stream");
-    /// let old = packets.replace("second stream").unwrap();
-    /// assert_eq!(old, Some("first stream"));
-    /// assert_eq!(*packets.acquire("fisher")?, "second stream");
-    /// # Ok::<(), Error>(())
-    /// ```
     pub fn replace(&self, channel: T) -> Result<Option<T>, T> {
         let mut place = self.place();
         // The place is locked before the look: a turn that is granted from here on waits for it, and then takes the new

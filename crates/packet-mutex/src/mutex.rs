@@ -262,14 +262,6 @@ impl PacketMutex {
     ///
     /// [`Error::NotHolder`] if the thread has none. Nothing was changed then (S6). [`Error::Unsupported`] where turns hand out
     /// the channel itself: a turn that ended behind its guard's back would still have it.
-    ///
-    /// ```
-    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
-    /// std::mem::forget(mutex.acquire("fisher")?);
-    /// // elsewhere on the same thread
-    /// mutex.release("fisher")?;
-    /// # Ok::<(), packet_mutex::Error>(())
-    /// ```
     pub fn release<'m>(&self, module: impl Into<ModuleRef<'m>>) -> Result<(), Error> {
         if self.place.identity().hands_out_channel() {
             return Err(Error::Unsupported("the turn of a Guarded channel ends with its guard"));
@@ -281,13 +273,6 @@ impl PacketMutex {
 
     /// Returns a consistent snapshot: who holds, who waits, and when the next grant can come (S16). If the mutex cannot be
     /// reached, the snapshot is empty. See [`try_status`](Self::try_status).
-    ///
-    /// ```
-    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
-    /// let _turn = mutex.acquire("fisher")?;
-    /// assert_eq!(&*mutex.status().holder.unwrap().module, "fisher");
-    /// # Ok::<(), packet_mutex::Error>(())
-    /// ```
     #[must_use]
     pub fn status(&self) -> Status {
         self.try_status().unwrap_or_else(|_| {
@@ -453,14 +438,6 @@ impl PacketMutex {
     }
 
     /// Ends all waiters with [`Error::Closed`], lets the holder finish, and refuses new requests (S12).
-    ///
-    /// ```
-    /// use packet_mutex::{Error, PacketMutex, Roster};
-    ///
-    /// let mutex = PacketMutex::new(Roster::default());
-    /// mutex.close();
-    /// assert_eq!(mutex.acquire("fisher").unwrap_err(), Error::Closed);
-    /// ```
     pub fn close(&self) {
         // The arbiter never refuses this, and a mutex that cannot be reached takes no requests either.
         let _ = self.steer(Steer::Close);

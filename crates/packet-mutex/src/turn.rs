@@ -64,13 +64,6 @@ impl<Of> TurnOf<Of> {
 
     /// Returns the turn's fencing number, which is larger than that of every turn before (S17). A pass of an observed module
     /// has none.
-    ///
-    /// ```
-    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
-    /// let first = mutex.acquire("fisher")?.token(); // that turn is over at the end of the line
-    /// assert!(mutex.acquire("fisher")?.token() > first);
-    /// # Ok::<(), packet_mutex::Error>(())
-    /// ```
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.grant.token
@@ -97,15 +90,6 @@ impl<Of> TurnOf<Of> {
 
     /// Returns how many other turns ended between the ask and the grant. If it is not zero, what was read before the ask is
     /// stale (S9).
-    ///
-    /// ```
-    /// # let mutex = packet_mutex::PacketMutex::new(packet_mutex::Roster::default());
-    /// let turn = mutex.acquire("fisher")?;
-    /// if turn.others_since_request() > 0 {
-    ///     // look again before sending: the character may have moved
-    /// }
-    /// # Ok::<(), packet_mutex::Error>(())
-    /// ```
     #[must_use]
     pub fn others_since_request(&self) -> u64 {
         self.grant.others_since_request

@@ -9,15 +9,19 @@ use packet_mutex_arbiter::Roster;
 use std::any::Any;
 
 impl PacketMutex {
-    /// The mutex at a URL: `local:` for the one that all of this process shares, `unix:/path` or `tcp://host:port` for one
-    /// behind a [server](crate::net); `#name` after it if it is not named `main`. A secret for TCP is taken from the
-    /// environment, `PACKET_MUTEX_SECRET`.
+    /// Opens the mutex at a URL.
     ///
-    /// Everything works as with a mutex in this process. If the connection is lost, so is a turn: its `should_yield`
-    /// turns true, and what needs the turn fails with [`Error::Lost`]. An ask that waits is made anew with the time that
-    /// is left to it once the server can be reached again; if it cannot, it fails with [`Error::Unavailable`].
+    /// `local:` is the mutex that all of this process shares. `unix:/path` and `tcp://host:port` are mutexes behind a
+    /// [server](crate::net). `#name` follows if the mutex is not named `main`. The secret for TCP is taken from the
+    /// environment variable `PACKET_MUTEX_SECRET`.
     ///
-    /// Calls that look or steer wait for the server, as does giving a turn away; in async code that is a short block.
+    /// Everything works as with a mutex in this process. If the connection is lost, the turn is lost with it: its
+    /// `should_yield` turns true, and what needs the turn fails with [`Error::Lost`]. An ask that is waiting is made again,
+    /// with the time that it has left, as soon as the server can be reached. If that is too late, it fails with
+    /// [`Error::Unavailable`].
+    ///
+    /// Calls that look or steer wait for the server's reply, and so does giving a turn away. In async code they block for that
+    /// short time.
     ///
     /// # Errors
     ///
@@ -34,7 +38,7 @@ impl PacketMutex {
         open(url, None)
     }
 
-    /// The async twin of [`connect`](Self::connect), for any executor: a thread does the waiting.
+    /// The async twin of [`connect`](Self::connect), for any executor. A thread waits in its place.
     ///
     /// # Errors
     ///
@@ -65,7 +69,7 @@ impl Builder {
     }
 }
 
-/// Opens the place that the URL names. A new place for mutexes has its line here.
+/// Opens the place that the URL names. Each kind of place has its line here.
 fn open(text: &str, roster: Option<Roster>) -> Result<PacketMutex, Error> {
     let url: Url = text.parse().map_err(|why| Error::Unavailable(format!("{text}: {why}")))?;
     match &url.address {
@@ -79,8 +83,8 @@ fn open(text: &str, roster: Option<Roster>) -> Result<PacketMutex, Error> {
     }
 }
 
-/// Lets child processes that are started from now on inherit the connection to the server: the turns that were had
-/// through it then last until the last of these processes has ended too, even if this one is killed.
+/// Lets child processes that are started from now on inherit the connection to the server. The turns of the connection then
+/// last until the last of these processes has ended, even if this one is killed.
 ///
 /// # Errors
 ///

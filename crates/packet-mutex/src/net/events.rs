@@ -1,4 +1,6 @@
-//! The events of a mutex behind a socket, on a connection of their own: a reader that is late must not hold up turns.
+//! The events of a mutex behind a socket.
+//!
+//! They have a connection of their own: a program that is slow to read events must not delay its own turns.
 
 use super::protocol::{FromServer, Notice, Reply, Request};
 use super::stream::{Reader, Stream, greet};
@@ -12,14 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Most events that wait for their reader.
+/// The most events that wait for their reader.
 const EVENTS_MAX: usize = 8192;
-/// The numbers of the pings that this end sends.
+/// The number of the pings that keep the connection alive.
 const STILL_HERE: u64 = 2;
+/// The number of the ping whose reply comes after all events until then.
 const CATCH_UP: u64 = 3;
-/// How long the server may take to tell its last events.
+/// How long the server may take to send its last events.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
-/// Until the next attempt to reach the server.
+/// The pause before the next attempt to reach the server.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A reader of the events of a mutex behind a socket. Its thread ends with it.
@@ -37,19 +40,21 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Event>,
-    /// How many were dropped since the reader last came, and the newest of them.
+    /// How many events were dropped since the reader last took some, and the number of the newest of them.
     dropped: u64,
     newest_dropped: u64,
     waker: Option<Waker>,
-    /// To end the connection when the reader goes.
+    /// Kept so that the connection can be closed when the reader is dropped.
     stream: Option<Stream>,
-    /// The server has answered the last of [`RemoteEvents::catch_up`].
+    /// The server has answered the ping of the last [`RemoteEvents::catch_up`].
     caught_up: bool,
+    /// The reader was dropped.
     over: bool,
 }
 
 impl RemoteEvents {
-    /// A reader that connects at once, so that no event after this call is missed, or else as soon as it can.
+    /// Returns a reader that has connected, so that it misses no event after this call. If the server cannot be reached, it
+    /// connects as soon as it can.
     pub(super) fn new(url: Url, secret: Option<String>, so_far: bool) -> Self {
         let queue = Arc::new(Queue { mutex: url.mutex.as_str().into(), state: Mutex::default() });
         let mut since = if so_far { Since::Oldest } else { Since::Now };
@@ -86,14 +91,14 @@ impl EventSource for RemoteEvents {
         self.queue.lock().take_all(&self.queue.mutex)
     }
 
-    /// Waits until what has happened at the server until now can be taken, but no longer than a second.
+    /// Waits until all that has happened at the server until now can be taken, but no longer than a second.
     fn catch_up(&mut self) {
         let stream = {
             let mut state = self.queue.lock();
             state.caught_up = false;
             state.stream.as_ref().and_then(|stream| stream.try_clone().ok())
         };
-        // A server tells what has happened before it answers.
+        // The server sends the events until now before it answers the ping.
         if stream.is_some_and(|stream| stream.write(CATCH_UP, Request::Ping).is_ok()) {
             let end = SystemClock.now() + CATCH_UP_WITHIN;
             park_until(&SystemClock, Some(end), Parker::park, |waker| {
@@ -119,17 +124,18 @@ impl Drop for RemoteEvents {
     }
 }
 
-/// Since when events are read.
+/// Where reading begins after the next time it connects.
 enum Since {
-    /// Those that the server still keeps.
+    /// With the oldest event that the server keeps.
     Oldest,
-    /// Those that are yet to come.
+    /// With the next event.
     Now,
-    /// Those after this number, if the server still is in this life, and else all that it keeps.
+    /// After the event with this number, if the life of the mutex is the same. In another life the numbers mean nothing, so
+    /// reading begins with the oldest event that is kept.
     After(String, u64),
 }
 
-/// Connects and asks for events. When it returns a reader, `since` is where it begins.
+/// Connects, and subscribes to events. If that works, `since` is where the returned reader begins.
 fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, since: &mut Since) -> Option<Reader> {
     let welcome = greet(url, secret, None).ok()?;
     let (so_far, after) = match since {
@@ -139,13 +145,13 @@ fn subscribe(queue: &Queue, url: &Url, secret: Option<&str>, since: &mut Since) 
     };
     let mut reader = welcome.reader;
     reader.stream.write(1, Request::Events { so_far, after }).ok()?;
-    // From the reply on, nothing is missed.
-    let newest = reader.next(|frame| match frame {
+    // No event after the one in the reply is missed.
+    let newest = reader.next_frame(|frame| match frame {
         FromServer::Reply(_, Reply::Events { after }) => Some(after),
         _ => None,
     });
     *since = Since::After(welcome.life, newest.ok()???);
-    // Over TCP a client that says nothing for a lease is taken for gone.
+    // Over TCP, a client that is silent for a lease counts as gone. A read that ends early gives the chance to send a ping.
     reader.stream.read_within(welcome.lease.map(|lease| lease / 4)).ok()?;
     let mut state = queue.lock();
     state.stream = reader.stream.try_clone().ok();
@@ -157,10 +163,10 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes events from a connection until it ends, and keeps `since` at the newest.
+    /// Queues events from a connection until it ends. Keeps `since` at the newest.
     fn fill(&self, mut reader: Reader, since: &mut Since) {
         loop {
-            let read = reader.next(|frame| match frame {
+            let read = reader.next_frame(|frame| match frame {
                 FromServer::Notice(Notice::Event(event)) => {
                     if let Since::After(_, newest) = &mut *since {
                         *newest = event.seq;
@@ -178,6 +184,7 @@ impl Queue {
         }
     }
 
+    /// Notes that the server has answered the ping of [`RemoteEvents::catch_up`].
     fn caught_up(&self) {
         let mut state = self.lock();
         state.caught_up = true;
@@ -186,6 +193,7 @@ impl Queue {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Queues an event. The oldest makes room for it if there are too many.
     fn push(&self, event: Event) {
         let mut state = self.lock();
         if state.events.len() >= EVENTS_MAX

@@ -1,4 +1,4 @@
-//! What a server has to offer.
+//! What a server hosts, and its settings.
 
 use super::limits::LEASE;
 use crate::mutex::PacketMutex;
@@ -10,9 +10,9 @@ use std::time::Duration;
 /// Settings of a server.
 #[derive(Clone)]
 pub struct Options {
-    /// What clients over TCP must know; required beyond the loopback.
+    /// The secret that clients over TCP must know. It is required beyond the loopback.
     pub secret: Option<String>,
-    /// How long a turn over TCP lasts without a heartbeat (S8); from 100 ms to an hour.
+    /// How long a turn over TCP lasts without a heartbeat (S8), from 100 ms to an hour.
     pub lease: Duration,
 }
 
@@ -22,7 +22,7 @@ impl Default for Options {
     }
 }
 
-/// Never shows the secret.
+/// Does not show the secret.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secret = self.secret.as_ref().map(|_| "…");
@@ -30,7 +30,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The mutexes behind one socket, and the server's settings: what all connections share.
+/// What all connections of a server share.
 #[derive(Debug)]
 pub(super) struct Hosted {
     pub(super) mutexes: BTreeMap<Arc<str>, PacketMutex>,

@@ -1,8 +1,7 @@
 //! The mutex behind a socket, for other processes, languages and hosts (feature `net`).
 //!
-//! [`Server`] puts mutexes behind a Unix socket or a TCP port; the protocol is written down in `docs/PROTOCOL.md`, one JSON
-//! object a line. No rule is decided here: what comes from a client is handed to the arbiter, with owners of the
-//! connection's own.
+//! [`Server`] puts mutexes behind a Unix socket or a TCP port. `docs/PROTOCOL.md` describes the protocol: one JSON object per
+//! line. No rule is decided here. What a client asks for goes to the arbiter, under owners that belong to its connection.
 //!
 //! ```
 //! use packet_mutex::net::{Options, Server};
@@ -48,8 +47,10 @@ pub use url::{Address, Url, UrlError};
 
 use std::path::PathBuf;
 
-/// Where a server listens unless it is told otherwise: a Unix socket in the user's runtime directory, or one of the user's
-/// own in the directory for temporary files; TCP on the loopback where there are no Unix sockets.
+/// Returns where a server listens unless it is told otherwise.
+///
+/// That is a Unix socket in the user's runtime directory. Without such a directory, it is one that belongs to the user in the
+/// directory for temporary files. Where there are no Unix sockets, it is a TCP port on the loopback.
 #[must_use]
 pub fn default_url() -> String {
     #[cfg(unix)]
@@ -67,8 +68,8 @@ pub fn default_url() -> String {
     "tcp://127.0.0.1:7720".to_owned()
 }
 
-/// Where a server stores how far its tokens went (S17) unless it is told otherwise: in a directory of the user's state. `None` if the
-/// environment names no such place.
+/// Returns where a server stores how far its tokens went (S17) unless it is told otherwise: the user's directory for state.
+/// Returns `None` if the environment names no such directory.
 #[must_use]
 pub fn default_state() -> Option<PathBuf> {
     #[cfg(unix)]
@@ -81,7 +82,8 @@ pub fn default_state() -> Option<PathBuf> {
     state.map(|state| state.join("packet-mutex"))
 }
 
-/// A directory that the environment names, if it is one that does not depend on where the program runs.
+/// Returns the directory that an environment variable names. A relative path counts as none: it depends on where the
+/// program runs.
 fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -17,8 +17,8 @@ pub struct RuntimeThread {
 }
 
 impl RuntimeThread {
-    /// Awaits `bind` on the calling thread, so that the caller gets its error. What it gives goes back to the caller; the
-    /// future beside it is run on a new thread of this name until it ends or this is dropped.
+    /// Runs `bind` on the calling thread, so that the caller gets its error. The first part of its result is returned. The
+    /// second is a future, which runs on a new thread of this name until it ends or the `RuntimeThread` is dropped.
     ///
     /// # Errors
     ///

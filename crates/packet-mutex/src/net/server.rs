@@ -1,4 +1,4 @@
-//! The server: listening, and who may come in.
+//! The server: where it listens, and which connections it accepts.
 
 use super::connection::{self, Client};
 use super::hosted::{Hosted, Options};
@@ -21,8 +21,8 @@ use super::unix;
 
 /// Mutexes behind a socket.
 ///
-/// They can be used beside it by threads and tasks of the same program. Dropping it closes all connections; the turns of
-/// clients over Unix sockets then end as abandoned, those over TCP when their leases run out.
+/// Threads and tasks of the same program can use the mutexes as well. Dropping the server closes all connections. The turns
+/// of clients over Unix sockets then end as abandoned, and those over TCP end when their leases run out.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
@@ -38,14 +38,14 @@ enum Listener {
 }
 
 impl Server {
-    /// Listens at the URL, whose `#name` says nothing here: clients tell the mutexes apart by their own names.
+    /// Listens at the URL. A `#name` in it means nothing here: clients choose among the mutexes by name.
     ///
-    /// A Unix socket's directory is made if it is missing, and must be closed to all other users.
+    /// The directory of a Unix socket is made if it is missing, and must be closed to all other users.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`]: the text is no URL, the address cannot be listened at or another server does, or there is no
-    /// secret although the address is not on the loopback; or two mutexes have one name.
+    /// [`Error::Unavailable`] if the text is not a URL, if the server cannot listen there or another one does, if the address
+    /// is beyond the loopback and there is no secret, or if two mutexes have the same name.
     pub async fn bind(
         url: &str,
         mutexes: impl IntoIterator<Item = PacketMutex>,
@@ -104,22 +104,22 @@ impl Server {
         Ok(Running { address, _thread: thread })
     }
 
-    /// Where it listens; with the port that the system chose, if it was to choose one.
+    /// Returns where the server listens. A port 0 in the URL is replaced with the port that the system chose.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Serves until the future is dropped, which closes all connections.
+    /// Serves until the future is dropped. That closes all connections.
     pub async fn serve(self) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
-            // A client that comes when all places are taken waits in the listener's queue.
+            // A client that comes when there are as many as can be waits in the listener's queue.
             let Ok(place) = room.clone().acquire_owned().await else { return };
             while connections.try_join_next().is_some() {}
             let hosted = self.hosted.clone();
-            // Among many that come, those that are there get their time too.
+            // Clients that arrive in great numbers must not keep the server from those that it has.
             tokio::task::yield_now().await;
             match self.listener.accept().await {
                 Ok(Some(Accepted::Tcp(stream))) => {
@@ -138,7 +138,7 @@ impl Server {
                     });
                 }
                 Ok(None) => {}
-                // Out of file descriptors, most likely: some connection has to end first.
+                // Most likely there are no more file descriptors: a connection has to end first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -152,7 +152,7 @@ enum Accepted {
 }
 
 impl Listener {
-    /// The next connection; `None` for one that is turned away.
+    /// Returns the next connection, or `None` for one that is turned away.
     async fn accept(&self) -> io::Result<Option<Accepted>> {
         match self {
             #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! A client's end of a connection, as threads use it.
+//! The client's end of a connection: blocking writes and reads, and the hello.
 
 use super::limits::{REPLY_MAX, VERSION};
 use super::protocol::{Frame, FromServer, Hello, Lines, Reply, Request};
@@ -12,9 +12,9 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How long a server may take to let a client in.
+/// How long connecting may take, and then the answer to the hello.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// A server that does not take what it is sent for so long is gone.
+/// How long a write may take. A server that does not read for so long counts as gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -53,9 +53,9 @@ impl Stream {
         }
     }
 
-    /// How long a read waits at most; `None`: as long as it takes.
+    /// Sets how long a read waits at most. With `None` it waits as long as it takes.
     pub(super) fn read_within(&self, time: Option<Duration>) -> io::Result<()> {
-        // Zero would mean the opposite of what it says.
+        // Zero would mean no limit.
         let time = time.map(|time| time.max(Duration::from_millis(1)));
         match self {
             #[cfg(unix)]
@@ -64,9 +64,9 @@ impl Stream {
         }
     }
 
-    /// Ends the connection for all who use it.
+    /// Closes the connection, also for those that have cloned the stream.
     pub(super) fn close(&self) {
-        // One that is closed already is no mistake.
+        // It may be closed already.
         let _ = match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
@@ -74,7 +74,7 @@ impl Stream {
         };
     }
 
-    /// Writes a request under this number.
+    /// Sends a request with this number.
     pub(super) fn write(&self, id: u64, request: Request<'_>) -> io::Result<()> {
         let mut line = Vec::with_capacity(128);
         Frame { id, request }.write(&mut line);
@@ -105,20 +105,20 @@ fn connect_tcp(host: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The reading side.
+/// The reading side of a connection.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) stream: Stream,
     lines: Lines,
     chunk: Box<[u8]>,
-    /// Which connection of its client it is.
+    /// The number of the connection among those of its client.
     pub(super) connection: u64,
-    /// How long a read waits at most.
+    /// How long a read waits at most, as it was last set.
     within: Duration,
 }
 
 impl Reader {
-    /// How long a read waits at most from now on.
+    /// Sets how long a read waits at most. It costs a system call only if the time changes.
     pub(super) fn read_within(&mut self, time: Duration) -> io::Result<()> {
         if std::mem::replace(&mut self.within, time) != time {
             self.stream.read_within(Some(time))?;
@@ -126,17 +126,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Hands the next frame to `take`; `None`: none came in time.
-    pub(super) fn next<R>(
+    /// Waits for the next frame and hands it to `receive`. Returns `None` if none came in time.
+    pub(super) fn next_frame<R>(
         &mut self,
-        take: impl FnOnce(FromServer<'_>) -> R,
+        receive: impl FnOnce(FromServer<'_>) -> R,
     ) -> io::Result<Option<R>> {
         let broken = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         loop {
-            let line = self.lines.next();
+            let line = self.lines.next_line();
             if let Some(line) = line.map_err(|_| broken("the server's frame is too long".into()))? {
                 match FromServer::parse(&line).map_err(broken)? {
-                    Some(frame) => return Ok(Some(take(frame))),
+                    Some(frame) => return Ok(Some(receive(frame))),
                     None => continue,
                 }
             }
@@ -153,7 +153,7 @@ impl Reader {
     }
 }
 
-/// A connection that was let in, and what the server said to the hello.
+/// A connection that the server has accepted, and its reply to the hello.
 #[derive(Debug)]
 pub(super) struct Welcome {
     pub(super) reader: Reader,
@@ -162,7 +162,7 @@ pub(super) struct Welcome {
     pub(super) lease: Option<Duration>,
 }
 
-/// Connects and says hello.
+/// Connects, and says hello.
 pub(super) fn greet(
     url: &Url,
     secret: Option<&str>,
@@ -180,7 +180,7 @@ pub(super) fn greet(
     stream.write(0, Request::Hello(hello)).map_err(unavailable)?;
     let (lines, chunk) = (Lines::new(REPLY_MAX), vec![0; 8192].into_boxed_slice());
     let mut reader = Reader { stream, lines, chunk, connection: 0, within: CONNECT_WITHIN };
-    let answer = reader.next(|frame| match frame {
+    let answer = reader.next_frame(|frame| match frame {
         FromServer::Reply(_, Reply::Welcome { life, timeout, lease, .. }) => {
             Ok((life.to_string(), timeout, lease))
         }
@@ -193,7 +193,7 @@ pub(super) fn greet(
     Ok(Welcome { reader, life, timeout, lease })
 }
 
-/// The environment's secret.
+/// Returns the secret of the environment variable `PACKET_MUTEX_SECRET`.
 pub(super) fn secret() -> Option<String> {
     std::env::var("PACKET_MUTEX_SECRET").ok().filter(|secret| !secret.is_empty())
 }

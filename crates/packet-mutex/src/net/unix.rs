@@ -1,4 +1,4 @@
-//! Unix sockets: a place that only their user can reach.
+//! Unix sockets that only their own user can reach.
 
 use crate::local::make_private;
 use std::fs::{self, File, TryLockError};
@@ -7,12 +7,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
-/// A listener at a path of its own.
+/// A listener at a path that no other server uses.
 #[derive(Debug)]
 pub(super) struct Listener {
     listener: UnixListener,
     path: PathBuf,
-    /// Whoever has it owns the path, whatever lies there from before.
+    /// The server with this lock owns the path, whatever an earlier server left there.
     _lock: File,
 }
 
@@ -30,7 +30,8 @@ impl Listener {
             TryLockError::WouldBlock => "another server listens here".to_string(),
             TryLockError::Error(error) => error.to_string(),
         })?;
-        // What a server that died left behind; the lock says that none lives. Anything but a socket is not ours.
+        // A server that died left its socket behind: the lock says that no living server uses it. Anything but a socket
+        // was not made by a server, so it stays.
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(told)?,
             Ok(_) => return Err("a file is there that is not a socket".into()),
@@ -40,7 +41,7 @@ impl Listener {
         Ok(Listener { listener, path: path.to_owned(), _lock: lock })
     }
 
-    /// The next connection; `None` if it is another user's.
+    /// Returns the next connection, or `None` if another user made it.
     pub(super) async fn accept(&self) -> io::Result<Option<UnixStream>> {
         let (stream, _) = self.listener.accept().await?;
         let peer = stream.peer_cred()?.uid();

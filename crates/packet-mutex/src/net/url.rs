@@ -18,24 +18,24 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Behind which door.
+    /// The address of its server.
     pub address: Address,
-    /// The mutex's name behind it, folded.
+    /// The name of the mutex there, folded.
     pub mutex: String,
 }
 
-/// A door behind which mutexes are.
+/// An address at which there are mutexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// In this process.
     Local,
     /// A Unix socket.
     Unix(PathBuf),
-    /// A TCP port: a host's name or address, IPv6 in brackets, and the port.
+    /// A TCP port: the name or address of a host, IPv6 in brackets, and the port.
     Tcp(String),
 }
 
-/// A text that is no URL of a mutex, and why.
+/// Why a text is not the URL of a mutex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlError(String);
 
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_why() {
+    fn a_text_that_is_not_a_url_is_told_why() {
         let bad = [
             ("", FORMS),
             ("unix:socket", "begins with `/`"),

@@ -1,11 +1,11 @@
-//! The first frame.
+//! The first frame of a connection.
 
 use super::state::{Client, Connection};
-use super::wire::{LONG, Out, Read, Wire, pause};
+use super::wire::{BYTES_PER_MS, Out, Read, Wire, pause};
 use crate::error::Error;
 use crate::net::hosted::Hosted;
 use crate::net::limits::{FRAME_MAX, VERSION};
-use crate::net::protocol::{Frame, Hello, Refused, Reply, Request};
+use crate::net::protocol::{Hello, Refused, Reply};
 use crate::roster_toml::from_toml;
 use packet_mutex_arbiter::fold_name;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Takes the hello. Whoever says anything else is told why it is turned away, once.
+/// Reads the hello. A client that sends anything else is told why, and is turned away.
 pub(super) async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     wire: &mut Wire<R, W>,
     client: Client,
@@ -29,7 +29,8 @@ pub(super) async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             None
         }
         Read::Line(line) => {
-            if line.len() > LONG {
+            // Nobody knows this client yet: a long frame must not cost the others more here than it does later.
+            if line.len() > BYTES_PER_MS {
                 pause(line.len()).await;
             }
             greeted(&line, client, hosted, &mut out)
@@ -40,25 +41,20 @@ pub(super) async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 }
 
 fn greeted(line: &[u8], client: Client, hosted: &Hosted, out: &mut Out) -> Option<Connection> {
-    let frame = match Frame::parse(line) {
-        Ok(frame) => frame,
+    let (id, hello) = match Hello::parse(line) {
+        Ok(hello) => hello,
         Err(wrong) => {
             out.refuse(wrong.id, wrong.why);
             return None;
         }
     };
-    let Request::Hello(hello) = &frame.request else {
-        out.refuse(Some(frame.id), Refused::BadFrame("the first frame is a hello".into()));
-        return None;
-    };
-    let admitted = admit(hello, client, hosted);
-    match admitted {
+    match admit(&hello, client, hosted) {
         Ok((connection, reply)) => {
-            out.reply(frame.id, reply);
+            out.reply(id, reply);
             Some(connection)
         }
         Err(why) => {
-            out.refuse(Some(frame.id), why);
+            out.refuse(Some(id), why);
             None
         }
     }
@@ -70,7 +66,7 @@ fn admit(
     hosted: &Hosted,
 ) -> Result<(Connection, Reply<'static>), Refused> {
     let Hello { version, mutex, secret, roster } = hello;
-    // Nothing is told to a client that does not know the secret.
+    // This comes first: a client that does not know the secret learns nothing, not even the version.
     if let (Client::Tcp, Some(expected)) = (client, &hosted.options.secret) {
         let told = secret.as_deref().unwrap_or_default();
         if !bool::from(told.as_bytes().ct_eq(expected.as_bytes())) {
@@ -112,7 +108,8 @@ fn admit(
     Ok((Connection::new(mutex.clone(), local, lease), reply))
 }
 
-/// A text that no other mutex of any other process has: the numbers of requests and events begin anew with each.
+/// Returns a text that no other mutex of any process has. The numbers of requests and events start again with each mutex, so
+/// a client needs to know which one they belong to.
 fn life(number: u64) -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     format!("{:016x}-{number}", *PROCESS)

@@ -1,38 +1,38 @@
-//! Where other threads leave word for a connection's task.
+//! How other threads reach the task of a connection.
 
 use packet_mutex_arbiter::RequestId;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Where other threads leave word for the connection's task.
+/// Where other threads leave what the task of the connection has to look at.
 #[derive(Default)]
 pub(super) struct Mailbox {
     answered: Mutex<Vec<RequestId>>,
-    /// There is word: an answer, or something may have become of a hold, or there are events.
+    /// There is mail: an answer, a change that may concern a hold, or new events.
     signalled: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
 impl Mailbox {
-    /// Ready if there is word; if not, the task is woken when there is.
+    /// Ready if there is mail. Otherwise the task is woken when there is.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
             *task = Some(context.waker().clone());
         }
         drop(task);
-        if self.has_word() { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_mail() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Whether there is word.
-    pub(super) fn has_word(&self) -> bool {
+    /// Returns whether there is mail.
+    pub(super) fn has_mail(&self) -> bool {
         self.signalled.load(Ordering::SeqCst)
     }
 
-    /// Empties the mailbox: the requests that were answered. It says so before anybody looks, so that word that comes
-    /// meanwhile signals again.
+    /// Empties the mailbox. Returns the requests that were answered.
     pub(super) fn empty(&self) -> Vec<RequestId> {
+        // Before anything is looked at, so that what happens meanwhile signals again.
         self.signalled.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.answered())
     }
@@ -42,7 +42,7 @@ impl Mailbox {
     }
 }
 
-/// Wakes the connection because a request was answered.
+/// The waker of one request: it wakes the task of the connection because the request was answered.
 pub(super) struct Answered(pub(super) Arc<Mailbox>, pub(super) RequestId);
 
 impl Wake for Answered {

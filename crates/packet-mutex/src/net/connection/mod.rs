@@ -1,4 +1,7 @@
-//! One client's connection: it says hello, and from then on is a [`Connection`], which takes frames and tells what others did.
+//! The server's end of one client's connection.
+//!
+//! It begins with a hello. From then on it is a [`Connection`], which answers the client's frames and tells it what others
+//! did.
 
 mod hello;
 mod mailbox;
@@ -11,7 +14,7 @@ pub(super) use self::state::Client;
 
 use self::hello::greet;
 use self::state::Connection;
-use self::wire::{LONG, Out, Read, Wire, pause};
+use self::wire::{BYTES_PER_MS, Out, Read, Wire, pause};
 use super::hosted::Hosted;
 use super::limits::{FRAME_MAX, HELLO_WITHIN};
 use super::protocol::{Frame, Lines, Refused, Wrong};
@@ -37,11 +40,11 @@ pub(super) async fn run(
     let _ = connection.serve(&mut wire).await;
 }
 
-/// Why the connection's task woke.
-enum Happened {
+/// Why the task of the connection woke.
+enum Wakeup {
     Read(Read),
-    /// There is word in the mailbox.
-    Word,
+    /// There is mail in the mailbox.
+    Mail,
     /// The client was silent for the length of its lease.
     Silent,
 }
@@ -54,28 +57,29 @@ impl Connection {
         let mut out = Out::default();
         let mut heard = Instant::now();
         let mut silence = pin!(self.lease.map(|lease| sleep_until(heard + lease)));
-        // Bytes of this go.
+        // The bytes that were read and replied since the last write.
         let mut busy = 0;
         loop {
             let (so_far, mut is_over) = (out.0.len(), false);
-            match self.happened(wire, silence.as_mut(), heard).await? {
-                Happened::Word => self.collect(&mut out),
-                Happened::Read(Read::Line(line)) => {
+            match self.next_wakeup(wire, silence.as_mut(), heard).await? {
+                Wakeup::Mail => self.collect(&mut out),
+                Wakeup::Read(Read::Line(line)) => {
                     if self.lease.is_some() {
                         heard = Instant::now();
                     }
                     is_over = self.receive(&line, &mut out);
                     busy += line.len() + 1 + out.0.len() - so_far;
                 }
-                Happened::Read(Read::TooLong) => {
+                Wakeup::Read(Read::TooLong) => {
                     out.refuse(None, Refused::TooLong(FRAME_MAX));
                     is_over = true;
                 }
-                Happened::Read(Read::End) => is_over = true,
-                Happened::Silent => return Ok(()),
+                Wakeup::Read(Read::End) => is_over = true,
+                Wakeup::Silent => return Ok(()),
             }
-            // A client that sends without pause lets the others in between; the replies to what it has sent already go together.
-            if !is_over && busy <= LONG && wire.lines.has_line() {
+            // A client that sends without a pause must let others in between. The replies to what it has sent are written
+            // together, because a write costs more than a frame.
+            if !is_over && busy <= BYTES_PER_MS && wire.lines.has_line() {
                 yield_now().await;
                 continue;
             }
@@ -88,51 +92,52 @@ impl Connection {
             if is_over {
                 return Ok(());
             }
-            if busy > LONG {
+            if busy > BYTES_PER_MS {
                 pause(busy).await;
             }
             busy = 0;
         }
     }
 
-    /// What happens next. Dropping the future loses nothing.
-    async fn happened<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    /// Waits for what happens next. Dropping the future loses nothing.
+    async fn next_wakeup<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &self,
         wire: &mut Wire<R, W>,
         mut silence: Pin<&mut Option<Sleep>>,
         heard: Instant,
-    ) -> io::Result<Happened> {
+    ) -> io::Result<Wakeup> {
         poll_fn(|context| {
-            // The mailbox is looked into first, but a line that is there has precedence: it collects what there is too.
-            let word = self.mailbox.poll(context);
+            // The mailbox is polled first, so that its waker is set. A line has precedence all the same: it is answered after
+            // the mail is collected.
+            let mail = self.mailbox.poll(context);
             if let Poll::Ready(read) = wire.poll_read(context) {
-                return Poll::Ready(read.map(Happened::Read));
+                return Poll::Ready(read.map(Wakeup::Read));
             }
-            if word.is_ready() {
-                return Poll::Ready(Ok(Happened::Word));
+            if mail.is_ready() {
+                return Poll::Ready(Ok(Wakeup::Mail));
             }
             let (Some(lease), Some(mut silence)) = (self.lease, silence.as_mut().as_pin_mut())
             else {
                 return Poll::Pending;
             };
             ready!(silence.as_mut().poll(context));
-            // It was set at the last line but some.
+            // Lines do not move the timer, because that would cost each of them. It is moved when it fires early.
             if heard + lease <= Instant::now() {
-                return Poll::Ready(Ok(Happened::Silent));
+                return Poll::Ready(Ok(Wakeup::Silent));
             }
             silence.as_mut().reset(heard + lease);
-            silence.poll(context).map(|()| Ok(Happened::Silent))
+            silence.poll(context).map(|()| Ok(Wakeup::Silent))
         })
         .await
     }
 
-    /// Deals with one line. Returns whether the connection is over: after what is not a frame, nothing more can be understood.
+    /// Answers one line. Returns whether the connection is over: after a line that is not a frame, nothing can be relied on.
     fn receive(&mut self, line: &[u8], out: &mut Out) -> bool {
         if line.iter().all(u8::is_ascii_whitespace) {
             return false;
         }
-        // What happened before the line came is told before it is answered.
-        if self.mailbox.has_word() {
+        // The client must know what happened before its line when it reads the answer.
+        if self.mailbox.has_mail() {
             self.collect(out);
         }
         match Frame::parse(line) {
@@ -140,7 +145,7 @@ impl Connection {
                 if let Err(why) = self.handle(id, request, out) {
                     out.refuse(Some(id), why);
                 }
-                self.watch(out);
+                self.check_holds(out);
                 false
             }
             Err(wrong) => {
@@ -170,7 +175,7 @@ mod tests {
         (mutex, Arc::new(Hosted { mutexes, options: Options::default() }))
     }
 
-    /// A connection that has sent this.
+    /// Returns the client's end of a connection on which these frames were sent.
     async fn client(hosted: &Arc<Hosted>, sent: &str) -> DuplexStream {
         let (mut client, server) = duplex(1 << 20);
         client.write_all(sent.as_bytes()).await.unwrap();
@@ -182,7 +187,7 @@ mod tests {
         client
     }
 
-    /// However much a connection has sent already: a frame of another one is dealt with after a few of its frames.
+    /// However much one connection has sent, the frame of another is answered after a few of them.
     #[tokio::test]
     async fn frames_of_others_come_between_those_of_a_flood() {
         let (mutex, hosted) = hosted();
@@ -203,7 +208,7 @@ mod tests {
         assert!((1..20).contains(&before), "{before} frames of the flood came before it");
     }
 
-    /// What 5,000 idle connections cost is this so many times, beside what the operating system keeps.
+    /// 5,000 idle connections cost 5,000 times this, apart from what the operating system keeps for them.
     #[tokio::test]
     async fn a_connection_that_idles_is_small() {
         let (_, hosted) = hosted();

@@ -1,4 +1,4 @@
-//! What others did, as far as it concerns a connection.
+//! What others did that concerns a connection.
 
 use super::state::Connection;
 use super::wire::Out;
@@ -6,7 +6,7 @@ use crate::net::protocol::Notice;
 use std::task::Waker;
 
 impl Connection {
-    /// Collects what has become of requests and holds, and new events.
+    /// Collects the answers of requests, changes that concern holds, and new events.
     pub(super) fn collect(&mut self, out: &mut Out) {
         for id in self.mailbox.empty() {
             let Some(ask) = self.asks.remove(&id) else { continue };
@@ -18,7 +18,7 @@ impl Connection {
             };
             self.answer(id, answer, ask, out);
         }
-        self.watch(out);
+        self.check_holds(out);
         if let Some(events) = &mut self.events {
             let waker = Waker::from(self.mailbox.clone());
             let key = events.key;
@@ -30,8 +30,9 @@ impl Connection {
         }
     }
 
-    /// Tells of holds that should be given away, or no longer, or that are gone; and has itself woken when that changes.
-    pub(super) fn watch(&mut self, out: &mut Out) {
+    /// Tells the client which of its holds are lost and which should be given away, as far as that has changed. Arranges to be
+    /// woken when it changes again.
+    pub(super) fn check_holds(&mut self, out: &mut Out) {
         if self.holds.values().all(|hold| hold.is_pass) {
             return;
         }
@@ -48,7 +49,7 @@ impl Connection {
                     return false;
                 }
                 let should = state.arbiter.should_yield(*id, now);
-                if std::mem::replace(&mut hold.told, should) != should {
+                if std::mem::replace(&mut hold.told_to_yield, should) != should {
                     out.notice(Notice::ShouldYield(*id, should));
                 }
                 true
@@ -56,8 +57,8 @@ impl Connection {
             let (key, events_key) =
                 *keys.get_or_insert_with(|| (state.sleepers.new_key(), state.readers.new_key()));
             let old = state.sleepers.leave(key, waker.clone());
-            // That it need not yield any more is told by no output, but an event always goes with it.
-            let told = holds.values().any(|hold| hold.told);
+            // No output says that a turn need not be given away any more, but an event always comes with it.
+            let told = holds.values().any(|hold| hold.told_to_yield);
             let old_reader = told.then(|| state.readers.leave(events_key, waker)).flatten();
             (old, old_reader)
         });

@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The requests of a client, and their replies.
 
 use super::mailbox::Answered;
 use super::state::{Ask, Connection, Hold};
@@ -17,7 +17,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 impl Connection {
-    /// Does what the request asks for, and replies.
+    /// Carries out a request and replies to it.
     pub(super) fn handle(
         &mut self,
         id: u64,
@@ -77,7 +77,8 @@ impl Connection {
             Request::Steer(steer) => {
                 let is_reset = matches!(steer, Steer::Reset { .. });
                 let steered = self.steer(steer);
-                // The client has ended its own turns by a reset. It is told of a turn that it has revoked, even its own.
+                // After a reset the client knows that its own turns are over. It is told of a turn that was revoked, even if it
+                // revoked the turn itself.
                 if is_reset {
                     self.forget_ended();
                 }
@@ -89,7 +90,7 @@ impl Connection {
         Ok(())
     }
 
-    /// S12, S15, S19, S20. The owner of a reset is this client's own.
+    /// Steers the mutex (S12, S15, S19, S20). A reset concerns an owner of this client only.
     fn steer(&mut self, steer: Steer<Text<'_>>) -> Result<(), Refused> {
         let steer = match steer {
             Steer::Reset { owner } => {
@@ -115,11 +116,11 @@ impl Connection {
     fn acquire(&mut self, frame: u64, acquire: &Acquire<'_>, out: &mut Out) -> Result<(), Refused> {
         let Acquire { module, owner, within, timeout, urgent, claim, lease, requeued } = acquire;
         let owner = match within.and_then(|hold| self.holds.get(&hold)) {
-            // A nested turn is of whoever has the turn around it.
+            // A nested turn has the owner of the turn around it.
             Some(outer) => outer.ask.owner,
             None => self.owner(*owner)?,
         };
-        // What is not this connection's is no turn to nest in: no request has the number 0.
+        // A client can nest only in its own turns. No request has the number 0, so the arbiter refuses it.
         let within =
             within.map(|hold| if self.holds.contains_key(&hold) { hold } else { RequestId(0) });
         self.check_room()?;
@@ -136,7 +137,7 @@ impl Connection {
                 requeued: *requeued,
                 ..packet_mutex_arbiter::Request::new(id, module)
             };
-            // The client claims, not this connection.
+            // It is the client that claims, so this connection must not do so for it.
             Ok::<_, Error>((id, state.request(now, request, false)))
         })?;
         self.asked(id, answer, Ask { frame, owner }, out);
@@ -169,7 +170,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Replies to a request: its answer, or that it waits.
+    /// Replies to a request with its answer, or that it waits.
     fn asked(&mut self, id: RequestId, answer: Option<Answer>, ask: Ask, out: &mut Out) {
         let answer = answer.or_else(|| {
             let waker = Waker::from(Arc::new(Answered(self.mailbox.clone(), id)));
@@ -193,7 +194,7 @@ impl Connection {
                 return out.fail(Some(ask.frame), Some(id), Error::from(failure));
             }
         };
-        self.holds.insert(id, Hold { ask, is_pass, seen: false, told: false });
+        self.holds.insert(id, Hold { ask, is_pass, seen: false, told_to_yield: false });
         let module = self.local.module_name(grant.module);
         out.reply(ask.frame, Reply::Granted { request: id, module: (&*module).into(), grant });
     }
@@ -206,7 +207,7 @@ impl Connection {
         Ok(())
     }
 
-    // What it had.
+    // Turns.
 
     fn release(
         &mut self,
@@ -215,7 +216,7 @@ impl Connection {
         how: Leave,
     ) -> Result<Reply<'static>, Refused> {
         let owner = self.speaker(hold, owner)?;
-        // The arbiter says whether it is the owner's (S6).
+        // The arbiter decides whether the hold is the owner's (S6).
         let ended = self.input(Input::End { hold, owner: Some(owner), how });
         self.forget_ended();
         ended?;
@@ -230,13 +231,13 @@ impl Connection {
             let _asker = self.local.with(|state, now| state.withdraw(now, request));
         }
         if let Some(ask) = ask {
-            // The one answer of the request (S16).
+            // Each request has one answer (S16), and this is that of the request that was withdrawn.
             out.fail(Some(ask.frame), Some(request), Refused::Withdrawn);
         }
         Reply::Done
     }
 
-    /// All leases of the connection start anew, or that of this request.
+    /// Renews the lease of this request, or all leases of the connection.
     fn heartbeat(&mut self, request: Option<RequestId>) -> Result<Reply<'static>, Refused> {
         if let Some(request) = request {
             let hold = self.own(Which::Request(request));
@@ -244,13 +245,13 @@ impl Connection {
             return Ok(Reply::Done);
         }
         for (hold, _) in self.holds.iter().filter(|(_, hold)| !hold.is_pass) {
-            // One that is over is told of by itself.
+            // The client is told of a turn that is over by a notice of its own.
             let _ = self.input(Input::Heartbeat { hold: *hold });
         }
         Ok(Reply::Done)
     }
 
-    /// Who speaks of a hold: the owner that the frame names, else whose hold it is.
+    /// Returns who speaks in a frame about a hold: the owner that the frame names, or else the owner of the hold.
     fn speaker(&mut self, hold: RequestId, owner: Option<u64>) -> Result<Owner, Refused> {
         match self.holds.get(&hold) {
             Some(hold) if owner.is_none() => Ok(hold.ask.owner),
@@ -258,7 +259,7 @@ impl Connection {
         }
     }
 
-    /// The request that a frame names.
+    /// Returns the request that a frame names.
     fn named(&self, which: Which) -> RequestId {
         let ask = match which {
             Which::Request(request) => return request,
@@ -271,15 +272,17 @@ impl Connection {
         found.map_or(RequestId(0), |(id, _)| id)
     }
 
-    /// The request that a frame names, if it is this connection's; else one that nobody has, which the arbiter refuses.
+    /// Returns the request that a frame names if it belongs to this connection. Otherwise returns 0, which is nobody's, so that
+    /// the arbiter refuses it.
     fn own(&self, which: Which) -> RequestId {
         let request = self.named(which);
         let is_own = self.holds.contains_key(&request) || self.asks.contains_key(&request);
         if is_own { request } else { RequestId(0) }
     }
 
-    /// The owner that a frame names by the client's own number; without one, an owner that nobody else is. No frame is
-    /// without an owner: the arbiter lets whoever is nobody end what belongs to nobody.
+    /// Returns the owner behind the client's own number, or a new owner if the frame names none.
+    ///
+    /// Every frame has an owner: the arbiter lets a caller without one end what belongs to nobody.
     fn owner(&mut self, number: Option<u64>) -> Result<Owner, Refused> {
         let Some(number) = number else { return Ok(new_owner()) };
         if self.owners.len() >= PER_CONNECTION_MAX && !self.owners.contains_key(&number) {
@@ -292,7 +295,7 @@ impl Connection {
         Ok(self.local.input(input)?)
     }
 
-    /// Forgets holds that the client itself has ended in another way than by their number.
+    /// Forgets the holds that the client itself has ended by other means than their number. It needs no notice of those.
     fn forget_ended(&mut self) {
         let holds = &mut self.holds;
         self.local.with(|state, _| {

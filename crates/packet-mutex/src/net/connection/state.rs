@@ -1,4 +1,4 @@
-//! What a client has: its asks, its turns, and what becomes of them when it is gone.
+//! What a client has: its asks and turns, and what becomes of them when it is gone.
 
 use super::mailbox::Mailbox;
 use crate::local::{LocalMutex, Reader};
@@ -13,9 +13,9 @@ use std::time::Duration;
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::net) enum Client {
-    /// A process of this user on this machine: its closed connection is the end of its turns (S7).
+    /// A process of the same user on this machine. Its turns end when its connection does (S7).
     Unix,
-    /// Anybody who knows the secret: turns have leases (S8).
+    /// A client on any machine that knows the secret. Its turns have leases (S8).
     Tcp,
 }
 
@@ -23,21 +23,22 @@ pub(in crate::net) enum Client {
 pub(super) struct Connection {
     pub(super) mutex: PacketMutex,
     pub(super) local: Arc<LocalMutex>,
-    /// Turns get a lease of this length, and a client that is silent for longer is gone.
+    /// The lease of its turns. A client that is silent for longer counts as gone.
     pub(super) lease: Option<Duration>,
-    /// The client's own numbers for its threads and tasks.
+    /// The owners behind the client's own numbers for its threads and tasks.
     pub(super) owners: BTreeMap<u64, Owner>,
-    /// Requests that wait, with the number of the frame that made them.
+    /// The requests that wait.
     pub(super) asks: BTreeMap<RequestId, Ask>,
     pub(super) holds: BTreeMap<RequestId, Hold>,
     pub(super) mailbox: Arc<Mailbox>,
-    /// Under which it waits for what concerns its holds, and for events while one of them should yield.
+    /// The keys of its wakers: for changes that concern its holds, and for events while one of them should be given away.
     pub(super) keys: Option<(u64, u64)>,
     pub(super) events: Option<Reader>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Ask {
+    /// The number of the frame that made the request.
     pub(super) frame: u64,
     pub(super) owner: Owner,
 }
@@ -45,10 +46,10 @@ pub(super) struct Ask {
 pub(super) struct Hold {
     pub(super) ask: Ask,
     pub(super) is_pass: bool,
-    /// The client may have been told of the grant.
+    /// The grant may have reached the client.
     pub(super) seen: bool,
-    /// The client was told that it should yield.
-    pub(super) told: bool,
+    /// The client was told that it should give the turn away.
+    pub(super) told_to_yield: bool,
 }
 
 impl Connection {
@@ -84,7 +85,7 @@ impl Drop for Connection {
                 wakers.extend([state.sleepers.remove(key), state.readers.remove(reader)]);
             }
             wakers.extend(events_key.map(|key| state.readers.remove(key)));
-            // A grant that never left is declined (S12).
+            // A grant that was not sent is declined (S12): the client cannot have acted.
             let unseen = holds.iter().filter(|(_, hold)| !hold.seen).map(|(id, _)| *id);
             let decided = asks.keys().copied().filter(|id| state.is_answered(*id));
             for id in unseen.chain(decided).collect::<Vec<_>>() {
@@ -97,7 +98,7 @@ impl Drop for Connection {
                 };
                 let turns: Vec<RequestId> = holds.iter().filter(own).map(|(id, _)| *id).collect();
                 if leased && !turns.is_empty() {
-                    // Perhaps only the wire is cut and the holder acts on: nobody else is let in before its lease is over.
+                    // Perhaps only the wire is cut and the holder goes on acting. Nobody else gets in before its lease is over.
                     lingering.push((owner, turns, state.sleepers.new_key()));
                 } else {
                     // An owner that left nothing behind changes nothing.
@@ -116,7 +117,7 @@ impl Drop for Connection {
     }
 }
 
-/// An owner whose connection is gone and whose lease runs.
+/// An owner whose connection is gone while its lease still runs.
 struct Lingering {
     mutex: Weak<LocalMutex>,
     owner: Owner,
@@ -125,7 +126,7 @@ struct Lingering {
 }
 
 impl Wake for Lingering {
-    /// Waits on, or lets the owner go once its turn is over.
+    /// Lets the owner go once its turn is over, and waits on until then.
     fn wake(self: Arc<Self>) {
         let Some(mutex) = self.mutex.upgrade() else { return };
         let _old_waker = mutex.try_with(|state, now| {

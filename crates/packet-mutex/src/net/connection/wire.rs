@@ -1,4 +1,4 @@
-//! Bytes to frames and back.
+//! How a connection reads lines and writes frames.
 
 use crate::net::limits::READ_WITHIN;
 use crate::net::protocol::{Failed, FromServer, Lines, Notice, Refused, Reply, TooLong};
@@ -11,12 +11,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep, timeout};
 
-/// A connection on which more bytes than this were read and replied in one go has kept the server busy, and pauses: it gets
-/// so many bytes a millisecond. So whoever floods the server has a small share of its time.
-pub(super) const LONG: usize = 4096;
+/// How fast a connection that floods the server is served. When more bytes than this were read and replied in one go, the
+/// connection pauses for a millisecond for each such amount. A flood thus has only a small share of the server's time, and a
+/// client that sends a frame now and then never pauses.
+pub(super) const BYTES_PER_MS: usize = 4096;
 
+/// Pauses after so many bytes.
 pub(super) async fn pause(busy: usize) {
-    sleep(Duration::from_millis((busy / LONG) as u64)).await;
+    sleep(Duration::from_millis((busy / BYTES_PER_MS) as u64)).await;
 }
 
 /// The two directions of a connection.
@@ -30,20 +32,20 @@ pub(super) struct Wire<R, W> {
 pub(super) enum Read {
     Line(Vec<u8>),
     TooLong,
-    /// The client closed its side; what it wrote of a last line does not count.
+    /// The client closed its side. A last line without an end does not count.
     End,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
-    /// The next line, when it has come.
+    /// Ready with the next line when all of it is there.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Read>> {
         loop {
-            match self.lines.next() {
+            match self.lines.next_line() {
                 Ok(Some(line)) => return Poll::Ready(Ok(Read::Line(line))),
                 Ok(None) => {}
                 Err(TooLong) => return Poll::Ready(Ok(Read::TooLong)),
             }
-            // On the stack only while it reads: a connection that idles keeps no room for what may come.
+            // The buffer is on the stack, so a connection that idles keeps no memory for what may come.
             let mut chunk = [const { MaybeUninit::uninit() }; 8192];
             let mut chunk = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut chunk))?;
@@ -54,10 +56,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         }
     }
 
-    /// Writes it all, or gives the client up if it does not read (S14).
+    /// Writes all bytes. Gives the client up if it does not read them in time (S14).
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
-        // Mostly all of it can be written at once.
+        // Mostly all of it can be written at once, and then there is no need for a timer.
         while !left.is_empty() {
             let mut context = Context::from_waker(Waker::noop());
             match Pin::new(&mut self.writer).poll_write(&mut context, left) {
@@ -87,12 +89,12 @@ impl Out {
         FromServer::Notice(notice).write(&mut self.0);
     }
 
-    /// Says no to a frame; `id` is `None` if its number could not be read.
+    /// Refuses a frame. `id` is `None` if its number could not be read.
     pub(super) fn refuse(&mut self, id: Option<u64>, why: impl Into<Refused>) {
         self.fail(id, None, why);
     }
 
-    /// Says no to the ask with this number.
+    /// Refuses a frame, or tells that the ask with this number failed.
     pub(super) fn fail(
         &mut self,
         id: Option<u64>,
@@ -103,10 +105,10 @@ impl Out {
         FromServer::Reply(id, Reply::Failed(failed)).write(&mut self.0);
     }
 
-    /// All was written.
+    /// Forgets the frames, which were written.
     pub(super) fn clear(&mut self) {
         self.0.clear();
-        // After many events, an idle connection must not keep their room.
-        self.0.shrink_to(LONG);
+        // An idle connection must not keep the memory that many events once took.
+        self.0.shrink_to(BYTES_PER_MS);
     }
 }

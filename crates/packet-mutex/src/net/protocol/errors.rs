@@ -8,29 +8,29 @@ use packet_mutex_arbiter::{InvalidName, NameError, Refusal, TimedOut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Kinds that only the protocol knows; all others are an [`Error`]'s.
+/// Kinds that only the protocol has. All others are those of [`Error`].
 const WITHDRAWN: &str = "withdrawn";
 const BAD_FRAME: &str = "bad_frame";
 const TOO_LONG: &str = "frame_too_long";
 const UNSUPPORTED: &str = "unsupported";
 
-/// Why a request is refused.
+/// Why a request is refused, or an ask failed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refused {
-    /// The mutex says no.
+    /// An error of the mutex.
     Error(Error),
-    /// The asker took its ask back.
+    /// The asker withdrew its ask.
     Withdrawn,
     /// The frame is not what a frame must be.
     BadFrame(String),
     /// The frame is longer than the limit, in bytes.
     TooLong(usize),
-    /// The frame speaks of what this server does not know.
+    /// The frame asks for something that this server does not know.
     Unsupported(String),
 }
 
 impl Refused {
-    /// Sets the kind, the message, and what is told beside them.
+    /// Sets the kind, the message, and the fields that go with the kind.
     pub(super) fn fill(self, fields: &mut Fields<'_>) {
         let (kind, message) = match self {
             Refused::Error(error) => return fill_error(error, fields),
@@ -45,7 +45,7 @@ impl Refused {
 
 fn fill_error(error: Error, fields: &mut Fields<'_>) {
     let message = match &error {
-        // The client's own text says the first part again.
+        // The client's own error adds the words before the reason.
         Error::Refused(why) => English(why).to_string(),
         Error::Unavailable(why) => why.clone(),
         other => other.to_string(),
@@ -91,22 +91,22 @@ fn fill_error(error: Error, fields: &mut Fields<'_>) {
 }
 
 impl Fields<'_> {
-    /// The refusal that these fields tell of.
+    /// Returns the refusal that these fields describe.
     pub(super) fn refused(&self) -> Refused {
         match self.error.as_deref().unwrap_or_default() {
             WITHDRAWN => Refused::Withdrawn,
-            BAD_FRAME => Refused::BadFrame(self.told()),
+            BAD_FRAME => Refused::BadFrame(self.message_text()),
             TOO_LONG => Refused::TooLong(count(self.limit)),
-            UNSUPPORTED => Refused::Unsupported(self.told()),
+            UNSUPPORTED => Refused::Unsupported(self.message_text()),
             kind => Refused::Error(self.to_error(kind)),
         }
     }
 
-    fn told(&self) -> String {
+    fn message_text(&self) -> String {
         self.message.as_deref().unwrap_or("no reason given").to_owned()
     }
 
-    /// The error of this kind. A kind that this version does not know is a refusal.
+    /// Returns the error of this kind. A kind that this version does not know becomes a refusal.
     fn to_error(&self, kind: &str) -> Error {
         let text = |field: &Option<Text<'_>>| field.as_deref().unwrap_or("?").into();
         let or_null = |field: &Option<OrNull<Text<'_>>>| {
@@ -132,7 +132,7 @@ impl Fields<'_> {
             "closed" => Error::Closed,
             "not_holder" => Error::NotHolder { holder: or_null(&self.holder) },
             "queue_full" => Error::QueueFull { limit: count(self.limit) },
-            // Names that are none at all are found out before they are sent.
+            // The client checks names before it sends them, so only a near miss is left for the server to find.
             "invalid_name" => Error::InvalidName(match (&self.name, &self.meant) {
                 (Some(name), Some(meant)) => {
                     InvalidName::NearMiss { name: name.to_string(), meant: meant.to_string() }
@@ -146,12 +146,12 @@ impl Fields<'_> {
             "no_longer_valid" => Error::NoLongerValid,
             "lost" => Error::Lost,
             "channel_lost" => Error::ChannelLost,
-            "unavailable" => Error::Unavailable(self.told()),
+            "unavailable" => Error::Unavailable(self.message_text()),
             "unauthorized" => Error::Unauthorized,
             "roster_differs" => {
                 Error::RosterDiffers { fields: self.fields.clone().unwrap_or_default() }
             }
-            _ => Error::Refused(Refusal::Other(self.told())),
+            _ => Error::Refused(Refusal::Other(self.message_text())),
         }
     }
 }

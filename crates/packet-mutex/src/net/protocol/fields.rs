@@ -1,4 +1,4 @@
-//! The fields of frames: what each can hold, and how a frame is read without copying more than it must.
+//! The fields of frames: what each can hold, and how a frame is read and written.
 
 use packet_mutex_arbiter::{Below, Leave, Mode, Token};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -8,9 +8,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-/// What a field can hold, in words for whoever sent another thing.
+/// What a field can hold, in words for the client that sent something else.
 pub(super) trait Field {
-    /// Goes on after "must be".
+    /// What follows "must be".
     const MUST: &'static str;
 }
 
@@ -26,7 +26,7 @@ impl Field for Vec<String> {
     const MUST: &'static str = "a list of texts";
 }
 
-/// A text; borrowed from the frame if nothing in it is escaped.
+/// A text. It is borrowed from the frame unless something in it is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// A token is a text: a 64-bit number is more than JSON's numbers hold everywhere.
+/// A token as a text: not every language reads a JSON number of 64 bits without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TokenText(pub(super) Token);
 
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for TokenText {
     }
 }
 
-/// Whom a pause holds back.
+/// What a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level(pub(super) Below);
 
@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for Level {
     }
 }
 
-/// A value of an enum whose values have names.
+/// Defines a field for an enum whose values have names.
 macro_rules! named_field {
     ($field:ident of $type:ty, $must:literal) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ macro_rules! named_field {
 named_field!(ModeName of Mode, "\"enforced\", \"observed\" or \"off\"");
 named_field!(How of Leave, "\"released\", \"panicked\" or \"declined\"");
 
-/// A field that says `null` rather than nothing.
+/// A field that is written as `null` when there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OrNull<T>(pub(super) Option<T>);
 
@@ -197,7 +197,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrNull<T> {
 
 /// Any value. It is read, so that it is JSON and not too deep, and forgotten unless it is a whole number.
 ///
-/// Serde's own type for this skips what it ignores without a limit to its depth.
+/// Serde's own type for this has no limit to the depth of what it skips.
 pub(super) struct Anything(pub(super) Option<u64>);
 
 impl<'de> Deserialize<'de> for Anything {
@@ -240,7 +240,7 @@ impl<'de> Visitor<'de> for Anything {
     }
 }
 
-/// What can be known of a frame in which a field is wrong: the number under which it wants its reply.
+/// What can be said of a frame in which a field is wrong: the number that its reply needs.
 #[derive(Default)]
 pub(super) struct Outline {
     pub(super) id: Option<u64>,
@@ -269,9 +269,9 @@ impl<'de> Visitor<'de> for Outline {
     }
 }
 
-/// Defines the fields of all frames of one direction: a structure with each of them or none, its reading and its writing.
+/// Defines the fields of all frames of one direction: a structure in which each is optional, and how it is read and written.
 ///
-/// A field that is unknown is ignored, one that is `null` counts as absent, and of two with one name the last counts.
+/// An unknown field is ignored, a field that is `null` counts as absent, and of two fields with the same name the last counts.
 /// Reading goes over the frame once and keeps nothing of what it ignores, so a hostile frame costs no more than its length.
 macro_rules! fields {
     (
@@ -350,7 +350,7 @@ macro_rules! fields {
 
 pub(super) use fields;
 
-/// Reads the value of a known field.
+/// Reads the value of a known field. If it is not what it must be, `wrong` says so.
 pub(super) fn read_field<'de, T: Field + Deserialize<'de>, A: MapAccess<'de>>(
     map: &mut A,
     name: &str,
@@ -362,12 +362,12 @@ pub(super) fn read_field<'de, T: Field + Deserialize<'de>, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// A field of a frame is missing or is not what it must be.
+/// Returns the message for a field that is missing or is not what it must be.
 pub(super) fn bad(field: &str, must: &str) -> String {
     format!("`{field}` must be {must}")
 }
 
-/// A field that a frame cannot do without.
+/// Returns a field that the frame cannot do without.
 pub(super) fn needed<T: Field>(value: Option<T>, field: &str) -> Result<T, String> {
     value.ok_or_else(|| bad(field, T::MUST))
 }

@@ -1,12 +1,12 @@
-//! Bytes to lines, with a limit.
+//! Lines from bytes, with a limit to their length.
 
-/// Bytes as they came, cut into lines.
+/// The bytes that were read, cut into lines.
 #[derive(Debug)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
-    /// Lines before here were given out.
+    /// The lines before here were returned.
     start: usize,
-    /// From the start to here there is no line's end.
+    /// From the start to here, no line ends.
     scanned: usize,
     limit: usize,
 }
@@ -20,24 +20,25 @@ impl Lines {
         Lines { bytes: Vec::new(), start: 0, scanned: 0, limit }
     }
 
-    /// Appends what came; to be done only after [`next`](Self::next) gave `None`, so that the bytes stay few.
+    /// Appends what was read. Call it only after [`next_line`](Self::next_line) returned `None`, so that the bytes stay few.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let (room, needed) = (self.bytes.capacity(), self.bytes.len() + bytes.len());
         if room < needed {
-            // It doubles, as a vector does by itself, but a frame that fits has no more room than the longest.
+            // The room doubles, as that of a vector does, but only up to the limit: 5,000 clients that each send a long frame
+            // must not cost twice its length.
             let more = (2 * room).clamp(needed, needed.max(self.limit));
             self.bytes.reserve_exact(more - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether there is another whole line already.
+    /// Returns whether another whole line is there.
     pub(crate) fn has_line(&self) -> bool {
         self.bytes[self.scanned..].contains(&b'\n')
     }
 
-    /// The next whole line, without its end; `None`: it has not come yet.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+    /// Returns the next whole line, without its end, or `None` if it is not all there yet.
+    pub(crate) fn next_line(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let end = self.bytes[self.scanned..].iter().position(|byte| *byte == b'\n');
         let end = end.map(|end| self.scanned + end);
         if end.unwrap_or(self.bytes.len()) - self.start >= self.limit {
@@ -70,13 +71,13 @@ mod tests {
     fn lines_are_cut_however_they_come() {
         let mut lines = Lines::new(10);
         lines.push(b"one\nt");
-        assert_eq!(lines.next(), Ok(Some(b"one".to_vec())));
-        assert_eq!(lines.next(), Ok(None));
+        assert_eq!(lines.next_line(), Ok(Some(b"one".to_vec())));
+        assert_eq!(lines.next_line(), Ok(None));
         lines.push(b"wo\n\nthree\n");
-        assert_eq!(lines.next(), Ok(Some(b"two".to_vec())));
-        assert_eq!(lines.next(), Ok(Some(vec![])));
-        assert_eq!(lines.next(), Ok(Some(b"three".to_vec())));
-        assert_eq!(lines.next(), Ok(None));
+        assert_eq!(lines.next_line(), Ok(Some(b"two".to_vec())));
+        assert_eq!(lines.next_line(), Ok(Some(vec![])));
+        assert_eq!(lines.next_line(), Ok(Some(b"three".to_vec())));
+        assert_eq!(lines.next_line(), Ok(None));
     }
 
     #[test]
@@ -85,7 +86,7 @@ mod tests {
         {
             let mut lines = Lines::new(10);
             lines.push(text.as_bytes());
-            assert_eq!(lines.next().is_ok(), fits, "{text:?}");
+            assert_eq!(lines.next_line().is_ok(), fits, "{text:?}");
         }
     }
 
@@ -96,7 +97,7 @@ mod tests {
             let mut lines = Lines::new(limit);
             while lines.bytes.len() + step < limit {
                 lines.push(&vec![b' '; step]);
-                assert_eq!(lines.next(), Ok(None));
+                assert_eq!(lines.next_line(), Ok(None));
                 let (room, bytes) = (lines.bytes.capacity(), lines.bytes.len());
                 assert!(room <= limit && room < 2 * bytes.max(8), "{room} for {bytes}");
             }

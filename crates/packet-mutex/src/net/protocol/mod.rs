@@ -1,10 +1,10 @@
-//! The protocol as types: what a client says is a [`Request`], what a server says is a [`Reply`] or a [`Notice`].
+//! The protocol as types: a client sends a [`Request`], and a server sends a [`Reply`] or a [`Notice`].
 //!
-//! `docs/PROTOCOL.md` has it in words, and a test reads the frames in there with these types. Both ends use them, so that a
-//! field is either in the type or unknown to everybody. Each direction has one list of fields, of which each names its type,
-//! and two functions that compiler and reader go through: from the type to the fields, and back.
+//! `docs/PROTOCOL.md` describes it in words, and a test reads the frames of that document with these types. Server and client
+//! use the same types, so a field cannot be known to one of them only. Each direction has one list of fields with their types,
+//! and two functions: one from the type to the fields, and one back.
 //!
-//! To add a field: the list of fields, the type, and the two functions, all in one file.
+//! To add a field, change the list, the type and the two functions. They are in one file.
 
 mod errors;
 mod fields;

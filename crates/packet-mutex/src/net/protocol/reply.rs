@@ -1,4 +1,4 @@
-//! What a server says.
+//! What a server sends.
 
 use super::errors::Refused;
 use super::fields::{
@@ -14,27 +14,27 @@ use std::time::Duration;
 /// The answer to a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply<'a> {
-    /// All went well.
+    /// It was done, and there is nothing more to say.
     Done,
-    /// To a hello.
+    /// The reply to a hello.
     Welcome {
         version: u64,
         /// The server's name.
         server: Text<'a>,
         mutex: Text<'a>,
-        /// A text that is another whenever the numbers of requests and events began anew.
+        /// A text that changes whenever the numbers of requests and events start again.
         life: Text<'a>,
-        /// How long an ask waits unless it or its module says otherwise.
+        /// How long an ask waits unless the ask or its module says otherwise.
         timeout: Duration,
         lease: Option<Duration>,
     },
-    /// A turn or a pass. The module's number in the grant means nothing here; its name does.
+    /// A turn or a pass. The module's number in the grant means nothing to the other side; its name does.
     Granted {
         request: RequestId,
         module: Text<'a>,
         grant: Grant,
     },
-    /// Another reply will follow, within the timeout.
+    /// The ask waits. Another reply follows within the timeout.
     Waiting {
         request: RequestId,
         timeout: Option<Duration>,
@@ -59,19 +59,19 @@ pub(crate) enum Reply<'a> {
 /// A request that was refused, or an ask that failed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Failed {
-    /// The ask that this is the answer of.
+    /// The ask that failed.
     pub(crate) request: Option<RequestId>,
-    /// The turn that was to be given away goes on.
+    /// The turn was not given away and goes on.
     pub(crate) still_held: bool,
     pub(crate) why: Refused,
 }
 
-/// What a server says unasked.
+/// What a server sends without being asked.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Notice {
-    /// The turn was ended by somebody else.
+    /// The turn was ended by somebody other than its holder.
     Lost(RequestId),
-    /// The turn should be given away, or no longer.
+    /// The turn should be given away, or need not be any more.
     ShouldYield(RequestId, bool),
     Event(Event),
 }
@@ -79,7 +79,7 @@ pub(crate) enum Notice {
 /// One line of a server.
 #[derive(Debug, PartialEq)]
 pub(crate) enum FromServer<'a> {
-    /// With the number of the request; `None` if the request's number could not be read.
+    /// A reply and the number of its request, which is `None` if the server could not read that number.
     Reply(Option<u64>, Reply<'a>),
     Notice(Notice),
 }
@@ -128,7 +128,7 @@ fields! {
     }
 }
 
-// Boxed, for each of the two is larger than all other fields, and hardly any frame has one.
+// These two are boxed: each is larger than all other fields together, and hardly any frame has one.
 impl Field for Box<StatusObject> {
     const MUST: &'static str = "a snapshot";
 }
@@ -138,11 +138,12 @@ impl Field for Box<Event> {
 }
 
 impl<'a> FromServer<'a> {
-    /// Reads a line; `None` is a notice of a kind that only a newer server knows.
+    /// Reads a line. Returns `None` for a notice of a kind that only a newer server knows.
     ///
     /// # Errors
     ///
-    /// What is wrong with it. The client cannot go on then: it may have been a grant.
+    /// What is wrong with it. The client must end the connection then: the line may have been a grant, and a turn that nobody
+    /// knows of would keep all others out.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Option<Self>, String> {
         let frame = str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
         let (mut fields, mut wrong) = (Fields::default(), None);
@@ -180,7 +181,7 @@ impl<'a> FromServer<'a> {
     }
 }
 
-/// An event of a kind that only a newer server knows. It counts as dropped, so that the readers know that one is missing.
+/// Reads an event of a kind that only a newer server knows. It counts as dropped, so that readers know that one is missing.
 fn newer_event(frame: &str) -> Option<Event> {
     #[derive(Deserialize)]
     struct Outer<'a> {
@@ -219,7 +220,7 @@ impl Notice {
 }
 
 impl<'a> Reply<'a> {
-    /// The reply that these fields say. Which it is follows from the fields that are there.
+    /// Returns the reply that these fields describe. Which kind it is follows from the fields that are there.
     fn of(fields: Fields<'a>) -> Result<Self, String> {
         if fields.error.is_some() {
             return Ok(Reply::Failed(Failed {

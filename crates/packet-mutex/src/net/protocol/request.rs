@@ -1,4 +1,4 @@
-//! What a client says.
+//! What a client sends.
 
 use super::errors::Refused;
 use super::fields::{
@@ -9,14 +9,14 @@ use crate::roster_toml::{from_toml, to_toml};
 use packet_mutex_arbiter::{Leave, Owner, RequestId, Steer};
 use std::time::Duration;
 
-/// One line of a client: a request and the number under which it wants its reply.
+/// One line of a client: a request, and the number that its reply will have.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Frame<'a> {
     pub(crate) id: u64,
     pub(crate) request: Request<'a>,
 }
 
-/// What a client asks for. `docs/PROTOCOL.md` says what each is for.
+/// What a client asks for. `docs/PROTOCOL.md` describes each.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request<'a> {
     Hello(Hello<'a>),
@@ -38,7 +38,7 @@ pub(crate) enum Request<'a> {
     Withdraw(Which),
     Claim(Which),
     Acknowledge(Which),
-    /// `None`: all leases of the connection.
+    /// Renews the lease of a request, or with `None` all leases of the connection.
     Heartbeat(Option<RequestId>),
     ShouldYield(Which),
     OwnerLost {
@@ -52,7 +52,7 @@ pub(crate) enum Request<'a> {
         so_far: bool,
         after: Option<u64>,
     },
-    /// What an operator can do. The owner of a reset is the client's own number for it.
+    /// What an operator does. The owner of a reset is the client's own number.
     Steer(Steer<Text<'a>>),
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Acquire<'a> {
     pub(crate) requeued: bool,
 }
 
-/// A request by its number, or by the frame that made it, for a client that has not yet read that number.
+/// Which request is meant: by its number, or by the frame that made it, for a client that has not read the number yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Which {
     Request(RequestId),
@@ -116,14 +116,14 @@ fields! {
 /// Why a line is not a frame.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NotAFrame {
-    /// The number under which it would have had its reply.
+    /// The number that its reply would have had.
     pub(crate) id: Option<u64>,
     pub(crate) why: Wrong,
 }
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Wrong {
-    /// It is not a JSON object: nothing after it can be understood either.
+    /// It is not a JSON object, so nothing after it can be relied on either.
     Garbled(String),
     /// A field is not what it must be.
     Field(String),
@@ -134,13 +134,23 @@ pub(crate) enum Wrong {
 impl<'a> Frame<'a> {
     /// Reads a line. It copies only texts in which something is escaped.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Frame<'a>, NotAFrame> {
+        Frame::parse_if(line, |_| Ok(()))
+    }
+
+    /// Reads a line if its `op` is accepted. Nothing more than the fields is read before that.
+    fn parse_if(
+        line: &'a [u8],
+        accept: impl FnOnce(&str) -> Result<(), Wrong>,
+    ) -> Result<Frame<'a>, NotAFrame> {
         let mut fields = Fields::default();
         read(line, &mut fields)?;
         let id = fields.id;
         let wrong = |why| NotAFrame { id, why };
         let op = needed(fields.op.take(), "op").map_err(|why| wrong(Wrong::Field(why)));
         let id = needed(id, "id").map_err(|why| wrong(Wrong::Field(why)))?;
-        Ok(Frame { id, request: Request::of(&op?, fields).map_err(wrong)? })
+        let op = op?;
+        accept(&op).map_err(wrong)?;
+        Ok(Frame { id, request: Request::of(&op, fields).map_err(wrong)? })
     }
 
     /// Appends the frame as a line.
@@ -152,11 +162,25 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Reads what the page's buttons send: a request that steers, without a number.
+impl<'a> Hello<'a> {
+    /// Reads the first line of a connection. Returns the hello, and the number that its reply will have.
+    ///
+    /// A client that has not said hello may not know the secret: the server must not read a roster for it.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<(u64, Hello<'a>), NotAFrame> {
+        let other = || Wrong::Field("the first frame must be a hello".into());
+        let is_hello = |op: &str| if op == "hello" { Ok(()) } else { Err(other()) };
+        match Frame::parse_if(line, is_hello)? {
+            Frame { id, request: Request::Hello(hello) } => Ok((id, hello)),
+            Frame { id, .. } => Err(NotAFrame { id: Some(id), why: other() }),
+        }
+    }
+}
+
+/// Reads what the buttons of the page send: a request that steers, without a number.
 ///
 /// # Errors
 ///
-/// What is wrong with it; never the text itself.
+/// What is wrong with it. The message never repeats the text itself.
 pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
     let told = |wrong: Wrong| match wrong {
         Wrong::Garbled(why) | Wrong::Field(why) => why,
@@ -173,13 +197,13 @@ pub fn steer_from_json(text: &[u8]) -> Result<Steer<String>, String> {
 
 fn read<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), NotAFrame> {
     let garbled = |why: String| NotAFrame { id: None, why: Wrong::Garbled(why) };
-    // No message says the text itself, only where and what.
+    // Messages never repeat the text itself, which may hold a secret. They say what is wrong and where.
     let frame = str::from_utf8(line).map_err(|error| garbled(format!("not UTF-8: {error}")))?;
     let mut wrong = None;
     if fields.read(frame, &mut wrong).is_ok() {
         return Ok(());
     }
-    // A wrong field is not the end of the connection, unless the rest is not JSON. What is wrong there counts then.
+    // A wrong field does not end the connection, unless the frame is not JSON either. Then that is what counts.
     match (serde_json::from_str::<Outline>(frame), wrong) {
         (Ok(Outline { id }), Some(why)) => Err(NotAFrame { id, why: Wrong::Field(why) }),
         (Err(error), _) if !error.is_data() => Err(garbled(format!("not JSON: {error}"))),
@@ -188,7 +212,7 @@ fn read<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Result<(), NotAFrame> {
 }
 
 impl<'a> Request<'a> {
-    /// The request that these fields say.
+    /// Returns the request that these fields describe.
     fn of(op: &str, fields: Fields<'a>) -> Result<Self, Wrong> {
         let Fields {
             id: _,
@@ -221,8 +245,8 @@ impl<'a> Request<'a> {
             Some(ask) => Ok(Which::Ask(ask)),
             None => request_id().map(Which::Request),
         };
-        let named = || needed(module, "module");
-        let words =
+        let module_name = || needed(module, "module");
+        let reason_text =
             |reason: Option<Text<'_>>| needed(reason, "reason").map(|reason| reason.0.into_owned());
         let request = match op {
             "hello" => {
@@ -230,7 +254,7 @@ impl<'a> Request<'a> {
                 Request::Hello(Hello { version, mutex, secret, roster })
             }
             "acquire" => Request::Acquire(Acquire {
-                module: named()?,
+                module: module_name()?,
                 owner,
                 within: within.map(RequestId),
                 timeout,
@@ -244,7 +268,7 @@ impl<'a> Request<'a> {
                 let how = how.map_or(Leave::Released, |how| how.0);
                 Request::Release { request: request_id()?, owner, how }
             }
-            "release_module" => Request::ReleaseModule { module: named()?, owner },
+            "release_module" => Request::ReleaseModule { module: module_name()?, owner },
             "withdraw" => Request::Withdraw(which()?),
             "claim" => Request::Claim(which()?),
             "acknowledge" => Request::Acknowledge(which()?),
@@ -252,19 +276,19 @@ impl<'a> Request<'a> {
             "should_yield" => Request::ShouldYield(which()?),
             "owner_lost" => Request::OwnerLost { owner: needed(owner, "owner")? },
             "ping" => Request::Ping,
-            "module" => Request::Module(named()?),
+            "module" => Request::Module(module_name()?),
             "status" => Request::Status,
             "roster" => Request::Roster,
             "events" => Request::Events { so_far: so_far.unwrap_or_default(), after },
-            "cancel" => Request::Steer(Steer::Cancel { module: named()? }),
-            "disable" => Request::Steer(Steer::Disable { module: named()? }),
-            "enable" => Request::Steer(Steer::Enable { module: named()? }),
+            "cancel" => Request::Steer(Steer::Cancel { module: module_name()? }),
+            "disable" => Request::Steer(Steer::Disable { module: module_name()? }),
+            "enable" => Request::Steer(Steer::Enable { module: module_name()? }),
             "mode" => {
                 let mode = needed(mode, "mode")?.0;
-                Request::Steer(Steer::Mode { module: named()?, mode })
+                Request::Steer(Steer::Mode { module: module_name()?, mode })
             }
             "pause" => Request::Steer(Steer::Pause {
-                reason: words(reason)?,
+                reason: reason_text(reason)?,
                 below: needed(below, "below")?.0,
                 lasts: lasts.map(|lasts| lasts.0),
             }),
@@ -273,7 +297,7 @@ impl<'a> Request<'a> {
                 Request::Steer(Steer::Resume { reason })
             }
             "close" => Request::Steer(Steer::Close),
-            "revoke" => Request::Steer(Steer::Revoke { reason: words(reason)? }),
+            "revoke" => Request::Steer(Steer::Revoke { reason: reason_text(reason)? }),
             "reload" => {
                 let roster = from_toml("roster", &needed(roster, "roster")?);
                 let roster = roster.map_err(|errors| Wrong::Field(errors.to_string()))?;
@@ -285,7 +309,7 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// Sets the fields that say this request. Returns its `op`.
+    /// Sets the fields that describe this request. Returns its `op`.
     fn fill(self, fields: &mut Fields<'a>) -> &'static str {
         let flag = |is: bool| is.then_some(true);
         match self {
@@ -615,6 +639,15 @@ mod tests {
             }
         }
         assert!(asked >= 3 && said >= 4, "{asked} and {said} examples");
+    }
+
+    #[test]
+    fn nothing_is_read_before_the_hello() {
+        let (id, hello) = Hello::parse(br#"{"id":4,"op":"hello","version":1}"#).unwrap();
+        assert_eq!((id, hello), (4, Hello { version: 1, ..Hello::default() }));
+        let wrong = Hello::parse(br#"{"id":4,"op":"reload","roster":"not TOML"}"#).unwrap_err();
+        let why = Wrong::Field("the first frame must be a hello".into());
+        assert_eq!(wrong, NotAFrame { id: Some(4), why });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Calls: requests whose reply a thread waits for.
+//! Calls: requests for whose reply a thread waits.
 
 use super::{Answer, Call, Remote, State};
 use crate::error::Error;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 impl Remote {
-    /// Asks the server for something and waits for its reply.
+    /// Sends a request and waits for its reply.
     pub(super) fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
         let end = self.identity.clock.now() + CALL_WITHIN;
         let id = self.with(|state| {
@@ -34,7 +34,7 @@ impl Remote {
         })
     }
 
-    /// Waits until `look` finds something in the state. The reading thread ends what takes too long.
+    /// Waits until `look` finds something in the state. It needs no time limit: the reading thread ends what takes too long.
     pub(super) fn wait<R>(
         &self,
         mut look: impl FnMut(&mut State, &Waker) -> Option<Result<R, Error>>,
@@ -46,11 +46,11 @@ impl Remote {
             |parker| self.park(parker),
             |waker| self.with(|state| look(state, waker)),
         );
-        // Without an end it waits until there is something.
+        // Without a time limit, it waits until something is found.
         found.unwrap_or_else(|| Err(self.gone()))
     }
 
-    /// Lets child processes inherit the connection, so that it stays open while one of them lives.
+    /// Lets child processes inherit the connection. It then stays open until the last of them has ended.
     #[cfg(unix)]
     pub(in crate::net) fn let_inherit(&self) -> Result<(), Error> {
         self.with(|state| match &state.stream {

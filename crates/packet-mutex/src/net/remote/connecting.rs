@@ -1,6 +1,6 @@
-//! Connecting, keeping the lease alive, and connecting anew.
+//! Connecting, keeping the lease alive, and connecting again.
 
-use super::reading::{LOOK, read_from};
+use super::reading::{CHECK_EVERY, read_from};
 use super::{Lease, Phase, Remote, Slot, State, boot};
 use crate::clock::SystemClock;
 use crate::error::Error;
@@ -15,15 +15,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-/// How much longer than its timeout an ask waits for the server to say that it timed out.
+/// How much longer than its timeout an ask waits for the server to say that it timed out. The server knows why it did, so
+/// its answer is worth a little time.
 const GRACE: Duration = Duration::from_secs(2);
-/// Until the first attempt to connect anew, and the longest between two.
+/// How long the reading thread waits after the first attempt to connect failed, and after later ones at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 impl Remote {
-    /// Connects to the mutex and keeps the connection.
+    /// Connects to the mutex, and starts the thread that keeps the connection.
     pub(in crate::net) fn connect(url: Url, brought: Option<Roster>) -> Result<Arc<Remote>, Error> {
         let secret = secret();
+        // Before the hello is sent: the lease may have begun at any time after it.
         let heard = boot::now();
         let welcome = greet(&url, secret.as_deref(), brought.as_ref())?;
         let state = State {
@@ -32,10 +34,10 @@ impl Remote {
             connection: 0,
             waits: 0,
             lease: None,
-            next: 1,
+            next_number: 1,
             asks: BTreeMap::new(),
             holds: BTreeMap::new(),
-            frames: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             calls: BTreeMap::new(),
             sleepers: Wakers::default(),
             names: Arbiter::new(any_names(), Start::default()),
@@ -58,12 +60,12 @@ impl Remote {
         let thread = thread.spawn(move || keep_connected(&weak));
         let thread = thread.map_err(|error| Error::Unavailable(error.to_string()))?;
         let _ = remote.thread.set(thread.thread().clone());
-        // Known from here on, even while the server is away.
+        // From here on there is a roster to show even while the server is away.
         let _ = remote.roster();
         Ok(remote)
     }
 
-    /// Takes up a new connection: asks for all that waits once more (S4: with the time that is left to it).
+    /// Takes a new connection into use. All asks that wait are made again, with the time that they have left (S4).
     pub(super) fn connected(&self, welcome: Welcome, heard: Duration) -> Result<(), Error> {
         let Welcome { mut reader, life: _, timeout, lease } = welcome;
         let bad = |error| Error::Unavailable(format!("{}: {error}", self.url));
@@ -91,7 +93,7 @@ impl Remote {
         Ok(())
     }
 
-    /// The connection is lost, and with it every turn that was had through it; what waits is asked for again.
+    /// The connection is lost, and all its turns with it. Asks that wait will be made again.
     pub(super) fn disconnected(&self) {
         let now = self.identity.clock.now();
         self.with(|state| {
@@ -100,7 +102,7 @@ impl Remote {
             }
             state.reader = Slot::Gone;
             state.lease = None;
-            state.frames.clear();
+            state.unanswered.clear();
             state.holds.values_mut().for_each(|hold| hold.lost = true);
             state.wake_sleepers();
             let gone = self.gone();
@@ -111,7 +113,7 @@ impl Remote {
             for ask in state.asks.values_mut() {
                 let again = match ask.phase {
                     Phase::Done(Err(_), _) | Phase::Refused(_) => continue,
-                    // The turn to nest in is lost.
+                    // The turn around it is lost.
                     _ if ask.terms.within.is_some() => Phase::Done(Err(Error::Lost), 0),
                     _ if ask.deadline <= now => Phase::Done(Err(gone.clone()), 0),
                     _ => Phase::Unheard,
@@ -122,14 +124,14 @@ impl Remote {
         });
     }
 
-    /// Looks at the clock: sends the heartbeat that is due, and ends what is overdue. How long until the next look;
-    /// `None`: the lease is over, and with it the connection.
-    pub(super) fn look(&self) -> Option<Duration> {
+    /// Sends the heartbeat if it is due, and ends what is overdue. Returns how long it is until the next check, or `None` if
+    /// the lease is over: then the connection is over too.
+    pub(super) fn check_clock(&self) -> Option<Duration> {
         let now = self.identity.clock.now();
         self.with(|state| {
             let gone = self.gone();
             for ask in state.asks.values_mut() {
-                // Away from the server nobody else tells it that its time is up.
+                // While the server is away, no answer of it is worth waiting for.
                 let grace = if state.stream.is_some() { GRACE } else { Duration::ZERO };
                 let open = !matches!(ask.phase, Phase::Done(..) | Phase::Refused(_));
                 if open && ask.deadline + grace <= now {
@@ -143,8 +145,9 @@ impl Remote {
                     state.to_wake.extend(call.waker.take());
                 }
             }
-            let Some(lease) = &state.lease else { return Some(LOOK) };
+            let Some(lease) = &state.lease else { return Some(CHECK_EVERY) };
             let at = boot::now();
+            // The protocol asks for a third. A quarter leaves time for a heartbeat that is late.
             let (over, due) = (lease.over(), lease.heard + lease.length / 4);
             if over <= at {
                 return None;
@@ -156,12 +159,12 @@ impl Remote {
                 }
             }
             let next = if due > at { due } else { over };
-            Some(LOOK.min(next - at))
+            Some(CHECK_EVERY.min(next - at))
         })
     }
 }
 
-/// Reads from the connection and connects anew, until the mutex has no more handles.
+/// What the reading thread does: reads from the connection and connects again, until the mutex has no more handles.
 fn keep_connected(remote: &Weak<Remote>) {
     let mut pause = BACK_OFF.0;
     loop {
@@ -176,16 +179,16 @@ fn keep_connected(remote: &Weak<Remote>) {
                 pause = BACK_OFF.0;
                 break;
             }
-            let _ = strong.look();
+            let _ = strong.check_clock();
             drop(strong);
-            // Woken early when the mutex is dropped or somebody asks.
+            // It is woken early when the mutex is dropped, and when somebody asks: an ask must not wait for the whole pause.
             std::thread::park_timeout(pause);
             pause = BACK_OFF.1.min(pause * 2);
         }
     }
 }
 
-/// A roster under which every name is a module's.
+/// Returns a roster under which every valid name is a module. The server decides which names are modules.
 fn any_names() -> Roster {
     let limits = Limits { modules: usize::from(u16::MAX), ..Limits::default() };
     Roster::new(RosterSpec { limits, ..RosterSpec::default() }).unwrap_or_default()

@@ -1,6 +1,6 @@
-//! What the server says, and what it is told.
+//! Frames of the server and what they change, and the frames that are sent.
 
-use super::{About, Answer, Ask, Hold, Phase, Remote, State, boot};
+use super::{Answer, Ask, Hold, Phase, Purpose, Remote, State, boot};
 use crate::error::Error;
 use crate::net::protocol::{Acquire, Failed, FromServer, Notice, Reply, Request, Which};
 use crate::place::{Granted, Terms};
@@ -8,6 +8,7 @@ use packet_mutex_arbiter::{Arbiter, Grant, RequestId, Time};
 use std::task::Waker;
 
 impl Remote {
+    /// Notes what a frame of the server says.
     pub(super) fn receive(&self, frame: FromServer<'_>) {
         let now = self.identity.clock.now();
         self.with(|state| match frame {
@@ -16,14 +17,15 @@ impl Remote {
                 state.should_yield(request.0, should);
             }
             FromServer::Reply(Some(id), reply) => state.reply(id, reply, now),
-            // Events come on a connection of their own. A reply without a number is to a frame that was not read.
+            // Events come on a connection of their own. A reply without a number is one to a frame that the server could not
+            // read, and it closes the connection after it.
             FromServer::Notice(Notice::Event(_)) | FromServer::Reply(None, _) => {}
         });
     }
 }
 
 impl State {
-    /// The server ended the turn with this number.
+    /// Notes that the server ended the turn with this number.
     fn lost(&mut self, request: u64) {
         self.holds.values_mut().filter(|it| it.request == request).for_each(|it| it.lost = true);
         if let Some(ask) = self.granted_ask(request) {
@@ -34,7 +36,7 @@ impl State {
         self.wake_sleepers();
     }
 
-    /// The turn with this number should be given away, or no longer.
+    /// Notes whether the turn with this number should be given away.
     fn should_yield(&mut self, request: u64, should: bool) {
         let holds = self.holds.values_mut().filter(|hold| hold.request == request);
         holds.for_each(|hold| hold.should_yield = should);
@@ -44,7 +46,7 @@ impl State {
         self.wake_sleepers();
     }
 
-    /// The ask that was granted under this number, and whose asker has not taken the grant yet.
+    /// Returns the ask that was granted under this number if its asker has not taken the grant yet.
     fn granted_ask(&mut self, request: u64) -> Option<&mut Ask> {
         self.asks.values_mut().find(|ask| match ask.phase {
             Phase::Granted(_, number) | Phase::Claiming(_, number) | Phase::Done(_, number) => {
@@ -54,6 +56,7 @@ impl State {
         })
     }
 
+    /// Notes the reply to a frame.
     fn reply(&mut self, frame: u64, reply: Reply<'_>, now: Time) {
         let failed = matches!(reply, Reply::Failed(_));
         if let Some(lease) = &mut self.lease
@@ -73,12 +76,15 @@ impl State {
             return;
         }
         let waits = matches!(reply, Reply::Waiting { .. });
-        let about =
-            if waits { self.frames.get(&frame).copied() } else { self.frames.remove(&frame) };
-        let Some(About::Ask(id) | About::Claim(id)) = about else { return };
+        let purpose = if waits {
+            self.unanswered.get(&frame).copied()
+        } else {
+            self.unanswered.remove(&frame)
+        };
+        let Some(Purpose::Ask(id) | Purpose::Claim(id)) = purpose else { return };
         let Some(ask) = self.asks.get_mut(&id) else { return };
-        ask.phase = match (about, reply) {
-            (Some(About::Claim(_)), _) => match ask.phase {
+        ask.phase = match (purpose, reply) {
+            (Some(Purpose::Claim(_)), _) => match ask.phase {
                 Phase::Claiming(grant, number) if !failed => Phase::Done(Ok(grant), number),
                 _ => Phase::Done(Err(Error::Lost), 0),
             },
@@ -98,14 +104,15 @@ impl State {
         self.to_wake.extend(ask.waker.take());
     }
 
+    /// Wakes everybody who sleeps inside a turn, to look whether the change concerns that turn.
     pub(super) fn wake_sleepers(&mut self) {
         self.sleepers.move_to(&mut self.to_wake);
     }
 
-    /// Sends a request; its number. If that fails the connection is lost, which its reader finds out.
+    /// Sends a request. Returns its number. If sending fails, the connection is lost, and its reader notices.
     pub(super) fn send(&mut self, request: Request<'_>) -> u64 {
-        let id = self.next;
-        self.next += 1;
+        let id = self.next_number;
+        self.next_number += 1;
         if let Some(stream) = &self.stream
             && stream.write(id, request).is_err()
         {
@@ -114,12 +121,14 @@ impl State {
         id
     }
 
+    /// Makes an ask at the server, for the first time or again.
     pub(super) fn send_ask(&mut self, id: RequestId, now: Time) {
         let Some(ask) = self.asks.get(&id) else { return };
         let terms = ask.terms;
         let within = terms.within.and_then(|hold| self.holds.get(&hold));
         let requeued = ask.frame != 0;
-        // What is left of it; if the roster says how long, the server knows better until the first answer.
+        // A timeout of the roster is left to the server, which knows the roster in force. Its answer tells the deadline, so
+        // an ask that is made again has only the rest of that time.
         let left = ask.deadline.since(now);
         let timeout = (terms.timeout.is_some() || requeued).then_some(left);
         let module = ask.module.clone();
@@ -134,20 +143,20 @@ impl State {
             requeued,
         };
         let frame = self.send(Request::Acquire(acquire));
-        self.frames.insert(frame, About::Ask(id));
+        self.unanswered.insert(frame, Purpose::Ask(id));
         if let Some(ask) = self.asks.get_mut(&id) {
             ask.frame = frame;
         }
     }
 
-    /// The answer of a request, if it is there; else leaves the waker. The one that was there before comes back.
+    /// Takes the answer of a request. If it is not there yet, leaves the waker and returns the one that was there before.
     pub(super) fn poll(&mut self, id: RequestId, waker: Waker) -> Result<Granted, Option<Waker>> {
         let Some(ask) = self.asks.get_mut(&id) else { return Ok(Err(Error::Lost)) };
         if let Phase::Granted(grant, number) = ask.phase {
             if ask.terms.claim {
                 ask.phase = Phase::Claiming(grant, number);
                 let frame = self.send(Request::Claim(Which::Request(RequestId(number))));
-                self.frames.insert(frame, About::Claim(id));
+                self.unanswered.insert(frame, Purpose::Claim(id));
             } else {
                 ask.phase = Phase::Done(Ok(grant), number);
             }
@@ -167,7 +176,7 @@ impl State {
                 claims: claim,
                 is_pass: grant.token.is_none(),
                 should_yield: ask.should_yield,
-                // The connection may have been lost since.
+                // The connection may have been lost since the grant came.
                 lost: self.stream.is_none(),
             };
             if !self.is_open(&hold) {
@@ -178,17 +187,18 @@ impl State {
         Ok(granted)
     }
 
+    /// Returns whether the lease is over. From then on the server may let somebody else in.
     pub(super) fn is_lease_over(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.over() <= boot::now())
     }
 
-    /// Whether the hold is open, as far as this client knows.
+    /// Returns whether the hold is open, as far as this client knows.
     pub(super) fn is_open(&self, hold: &Hold) -> bool {
         !hold.lost && (hold.is_pass || !self.is_lease_over())
     }
 }
 
-/// The grant with the number that its module has here.
+/// Returns the grant with the number that its module has in this process.
 fn granted(names: &mut Arbiter, request: RequestId, module: &str, grant: Grant) -> Phase {
     match names.resolve(module) {
         Ok(found) => Phase::Granted(Grant { module: found.module, ..grant }, request.0),

@@ -1,11 +1,11 @@
 //! A mutex behind a socket, as asks and turns use it.
 //!
-//! One thread reads what the server says, keeps the lease alive, and connects anew when the connection is lost. What it
-//! finds out is left in the state, where threads and tasks wait for it as they do for a mutex in the process.
+//! The reading thread reads what the server says, keeps the lease alive, and connects again when the connection is lost. It
+//! notes what it reads in the state, where threads and tasks wait for it as they do for a mutex in this process.
 //!
-//! A thread that waits reads itself if nobody does, for to be woken by another one takes longer than the server's answer.
-//! So the reading thread leaves the reader to those that ask often: it takes it up when nobody asked for a while, or when
-//! somebody waits who does not read.
+//! A thread that waits reads for itself if nobody else does, because being woken by another thread takes longer than the
+//! server's answer. The reading thread therefore leaves the reader to threads that ask often. It takes the reader when nobody
+//! has asked for a while, or when a task waits, which cannot read.
 
 mod boot;
 mod calls;
@@ -43,59 +43,62 @@ struct State {
     /// `None` while the server cannot be reached.
     stream: Option<Stream>,
     reader: Slot,
-    /// How many connections there were.
+    /// How many connections there have been. It tells a reader of an earlier connection from one of this.
     connection: u64,
-    /// How often threads began or ceased to wait for the server.
+    /// How often threads began or ceased to wait for the server. While it grows, they read for themselves.
     waits: u64,
     lease: Option<Lease>,
-    next: u64,
+    /// For frames and for requests.
+    next_number: u64,
     asks: BTreeMap<RequestId, Ask>,
     holds: BTreeMap<RequestId, Hold>,
-    /// What the frames are about whose replies are still to come.
-    frames: BTreeMap<u64, About>,
-    /// Replies that a thread waits for.
+    /// Frames that the server has not answered yet, and what each was sent for.
+    unanswered: BTreeMap<u64, Purpose>,
+    /// Requests for whose reply a thread waits.
     calls: BTreeMap<u64, Call>,
     sleepers: Wakers,
-    /// Gives names their numbers, and folds and checks them as every mutex does; it decides nothing.
+    /// Numbers, folds and checks names as every mutex does. It decides nothing.
     names: Arbiter,
-    /// Names of which the server has said that they are modules.
+    /// The modules that the server has confirmed.
     verified: BTreeSet<ModuleId>,
     roster: Roster,
-    /// How long an ask waits if neither it nor its module says; the server's answer has the last word.
+    /// How long an ask waits if neither it nor its module says so. It counts until the server's answer tells the deadline.
     timeout: Duration,
     to_wake: Vec<Waker>,
 }
 
-/// S8: how long turns last without a heartbeat. Times are since the machine's start.
+/// How long turns last without a heartbeat (S8). Times are those since the machine was started.
 #[derive(Debug)]
 struct Lease {
     length: Duration,
-    /// When the last heartbeat was sent that has been answered.
+    /// When the last heartbeat that has been answered was sent. The server renewed the lease later, so nothing is overrated.
     heard: Duration,
-    /// The heartbeat that is under way: its frame, and when it was sent.
+    /// The heartbeat that is not answered yet: the number of its frame, and when it was sent.
     sent: Option<(u64, Duration)>,
 }
 
 impl Lease {
-    /// From here on this client's turns are over.
+    /// Returns when the turns of this client are over.
     fn over(&self) -> Duration {
+        // Before the server's end of the lease, so that the holder has stopped when the next one begins, even if its clock is
+        // a little slower than the server's.
         self.heard + self.length.mul_f64(0.95)
     }
 }
 
-/// Where the connection's reader is.
+/// Where the reader of the connection is.
 enum Slot {
-    /// Nobody reads.
+    /// Here: nobody is reading.
     Here(Reader),
-    /// Somebody does; whether the reading thread is to be woken when it is back.
+    /// With a thread that is reading. `thread_waits` tells whether the reading thread must be woken when it is back.
     Away { thread_waits: bool },
-    /// There is no connection, or it is over and the reading thread has to see to that.
+    /// There is no connection, or it is over and the reading thread has yet to deal with that.
     Gone,
 }
 
 #[derive(Clone, Copy)]
-enum About {
-    /// The frame made this request.
+enum Purpose {
+    /// It made this request.
     Ask(RequestId),
     /// It claims this grant.
     Claim(RequestId),
@@ -104,11 +107,11 @@ enum About {
 struct Ask {
     module: Arc<str>,
     terms: Terms,
-    /// The frame that made it.
+    /// The number of the frame that made it, or 0 if it was never sent.
     frame: u64,
     deadline: Time,
     phase: Phase,
-    /// It was granted, and told to yield before it was taken.
+    /// It was granted, and should be given away before its asker has even taken it.
     should_yield: bool,
     waker: Option<Waker>,
 }
@@ -121,16 +124,17 @@ impl Ask {
 }
 
 enum Phase {
-    /// The server has not answered; it may not even have been told.
+    /// The server has not answered. It may not even have read the ask.
     Unheard,
-    /// The server said that it waits.
+    /// The server has answered that the ask waits.
     Waiting,
-    /// It was granted under the server's number, and must perhaps be claimed.
+    /// It was granted, under this number of the server. If it must be claimed, that is still to be done.
     Granted(Grant, u64),
+    /// The claim of the grant was sent.
     Claiming(Grant, u64),
-    /// It may be taken.
+    /// The answer may be taken.
     Done(Granted, u64),
-    /// It was no request at all: the turn that was to be given away goes on.
+    /// A turn was to be given away, and the server refused: there is no request, and the turn goes on.
     Refused(Error),
 }
 
@@ -145,7 +149,7 @@ struct Hold {
     lost: bool,
 }
 
-/// What the reply to a call says, if it went well.
+/// What the reply to a call says if nothing went wrong.
 enum Answer {
     Done,
     Status(Box<Status>),
@@ -160,7 +164,7 @@ struct Call {
 }
 
 impl Remote {
-    /// Works on the state under its lock, and wakes whom that concerns once it is unlocked.
+    /// Works on the state under its lock. Wakers are used after it is unlocked.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut state);
@@ -170,6 +174,7 @@ impl Remote {
         result
     }
 
+    /// The error while the server cannot be reached.
     fn gone(&self) -> Error {
         Error::Unavailable(format!("{} cannot be reached", self.url))
     }

@@ -1,6 +1,6 @@
-//! A mutex behind a socket, as asks and turns use it.
+//! A mutex behind a socket as a [`Place`].
 
-use super::{About, Answer, Ask, Hold, Phase, Remote, Slot};
+use super::{Answer, Ask, Hold, Phase, Purpose, Remote, Slot};
 use crate::error::Error;
 use crate::events::EventSource;
 use crate::module::{Module, ModuleRef};
@@ -29,8 +29,8 @@ impl Place for Remote {
             {
                 return Err(Error::Lost);
             }
-            let id = RequestId(state.next);
-            state.next += 1;
+            let id = RequestId(state.next_number);
+            state.next_number += 1;
             if state.stream.is_none() && terms.timeout == Some(Duration::ZERO) {
                 return Ok(((id, Some(Err(self.gone()))), true));
             }
@@ -42,7 +42,7 @@ impl Place for Remote {
             Ok(((id, None), state.stream.is_some()))
         })?;
         if !connected {
-            // It connects anew at once and not after its pause.
+            // It tries to connect at once, and does not wait for the end of its pause.
             self.wake_thread();
         }
         Ok(asked)
@@ -54,14 +54,14 @@ impl Place for Remote {
             let polled = state.poll(request, waker);
             (polled, matches!(state.reader, Slot::Here(_)))
         });
-        // A task does not read, so somebody else has to.
+        // A task cannot read, so the reading thread must.
         if polled.is_err() && is_unread {
             self.wake_thread();
         }
         polled.ok()
     }
 
-    /// Wakes nobody: the thread reads for itself while it is parked.
+    /// Does not wake the reading thread: this one reads for itself while it is parked.
     fn poll_as_thread(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
         let waker = waker.clone();
         self.with(|state| state.poll(request, waker)).ok()
@@ -90,7 +90,7 @@ impl Place for Remote {
         Ok(())
     }
 
-    /// It does not wait for the answer.
+    /// Does not wait for the reply.
     fn leave(&self, hold: RequestId, _owner: Option<Owner>, how: Leave) {
         self.with(|state| {
             if let Some(hold) = state.holds.remove(&hold)
@@ -125,14 +125,14 @@ impl Place for Remote {
                 ask.phase = Phase::Done(Err(Error::Lost), 0);
                 state.to_wake.extend(ask.waker.take());
             }
-            // Even one that has nothing left has a number there, of which there are not many.
+            // The server must forget an owner even if nothing of it is left: a connection can have only so many.
             if state.stream.is_some() {
                 state.send(Request::OwnerLost { owner: owner.0 });
             }
         });
     }
 
-    /// Waits until the server has said whether the turn was given away at all.
+    /// Waits until the server has said whether the turn was given away.
     fn give_away(
         &self,
         hold: RequestId,
@@ -148,9 +148,9 @@ impl Place for Remote {
             let module = state.names.module_name(held.module).clone();
             let owner = owner.map(|owner| owner.0);
             let frame = state.send(Request::Yield { request, owner, timeout });
-            let id = RequestId(state.next);
-            state.next += 1;
-            state.frames.insert(frame, About::Ask(id));
+            let id = RequestId(state.next_number);
+            state.next_number += 1;
+            state.unanswered.insert(frame, Purpose::Ask(id));
             let deadline = now + timeout.unwrap_or(state.timeout);
             state.asks.insert(id, Ask::new(module, terms, frame, deadline));
             Ok::<_, Error>(id)
@@ -182,7 +182,7 @@ impl Place for Remote {
         })
     }
 
-    /// A turn that is lost is to be given up too.
+    /// A lost turn should be given up too.
     fn should_yield(&self, hold: RequestId) -> bool {
         self.with(|state| {
             let hold = state.holds.get(&hold);
@@ -252,7 +252,7 @@ impl Place for Remote {
         }
     }
 
-    /// While the server is away, the last that was known.
+    /// Returns the last roster that was read while the server is away.
     fn roster(&self) -> Roster {
         let found = match self.call(Request::Roster) {
             Ok(Answer::Roster(text)) => from_toml("roster", &text).ok(),
@@ -280,7 +280,7 @@ impl Place for Remote {
 }
 
 impl Remote {
-    /// The server's number of a hold that is open.
+    /// Returns the server's number of an open hold.
     fn open_request(&self, hold: RequestId) -> Result<RequestId, Error> {
         self.with(|state| {
             let held = state.holds.get(&hold).ok_or(Error::NotHolder { holder: None })?;

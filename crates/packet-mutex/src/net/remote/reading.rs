@@ -1,4 +1,4 @@
-//! Who reads what the server says: see the [module](super).
+//! Which thread reads what the server says: see the [module](super).
 
 use super::{Remote, Slot, State};
 use crate::net::protocol::FromServer;
@@ -7,39 +7,39 @@ use crate::sync::Parker;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-/// How often the reading thread looks at the clock.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// How long the reading thread leaves the reader to threads that ask. Notices come so much later at most.
-const NAP: Duration = Duration::from_millis(1);
+/// How often the reading thread checks the clock, if nothing is due earlier.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long the reading thread leaves the reader to threads that ask before it looks again. A notice may come that much later.
+const LEFT_TO_ASKERS: Duration = Duration::from_millis(1);
 
 /// What the reading thread does next.
-enum Next {
+enum Step {
     Read(Reader),
     Park(Duration),
 }
 
-/// Reads while nobody else does, until the connection is over.
+/// Reads whenever nobody else does, until the connection is over.
 pub(super) fn read_from(remote: &Weak<Remote>) {
-    let (mut next_look, mut pause) = (Instant::now(), LOOK);
+    let (mut next_check, mut pause) = (Instant::now(), CHECK_EVERY);
     let mut waits = 0;
     loop {
         let now = Instant::now();
         let Some(strong) = remote.upgrade() else { return };
-        if next_look <= now {
-            let Some(longest) = strong.look() else { return };
-            (next_look, pause) = (now + longest, longest);
+        if next_check <= now {
+            let Some(longest) = strong.check_clock() else { return };
+            (next_check, pause) = (now + longest, longest);
         }
-        let next = strong.with(|state| state.next(&mut waits, next_look - now));
-        // Not kept while it waits: the mutex's last handle may be dropped meanwhile.
+        let next = strong.with(|state| state.next_step(&mut waits, next_check - now));
+        // Not kept while this thread waits: the last handle of the mutex may be dropped meanwhile.
         drop(strong);
         match next {
             None => return,
-            Some(Next::Park(time)) => std::thread::park_timeout(time),
-            Some(Next::Read(mut reader)) => {
-                let take = |frame: FromServer<'_>| {
+            Some(Step::Park(time)) => std::thread::park_timeout(time),
+            Some(Step::Read(mut reader)) => {
+                let receive = |frame: FromServer<'_>| {
                     remote.upgrade().map(|remote| remote.receive(frame)).is_some()
                 };
-                match reader.read_within(pause).and_then(|()| reader.next(take)) {
+                match reader.read_within(pause).and_then(|()| reader.next_frame(receive)) {
                     Ok(Some(true) | None) => {}
                     Ok(Some(false)) | Err(_) => return,
                 }
@@ -51,23 +51,25 @@ pub(super) fn read_from(remote: &Weak<Remote>) {
 }
 
 impl State {
-    /// What the reading thread does; `waits` is what it last was when this was asked. `None`: the connection is over.
-    fn next(&mut self, waits: &mut u64, longest: Duration) -> Option<Next> {
+    /// Returns what the reading thread does next, or `None` if the connection is over. `waits` is the count of the last call.
+    fn next_step(&mut self, waits: &mut u64, longest: Duration) -> Option<Step> {
         let is_busy = std::mem::replace(waits, self.waits) != self.waits;
         let somebody_waits = self.somebody_waits();
         match &mut self.reader {
             Slot::Gone => None,
-            Slot::Here(_) if somebody_waits || !is_busy => self.take_reader().map(Next::Read),
-            // Threads come and go, and read themselves. To be woken by each that goes would cost more than a nap.
-            Slot::Here(_) => Some(Next::Park(longest.min(NAP))),
-            Slot::Away { .. } if is_busy => Some(Next::Park(longest.min(NAP))),
+            Slot::Here(_) if somebody_waits || !is_busy => self.take_reader().map(Step::Read),
+            // Threads ask one after the other, and each reads for itself. To be woken whenever one is done would cost them
+            // more than this pause costs anybody.
+            Slot::Here(_) => Some(Step::Park(longest.min(LEFT_TO_ASKERS))),
+            Slot::Away { .. } if is_busy => Some(Step::Park(longest.min(LEFT_TO_ASKERS))),
             Slot::Away { thread_waits } => {
                 *thread_waits = true;
-                Some(Next::Park(longest))
+                Some(Step::Park(longest))
             }
         }
     }
 
+    /// Takes the reader if nobody is reading.
     fn take_reader(&mut self) -> Option<Reader> {
         if !matches!(self.reader, Slot::Here(_)) {
             return None;
@@ -78,9 +80,9 @@ impl State {
         }
     }
 
-    /// Whether the reading thread is to be woken.
+    /// Takes the reader back. Returns whether the reading thread must be woken.
     fn give_back(&mut self, reader: Reader) -> bool {
-        // It may be that of a connection that was lost meanwhile.
+        // The connection may have been lost meanwhile, and there may be a new one.
         if reader.connection != self.connection {
             return false;
         }
@@ -89,7 +91,7 @@ impl State {
         thread_waits || self.somebody_waits()
     }
 
-    /// Whether anybody has left a waker who waits for the server to say something.
+    /// Returns whether anybody has left a waker to wait for a frame of the server.
     fn somebody_waits(&self) -> bool {
         let asks = self.asks.values().any(|ask| ask.waker.is_some());
         asks || self.calls.values().any(|call| call.waker.is_some())
@@ -97,8 +99,11 @@ impl State {
 }
 
 impl Remote {
-    /// Waits as a thread until the parker is woken. If nobody else reads what the server says, it reads meanwhile: to be
-    /// woken by another thread takes longer than the server's answer.
+    /// Waits as a thread until the parker is woken, and reads meanwhile if nobody else does.
+    ///
+    /// No wake is missed. What this thread reads itself wakes the parker before the next look at it. What another thread reads
+    /// wakes it before that thread gives the reader back. Only what happens without a frame, such as the end of a timeout while
+    /// the server is silent, can come during the read, and is then noticed at the end of it.
     pub(super) fn read_or_park(&self, parker: &Parker) {
         let reader = self.with(|state| {
             state.waits += 1;
@@ -106,14 +111,15 @@ impl Remote {
         });
         let Some(mut reader) = reader else { return parker.park() };
         while !parker.take_wake() {
-            // It comes back now and then, as the reading thread may have found that its time is up.
-            let read = reader.read_within(LOOK);
-            if read.and_then(|()| reader.next(|frame| self.receive(frame))).is_err() {
+            // The read ends now and then, because the reading thread may have found that the time of this ask is up.
+            let read = reader.read_within(CHECK_EVERY);
+            if read.and_then(|()| reader.next_frame(|frame| self.receive(frame))).is_err() {
                 self.with(|state| {
                     if reader.connection == state.connection {
                         state.reader = Slot::Gone;
                     }
                 });
+                // It ends or remakes all that waits, and so wakes this thread too.
                 self.wake_thread();
                 return parker.park();
             }
@@ -127,6 +133,7 @@ impl Remote {
         }
     }
 
+    /// Wakes the reading thread.
     pub(super) fn wake_thread(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();

@@ -20,6 +20,8 @@
 //!
 //! It keeps the rules S1 to S20, which this documentation cites. They are in `docs/RULES.md` of the repository.
 
+#![cfg_attr(pm_loom, expect(unreachable_pub, reason = "`raw`, which makes it public, is left out"))]
+
 mod ask;
 mod asking;
 mod clock;

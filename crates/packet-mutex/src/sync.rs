@@ -1,7 +1,7 @@
-//! How a thread waits. All blocking calls are their polling twins and [`park_until`].
+//! How a thread waits. Every blocking call is its polling twin and [`park_until`].
 //!
-//! What threads are made of is the standard library's, or loom's when its checker runs the models in `tests/loom.rs`. The
-//! switch is not called `loom`, for other crates have one of that name.
+//! Locks and threads come from the standard library. When loom checks the models in `tests/loom.rs`, they come from loom. The
+//! switch is not called `loom`, since other crates have one of that name.
 
 use crate::clock::Clock;
 use packet_mutex_arbiter::Time;
@@ -19,9 +19,9 @@ use loom::sync::atomic::AtomicBool;
 #[cfg(pm_loom)]
 pub(crate) use loom::{sync::Mutex, thread_local};
 
-/// Calls `look` until it finds something, or until the time `end`; in between the thread waits with `park`.
+/// Calls `look` until it finds something, or until the time `end`. In between, the thread waits with `park`.
 ///
-/// `look` leaves the waker with whoever knows when there is something new.
+/// `look` must leave the waker where it is woken when there is something new.
 pub(crate) fn park_until<R>(
     clock: &dyn Clock,
     end: Option<Time>,
@@ -32,13 +32,13 @@ pub(crate) fn park_until<R>(
     let waker = parker.waker();
     let mut alarm = None;
     let found = loop {
-        // Read before the look: what happened before the end is found, also by a thread that was slow to look.
+        // Read before the look: so what happened before the end is found, even by a thread that was slow to look.
         let is_over = end.is_some_and(|end| end <= clock.now());
         let found = look(&waker);
         if found.is_some() || is_over {
             break found;
         }
-        // Set after the first look: what is there at once costs no alarm.
+        // Set after the first look, so that what is there at once costs no alarm.
         if let (Some(end), None) = (end, alarm) {
             alarm = Some(clock.wake_at(end, waker.clone()));
         }
@@ -48,7 +48,7 @@ pub(crate) fn park_until<R>(
     found
 }
 
-/// A thread that waits. A wake before it parks is kept.
+/// A thread that waits. A wake that comes before it parks is kept.
 #[derive(Debug)]
 pub struct Parker(Arc<Thread>);
 
@@ -57,7 +57,7 @@ struct Thread {
     woken: AtomicBool,
     #[cfg(not(pm_loom))]
     handle: std::thread::Thread,
-    /// Loom's own `park` never wakes early and panics on a stray unpark (loom issue 249); its `Notify` does both well.
+    /// Loom's own `park` never wakes early, and panics on a stray unpark (loom issue 249). Its `Notify` does both well.
     #[cfg(pm_loom)]
     handle: loom::sync::Notify,
 }
@@ -75,8 +75,10 @@ impl Parker {
         Waker::from(self.0.clone())
     }
 
-    /// Waits until a waker of this parker was used since the last time.
+    /// Waits until a waker of this parker has been used since the last time.
     pub(crate) fn park(&self) {
+        // `park` may return without reason, and other code on this thread may use up or cause an unpark. Only the
+        // flag counts.
         while !self.take_wake() {
             #[cfg(not(pm_loom))]
             std::thread::park();
@@ -85,7 +87,7 @@ impl Parker {
         }
     }
 
-    /// Whether a waker of this parker was used since the last time.
+    /// Returns whether a waker of this parker has been used since the last time.
     pub(crate) fn take_wake(&self) -> bool {
         self.0.woken.swap(false, Ordering::Acquire)
     }
@@ -97,8 +99,8 @@ impl Wake for Thread {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // The flag first: the thread that this unparks looks at it. A swap, as where it is taken, for loom does not know that
-        // nothing comes between the two halves of a swap and would let a plain store be forgotten.
+        // The flag first, since the thread that this unparks looks at it. It is swapped, as where it is taken: loom does not
+        // know that nothing comes between the two halves of a swap, and would let a plain store be forgotten.
         self.woken.swap(true, Ordering::Release);
         #[cfg(not(pm_loom))]
         self.handle.unpark();

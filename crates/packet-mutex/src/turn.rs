@@ -122,7 +122,7 @@ impl<Of> TurnOf<Of> {
     }
 
     /// Returns whether the turn should be given away soon (S11). It is `true` if somebody more important waits, if a pause
-    /// asks for it, or if the turn has lasted longer than the module's longest turn.
+    /// asks for it, if the turn has lasted longer than the module's longest turn, or if it was lost (S6).
     ///
     /// ```
     /// # use packet_mutex::{PacketMutex, Roster, all_but_urgent};

@@ -9,10 +9,10 @@ use crate::place::Identity;
 use crate::sync::Mutex;
 use crate::wakers::Wakers;
 use packet_mutex_arbiter::{
-    Answer, Arbiter, Failure, Grant, Input, ModuleId, Output, Request, RequestId, Resolved, Steer,
-    Time, Token,
+    Answer, Arbiter, End, Failure, Grant, Input, ModuleId, Output, Request, RequestId, Resolved,
+    Steer, Time, Token,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) sleepers: Wakers,
     /// The wakers of readers that wait for new events.
     pub(crate) readers: Wakers,
+    /// The newest holds that were revoked: their holders are still there and may not know it (S6).
+    pub(crate) revoked: VecDeque<RequestId>,
     /// The answer that came at once, to a request that nobody waits for yet.
     at_once: Option<(RequestId, Answer)>,
     /// When the clock is set to ring, the soonest last. An alarm that is no longer needed stays set: to cancel and set one
@@ -71,6 +73,7 @@ impl LocalMutex {
             askers: BTreeMap::new(),
             sleepers: Wakers::default(),
             readers: Wakers::default(),
+            revoked: VecDeque::new(),
             at_once: None,
             alarms: Vec::new(),
             tokens,
@@ -182,12 +185,26 @@ impl State {
                 }
                 // All sleepers wake, and each looks whether it is concerned. A nested turn has several holds, and any of
                 // them may sleep, but the output names only one.
-                Output::ShouldYield { .. } | Output::Ended { .. } => {
+                Output::ShouldYield { .. } => self.sleepers.move_to(&mut self.to_wake),
+                Output::Ended { hold, end } => {
                     self.sleepers.move_to(&mut self.to_wake);
+                    if end == End::Revoked {
+                        self.note_revoked(hold);
+                    }
                 }
             }
         }
         result
+    }
+
+    /// Remembers a revoked hold. The oldest are forgotten: nothing tells when a holder that lost its turn is gone, and nobody
+    /// revokes that many turns of holders that do not look.
+    fn note_revoked(&mut self, hold: RequestId) {
+        const KEPT: usize = 256;
+        if self.revoked.len() == KEPT {
+            self.revoked.pop_front();
+        }
+        self.revoked.push_back(hold);
     }
 
     /// Hands in a request, or an input that makes one. Returns the answer if it came at once. Otherwise the request waits as

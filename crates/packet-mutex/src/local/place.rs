@@ -89,7 +89,7 @@ impl Place for LocalMutex {
         self.with(|state, now| {
             // What fell due by now counts, even if the alarm has not rung yet.
             state.tick(now);
-            state.arbiter.should_yield(hold, now)
+            state.revoked.contains(&hold) || state.arbiter.should_yield(hold, now)
         })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::common::{
     SECOND, block_on, in_thread, ms, no_delay, on_manual_clock, poll, ready, roster, secs, story,
-    until_waiting, with_roster,
+    until, until_waiting, with_roster,
 };
-use packet_mutex::{Error, Refusal, Roster, all_but_urgent, below};
+use packet_mutex::{Error, EventKind, Guarded, Refusal, Roster, Slept, all_but_urgent, below};
 use std::mem::forget;
 use std::thread;
 use std::time::Duration;
@@ -100,6 +100,107 @@ fn a_pause_holds_back_all_below_it() {
         assert_eq!(refused, Err(Error::Refused(Refusal::BadReason)));
     }
     mutex.resume_all();
+}
+
+#[test]
+fn an_operator_takes_a_turn_away() {
+    let (mutex, clock) = on_manual_clock();
+    let mut turn = mutex.acquire("fisher").unwrap();
+    let token = turn.token();
+    let mut log = mutex.events();
+    clock.advance(secs(2));
+    in_thread(|| mutex.revoke("the fisher hangs").unwrap());
+
+    let told = log.take();
+    let kinds: Vec<_> = told.iter().map(|event| event.kind.name()).collect();
+    assert_eq!(kinds, ["revoking", "revoked"]);
+    assert_eq!(told[0].kind, EventKind::Revoking { reason: "the fisher hangs".into() });
+    for event in &told {
+        assert_eq!((event.module.as_deref(), event.token), (Some("fisher"), token));
+    }
+
+    // The holder learns it, and can do nothing more with the turn.
+    assert!(!turn.is_held() && turn.should_yield());
+    assert_eq!(turn.sleep(SECOND), Slept::ShouldYield);
+    let over = Error::NotHolder { holder: None };
+    assert_eq!(turn.acknowledge(), Err(over.clone()));
+    assert_eq!(turn.yield_now(), Err(over.clone()));
+    assert_eq!(turn.nest("stacker").err(), Some(over.clone()));
+    assert_eq!(mutex.release("fisher"), Err(over));
+
+    // The delay holds for its own group too; the mark stays until somebody acknowledges it.
+    clock.advance(ms(999));
+    assert!(mutex.try_acquire("fisher").is_err());
+    clock.advance(ms(1));
+    let next = mutex.try_acquire("fisher").unwrap();
+    assert!(next.token() > token && next.predecessor_abandoned());
+    drop(turn);
+    assert!(next.is_held(), "what comes late ends no turn of another");
+    next.acknowledge().unwrap();
+    drop(next);
+    assert!(!mutex.try_acquire("fisher").unwrap().predecessor_abandoned());
+}
+
+#[test]
+fn a_revocation_ends_nested_turns_and_wakes_who_sleeps_in_them() {
+    let (mutex, _clock) = on_manual_clock();
+    let mut log = mutex.events();
+    thread::scope(|s| {
+        let sleeps = s.spawn(|| {
+            let outer = mutex.acquire("fisher").unwrap();
+            let inner = outer.nest("stacker").unwrap();
+            let slept = inner.sleep(secs(60));
+            (slept, outer.is_held(), inner.is_held(), outer.should_yield(), inner.should_yield())
+        });
+        until(|| mutex.status().holder.is_some_and(|holder| holder.depth == 2));
+        mutex.revoke("storm").unwrap();
+        // The clock stands still.
+        assert_eq!(sleeps.join().unwrap(), (Slept::ShouldYield, false, false, true, true));
+    });
+    let story = story(&mut log);
+    let until_over = ["granted fisher", "nested stacker", "revoking fisher"];
+    assert_eq!(story[..3], until_over);
+    assert_eq!(story[3..5], ["revoked stacker", "revoked fisher"]);
+    assert!(story[5..].iter().all(|line| line.starts_with("not_holder")), "{story:?}");
+}
+
+/// S12: a task that has not seen its grant yet is told that it is gone.
+#[test]
+fn a_grant_is_revoked_before_its_task_looks() {
+    let (mutex, clock) = on_manual_clock();
+    let turn = mutex.acquire("fisher").unwrap();
+    let mut ask = Box::pin(mutex.acquire_async("eater"));
+    assert!(poll(&mut ask).is_pending());
+    drop(turn);
+    clock.advance(SECOND);
+    assert_eq!(&*mutex.status().holder.unwrap().module, "eater");
+    mutex.revoke("storm").unwrap();
+    assert_eq!(ready(poll(&mut ask)).err(), Some(Error::Lost));
+}
+
+#[test]
+fn a_revocation_needs_a_turn_a_reason_and_no_channel() {
+    let (mutex, clock) = on_manual_clock();
+    let nobody = Err(Error::NotHolder { holder: None });
+    assert_eq!(mutex.revoke("storm"), nobody);
+    let turn = mutex.acquire("fisher").unwrap();
+    for reason in ["", "two\nlines", &"x".repeat(201)] {
+        assert_eq!(mutex.revoke(reason), Err(Error::Refused(Refusal::BadReason)));
+    }
+    assert!(turn.is_held());
+    mutex.revoke(&"x".repeat(200)).unwrap();
+    // During the delay, with somebody waiting, nobody holds either.
+    let mut waits = Box::pin(mutex.acquire_async("eater"));
+    assert!(poll(&mut waits).is_pending());
+    assert_eq!(mutex.revoke("storm"), nobody);
+    drop(turn);
+
+    let channel = Guarded::new(mutex.clone(), ());
+    clock.advance(SECOND);
+    drop(ready(poll(&mut waits)).unwrap());
+    let turn = channel.request("eater").acquire().unwrap();
+    assert!(matches!(mutex.revoke("storm"), Err(Error::Unsupported(_))));
+    assert!(turn.turn().is_held());
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl<T> Guarded<T> {
         let mut place = self.place();
         // The place is locked before the look: a turn that is granted from here on waits for it, and then takes the new
         // channel. Looked at first, a turn could take the old channel between the two.
-        if self.mutex.status().holder.is_some() {
+        if self.mutex.place.holder().is_some() {
             return Err(channel);
         }
         Ok(place.replace(channel))

@@ -1,7 +1,7 @@
 //! Where a mutex is: the one seam between what programs use and who decides.
 //!
 //! Each implementation of [`Place`] has a folder: `local/` for an arbiter in this process, and `net/remote/` for a server. A
-//! new place is a folder with its own `impl Place`, and a line in `net/url.rs` that opens it. A method that it does not
+//! new place is a folder with its own `impl Place`, a form of `Address` in `net/url.rs`, and the line in `net/connect.rs` that opens it. A method that it does not
 //! override either follows from the others or says that it is not supported.
 
 use crate::clock::Clock;
@@ -178,7 +178,7 @@ pub trait Place: Any + Debug + Send + Sync {
     /// Returns whether this is an open hold of the turn.
     fn holds(&self, hold: RequestId) -> bool;
 
-    /// Returns whether this hold's turn should be given away (S11).
+    /// Returns whether this hold's turn should be given away (S11), or was lost (S6).
     fn should_yield(&self, hold: RequestId) -> bool;
 
     /// Notes that things were put right after an abandoned turn (S7).
@@ -265,5 +265,190 @@ pub(crate) fn check_steer<M>(identity: &Identity, steer: &Steer<M>) -> Result<()
             "the holder has the channel of a Guarded mutex in its hands; it must end the turn itself",
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, not(pm_loom)))]
+mod tests {
+    use super::*;
+    use crate::local::LocalMutex;
+    use crate::{Guarded, ManualClock, PacketMutex, below};
+    use std::mem::forget;
+    use std::thread;
+
+    /// A place with the required methods and nothing else. Behind it is a mutex of this process.
+    #[derive(Debug)]
+    struct Elsewhere(Arc<LocalMutex>);
+
+    impl Place for Elsewhere {
+        fn identity(&self) -> &Identity {
+            self.0.identity()
+        }
+
+        fn begin(&self, module: &ModuleRef<'_>, terms: Terms) -> Result<Asked, Error> {
+            self.0.begin(module, terms)
+        }
+
+        fn poll(&self, request: RequestId, waker: &Waker) -> Option<Granted> {
+            self.0.poll(request, waker)
+        }
+
+        fn withdraw(&self, request: RequestId) {
+            self.0.withdraw(request);
+        }
+
+        fn end(&self, hold: RequestId, owner: Option<Owner>, how: Leave) -> Result<(), Error> {
+            self.0.end(hold, owner, how)
+        }
+
+        fn owner_lost(&self, owner: Owner) {
+            self.0.owner_lost(owner);
+        }
+
+        fn holds(&self, hold: RequestId) -> bool {
+            self.0.holds(hold)
+        }
+
+        fn should_yield(&self, hold: RequestId) -> bool {
+            self.0.should_yield(hold)
+        }
+
+        fn new_key(&self) -> u64 {
+            self.0.new_key()
+        }
+
+        fn poll_nap(&self, nap: &Nap, waker: &Waker) -> Option<Slept> {
+            self.0.poll_nap(nap, waker)
+        }
+
+        fn forget_key(&self, key: u64) {
+            self.0.forget_key(key);
+        }
+
+        fn module(&self, name: &str) -> Result<Module, Error> {
+            self.0.module(name)
+        }
+
+        fn module_name(&self, module: ModuleId) -> Arc<str> {
+            self.0.module_name(module)
+        }
+
+        fn holder(&self) -> Option<(Option<Owner>, Arc<str>)> {
+            self.0.holder()
+        }
+
+        fn roster(&self) -> Roster {
+            self.0.roster()
+        }
+
+        fn events(self: Arc<Self>, so_far: bool) -> Box<dyn EventSource> {
+            self.0.clone().events(so_far)
+        }
+    }
+
+    /// The mutex there, the same one as this process sees it, and its clock.
+    fn elsewhere() -> (PacketMutex, PacketMutex, ManualClock) {
+        let clock = ManualClock::new();
+        let here = PacketMutex::builder(Roster::default()).clock(clock.clone()).build();
+        let place = Arc::new(Elsewhere(here.local().unwrap()));
+        (PacketMutex { place }, here, clock)
+    }
+
+    #[test]
+    fn turns_need_no_more_than_what_is_required() {
+        let (mutex, here, clock) = elsewhere();
+        let second = Duration::from_secs(1);
+        let mut events = mutex.events();
+        assert_eq!(&**mutex.name(), "main");
+        assert_eq!(mutex.roster(), here.roster());
+        assert_eq!(&**mutex.module("fisher").unwrap().name(), "fisher");
+
+        let turn = mutex.acquire("fisher").unwrap();
+        drop(turn.nest("stacker").unwrap());
+        assert!(turn.is_held() && !turn.should_yield());
+        thread::scope(|s| {
+            let waits = s.spawn(|| mutex.acquire("runemaker").map(|turn| turn.waited()));
+            assert_eq!(turn.sleep(60 * second), Slept::ShouldYield);
+            turn.release();
+            while !waits.is_finished() {
+                clock.advance(second);
+            }
+            assert!(waits.join().unwrap().unwrap() >= second);
+        });
+        clock.advance(second);
+        assert!(matches!(
+            mutex.request("eater").valid_if(|| false).acquire(),
+            Err(Error::NoLongerValid)
+        ));
+
+        // A thread that ends leaves nothing behind.
+        thread::spawn({
+            let mutex = mutex.clone();
+            move || forget(mutex.acquire("eater").unwrap())
+        })
+        .join()
+        .unwrap();
+        while here.status().holder.is_some() {
+            thread::yield_now();
+        }
+        let kinds: Vec<_> = events.take().iter().map(|event| event.kind.name()).collect();
+        assert_eq!(kinds.last(), Some(&"abandoned"));
+        assert!(events.wait(Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn tasks_need_no_more_than_what_is_required() {
+        let (mutex, here, clock) = elsewhere();
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        let turn = mutex.acquire("fisher").unwrap();
+        let mut gone = Box::pin(mutex.acquire_async("eater"));
+        assert!(gone.as_mut().poll(&mut context).is_pending());
+        drop(gone);
+        assert!(here.status().waiters.is_empty());
+        let mut ask = Box::pin(mutex.acquire_async("eater"));
+        assert!(ask.as_mut().poll(&mut context).is_pending());
+        drop(turn);
+        clock.advance(Duration::from_secs(1));
+        let std::task::Poll::Ready(Ok(turn)) = ask.as_mut().poll(&mut context) else { panic!() };
+        assert!(turn.is_held());
+    }
+
+    #[test]
+    fn what_a_place_leaves_out_is_not_supported() {
+        fn is_unsupported<T: Debug>(result: Result<T, Error>) -> bool {
+            matches!(result, Err(Error::Unsupported(_)))
+        }
+        let (mutex, here, _) = elsewhere();
+        let mut turn = mutex.acquire("fisher").unwrap();
+        assert!(is_unsupported(turn.yield_now()));
+        assert!(turn.is_held(), "it goes on");
+        assert!(is_unsupported(turn.acknowledge()));
+        assert!(is_unsupported(mutex.release("fisher")));
+        assert!(is_unsupported(mutex.try_status()));
+        assert_eq!(mutex.status(), Status { now: mutex.status().now, ..Status::default() });
+
+        assert!(is_unsupported(mutex.cancel("fisher")));
+        assert!(is_unsupported(mutex.disable("fisher")));
+        assert!(is_unsupported(mutex.enable("fisher")));
+        assert!(is_unsupported(mutex.set_mode("fisher", Mode::Off)));
+        assert!(is_unsupported(mutex.pause(below(60), "alarm")));
+        assert!(is_unsupported(mutex.resume("alarm")));
+        assert!(is_unsupported(mutex.reload(Roster::default())));
+        assert!(is_unsupported(mutex.revoke("it hangs")));
+        mutex.resume_all();
+        mutex.close();
+        mutex.reset();
+        assert!(turn.is_held() && !here.status().closed);
+    }
+
+    /// It asks who holds, not for a status, which a place may leave out.
+    #[test]
+    fn a_channel_is_replaced_between_turns_only() {
+        let (mutex, _, _) = elsewhere();
+        let channel = Guarded::new(mutex, 1);
+        let turn = channel.acquire("fisher").unwrap();
+        assert_eq!(channel.replace(2), Err(2));
+        drop(turn);
+        assert_eq!(channel.replace(2), Ok(Some(1)));
     }
 }

@@ -99,7 +99,7 @@ struct Open {
     token: u64,
     group: &'static str,
     holds: usize,
-    /// Did anything in it end otherwise than declined?
+    /// Something in it ended otherwise than declined.
     acted: bool,
 }
 

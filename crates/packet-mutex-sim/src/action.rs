@@ -8,17 +8,17 @@ use std::fmt;
 /// One thing that is done to a mutex. Requests, modules and owners go by name.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// A timer fires, perhaps for nothing.
+    /// A timer fires, whether or not something is due.
     Tick,
-    /// Somebody asks for the mutex.
+    /// A module asks for the mutex.
     Ask(Ask),
     /// A turn, nested turn or pass ends.
     End {
-        /// The request that it was granted for.
+        /// The request whose grant ends.
         hold: Name,
-        /// Who ends it.
+        /// The owner that ends it.
         owner: Option<Name>,
-        /// How.
+        /// How it ends.
         how: Leave,
     },
     /// The newest hold of a module and owner ends.
@@ -32,24 +32,24 @@ pub enum Action {
     Yield {
         /// The hold.
         hold: Name,
-        /// Who yields.
+        /// The owner that yields.
         owner: Option<Name>,
         /// The new request.
         request: Name,
         /// How long the new request waits.
         timeout: Option<Nanos>,
     },
-    /// An asker goes away.
+    /// An asker withdraws its request.
     Withdraw(Name),
-    /// An asker sees its grant.
+    /// An asker confirms that it has seen its grant.
     Claim(Name),
-    /// A holder has dealt with an abandoned turn before it.
+    /// A holder has dealt with what an abandoned turn left behind.
     Acknowledge(Name),
     /// The holder of a lease is alive.
     Heartbeat(Name),
-    /// An owner is gone.
+    /// An owner is lost: its process or connection is gone.
     OwnerLost(Name),
-    /// An operator steers, with all but the owner of a reset.
+    /// An operator steers. A reset is [`Action::Reset`], since scenarios name its owner.
     Steer(Steer<Name>),
     /// The mutex is reset, by this owner.
     Reset(Option<Name>),
@@ -62,24 +62,24 @@ pub struct Ask {
     pub request: Name,
     /// The module, as the asker spells it.
     pub module: Name,
-    /// Who asks.
+    /// The owner of the request.
     pub owner: Option<Name>,
     /// The hold through which a nested turn is asked for.
     pub within: Option<Name>,
-    /// Ahead of all that are not urgent.
+    /// Whether it goes ahead of all requests that are not urgent.
     pub urgent: bool,
     /// How long it waits.
     pub timeout: Option<Nanos>,
-    /// It is granted with a lease of this length.
+    /// The length of the lease that comes with its grant.
     pub lease: Option<Nanos>,
-    /// Its grant must be claimed.
+    /// Whether its grant must be claimed.
     pub claim: bool,
-    /// It is asked anew, after a connection was lost.
+    /// Whether it repeats an ask whose connection was lost.
     pub requeued: bool,
 }
 
 impl Ask {
-    /// A plain ask by an owner of its own, who has the request's name.
+    /// Returns a plain ask by an owner of its own, which has the request's name.
     #[must_use]
     pub fn new(request: &str, module: &str) -> Self {
         Ask {
@@ -129,6 +129,14 @@ impl fmt::Display for Action {
     }
 }
 
+/// Returns how scenarios write the priority below which a pause holds requests back.
+pub(crate) fn below_text(below: Below) -> String {
+    match below {
+        Below::Priority(level) => level.to_string(),
+        Below::Urgent => "urgent".to_string(),
+    }
+}
+
 fn write_steer(steer: &Steer<Name>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match steer {
         Steer::Cancel { module } => write!(f, "cancel {module}"),
@@ -136,11 +144,7 @@ fn write_steer(steer: &Steer<Name>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Steer::Enable { module } => write!(f, "enable {module}"),
         Steer::Mode { module, mode } => write!(f, "mode {module} {}", mode.name()),
         Steer::Pause { reason, below, lasts } => {
-            write!(f, "pause {reason:?} below ")?;
-            match below {
-                Below::Priority(level) => write!(f, "{level}")?,
-                Below::Urgent => f.write_str("urgent")?,
-            }
+            write!(f, "pause {reason:?} below {}", below_text(*below))?;
             lasts.map_or(Ok(()), |t| write!(f, " for {}", seconds(nanos(t))))
         }
         Steer::Resume { reason: None } => f.write_str("resume"),
@@ -178,20 +182,20 @@ impl fmt::Display for Ask {
     }
 }
 
-/// What a scenario asks about the mutex at a moment; each has a short text as its answer.
+/// A question that a scenario puts to the mutex at a moment. Each has a short text as its answer.
 #[derive(Clone, Debug)]
 pub enum Query {
     /// `? f told`: the answer that a request got.
     Told(Name),
-    /// `? f should_yield`: should this hold give way?
+    /// `? f should_yield`: whether this hold should give way.
     ShouldYield(Name),
     /// `? holder`
     Holder,
     /// `? waiters`
     Waiters,
-    /// Why each of them waits.
+    /// `? why`: why each waiter waits.
     Why,
-    /// `? next`: who is granted and when, if nobody else arrives.
+    /// `? next`: the next grant and its time, if no other request arrives.
     Next,
     /// `? last`: the last turn and its end.
     Last,

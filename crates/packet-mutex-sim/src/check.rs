@@ -1,48 +1,47 @@
-//! Runs the same actions through a front and through the oracle and compares all that comes of them.
+//! Runs the same actions through a front and through the oracle and compares the results.
 
-use crate::action::Query;
+use crate::action::{Action, Query};
 use crate::front::Front;
+use crate::log::Entry;
 use crate::oracle::Oracle;
-use crate::run::{Mismatch, diff};
+use crate::run::{Mismatch, act, advance, diff};
 use crate::scenario::{Scenario, What};
+use crate::seconds::Nanos;
 
-/// Compares a front with the oracle: every event, every refusal, and at every step who should yield.
+/// Compares a front with the oracle: every event, every refusal, and after every step whether each open hold should yield.
 ///
-/// What a scenario itself expects does not count here; its questions are left out.
+/// The results that the scenario itself expects do not count here, and its questions are left out.
 ///
 /// # Errors
 ///
-/// Where they first differ, as a diff from what the oracle expects, under a scenario that shows it.
+/// The first difference, as a diff from what the oracle expects, below the shortest scenario that shows it.
 pub fn check(scenario: &Scenario, front: &mut dyn Front) -> Result<(), Mismatch> {
     let mut oracle =
         Oracle::new(&scenario.roster).started(scenario.first_token, scenario.restarted);
     let mut shown = scenario.clone();
     shown.steps.retain(|step| matches!(step.what, What::Do(_)));
+    let (mut seq, mut front_seq) = (0, 0);
     let mut expected: Vec<Vec<String>> = Vec::new();
     for step in 0..shown.steps.len() {
         let What::Do(action) = shown.steps[step].what.clone() else { continue };
         let at = shown.steps[step].at;
         if !shown.steps[step].late {
             // What falls due between two steps belongs to the first, as in a scenario.
-            front.advance(at);
-            oracle.advance(at);
-            let (should, is) = (lines(oracle.log()), lines(front.log()));
+            let should = advance(&mut oracle, at, &mut seq);
+            let is = advance(front, at, &mut front_seq);
             if let Some(before) = expected.last_mut() {
                 before.extend(should.iter().cloned());
             }
             let done = expected.len();
             same(&shown, &expected, done.saturating_sub(1), &should, &is)?;
         }
-        let kind = |error: &str| {
-            let word = error.split([' ', ':']).next().unwrap_or_default();
-            format!("! {word}")
-        };
-        let refused = front.act(at, &action).err().map(|error| kind(&error));
-        let mut is = lines(front.log());
-        is.extend(refused);
-        let refused = oracle.act(at, &action).err().map(kind);
-        let mut should = lines(oracle.log());
-        should.extend(refused);
+        let mut should = act(&mut oracle, at, &action, &mut seq);
+        let mut is = act(front, at, &action, &mut front_seq);
+        if let Some(refusal) = is.last_mut().filter(|line| line.starts_with('!')) {
+            // The oracle knows the kinds of errors and not their details.
+            let kind = refusal[2..].split([' ', ':']).next().unwrap_or_default();
+            *refusal = format!("! {kind}");
+        }
         for (hold, _) in oracle.open() {
             let yes = if oracle.should_yield(&hold) { "yes" } else { "no" };
             should.push(format!("{hold} should_yield = {yes}"));
@@ -54,10 +53,6 @@ pub fn check(scenario: &Scenario, front: &mut dyn Front) -> Result<(), Mismatch>
         same(&shown, &expected, step, &should, &is)?;
     }
     Ok(())
-}
-
-fn lines(log: Vec<crate::log::Entry>) -> Vec<String> {
-    log.iter().map(|entry| format!("| {entry}")).collect()
 }
 
 fn same(
@@ -82,29 +77,25 @@ fn same(
     Err(Mismatch { file: shown.file.clone(), title: shown.title.clone(), lines })
 }
 
-/// The oracle as a front, so that scenarios can be run on it and written with what it expects.
+/// The oracle as a front, so that scenarios can run on it and be written with what it expects.
 impl Front for Oracle {
     fn can(&self, _ability: &str) -> bool {
         true
     }
 
-    fn advance(&mut self, to: crate::seconds::Nanos) {
+    fn advance(&mut self, to: Nanos) {
         Oracle::advance(self, to);
     }
 
-    fn act(
-        &mut self,
-        at: crate::seconds::Nanos,
-        action: &crate::action::Action,
-    ) -> Result<(), String> {
+    fn act(&mut self, at: Nanos, action: &Action) -> Result<(), String> {
         Oracle::act(self, at, action).map_err(String::from)
     }
 
-    fn log(&mut self) -> Vec<crate::log::Entry> {
+    fn log(&mut self) -> Vec<Entry> {
         Oracle::log(self)
     }
 
-    fn ask(&mut self, _at: crate::seconds::Nanos, query: &Query) -> String {
+    fn ask(&mut self, _at: Nanos, query: &Query) -> String {
         match query {
             Query::ShouldYield(hold) if self.should_yield(hold) => "yes".into(),
             Query::ShouldYield(_) => "no".into(),

@@ -1,4 +1,4 @@
-//! Ways in: what a scenario needs of the thing that it runs on, and the bare arbiter as the first such thing.
+//! Fronts: what a scenario needs of the implementation that it runs on, and the bare arbiter as the first front.
 
 use crate::action::{Action, Query};
 use crate::log::{Entry, Name};
@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Something that scenarios run on: the bare arbiter, threads, tasks, another language, a socket. Time is virtual.
+/// An implementation that scenarios run on: the bare arbiter, threads, tasks, another language, a socket. Time is virtual.
 pub trait Front {
-    /// Returns whether it has an ability that scenarios need, such as `lease`; `scenarios/README.md` has the list.
+    /// Returns whether it has an ability that scenarios need, such as `lease`. `scenarios/README.md` has the list.
     fn can(&self, ability: &str) -> bool;
 
     /// Returns whether it has all abilities that a scenario needs.
@@ -24,18 +24,19 @@ pub trait Front {
         scenario.needs.iter().all(|ability| self.can(ability))
     }
 
-    /// Lets time pass and does all that falls due before `to`, but not what falls due at `to` itself.
+    /// Lets time pass and does all that falls due before `to`, but not what falls due at `to` itself: an action at that
+    /// moment comes first (S18).
     fn advance(&mut self, to: Nanos);
 
-    /// Carries out an action at a moment, and what falls due at that moment.
+    /// Carries out an action at a moment, and then what falls due at that moment.
     ///
     /// # Errors
     ///
-    /// The kind of the error, if the action was refused and changed nothing. An ask's failure is no error here but the
-    /// request's answer, except for a bad module name.
+    /// The kind of the error, if the action was refused and changed nothing. The failure of an ask is the request's answer
+    /// and not an error here, except for a bad module name.
     fn act(&mut self, at: Nanos, action: &Action) -> Result<(), String>;
 
-    /// The events since the last call.
+    /// Returns the events since the last call.
     fn log(&mut self) -> Vec<Entry>;
 
     /// Answers a question at a moment.
@@ -57,7 +58,7 @@ pub struct ArbiterFront {
 }
 
 impl ArbiterFront {
-    /// An arbiter as the scenario's header describes it.
+    /// Returns an arbiter as the scenario's header describes it.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
         let start = Start {
@@ -77,13 +78,13 @@ impl ArbiterFront {
         }
     }
 
-    /// The arbiter.
+    /// Returns the arbiter.
     #[must_use]
     pub fn arbiter(&self) -> &Arbiter {
         &self.arbiter
     }
 
-    /// When something falls due by itself.
+    /// Returns when something falls due by itself.
     #[must_use]
     pub fn due(&self) -> Option<Nanos> {
         self.arbiter.poll_timeout().map(Time::as_nanos)
@@ -93,7 +94,7 @@ impl ArbiterFront {
         Ok(match action {
             Action::Tick => Input::Tick,
             Action::Ask(ask) => {
-                // The request has its number even if its module has no name, so that it can be spoken of.
+                // The request gets its number even if the module's name is bad, so that later steps can refer to it.
                 let id = self.new_request(&ask.request);
                 let module = self.module(&ask.module)?;
                 Input::Request(Request {
@@ -150,7 +151,7 @@ impl ArbiterFront {
         id
     }
 
-    /// A request's number; zero, which is none, if it was never made.
+    /// Returns a request's number; zero, which no request has, if it was never made.
     fn request(&self, name: &Name) -> RequestId {
         self.requests.get(name).copied().unwrap_or(RequestId(0))
     }
@@ -183,13 +184,13 @@ impl ArbiterFront {
         }
     }
 
-    /// The answer of a request, if it has one.
+    /// Returns the answer of a request, if it has one.
     #[must_use]
     pub fn answer(&self, request: &str) -> Option<&Answer> {
         self.answers.get(self.requests.get(request)?)
     }
 
-    /// Should the turn with this hold give way, and was its holder told so?
+    /// Returns whether the turn with this hold should give way, and whether its holder was told.
     #[must_use]
     pub fn should_yield(&self, request: &str, now: Nanos) -> (bool, bool) {
         let Some(id) = self.requests.get(request) else { return (false, false) };
@@ -197,7 +198,7 @@ impl ArbiterFront {
         (should, self.token(*id).is_some_and(|token| self.told_to_yield.contains(&token)))
     }
 
-    /// The token of the turn that a request was granted.
+    /// Returns the token of the turn that a request was granted.
     fn token(&self, request: RequestId) -> Option<Token> {
         match self.answers.get(&request)? {
             Answer::Turn(grant) => grant.token,
@@ -205,19 +206,10 @@ impl ArbiterFront {
         }
     }
 
-    fn request_name(&self, request: RequestId) -> Name {
-        let known = self.request_names.get(&request).cloned();
-        known.unwrap_or_else(|| format!("#{}", request.0).into())
-    }
-
     fn entry(&mut self, event: &Event) -> Entry {
-        let request = |request: RequestId| {
-            let known = self.request_names.get(&request).cloned();
-            known.unwrap_or_else(|| format!("#{}", request.0).into())
-        };
         let (names, arbiter) = (&mut self.module_names, &self.arbiter);
         let named = event.clone().map_modules(|module| module_name(names, arbiter, module));
-        words::entry(named, request)
+        words::entry(named, |request| request_name(&self.request_names, request))
     }
 
     fn handle(&mut self, at: Nanos, input: Input) -> Result<(), Failure> {
@@ -242,7 +234,7 @@ impl Front for ArbiterFront {
     fn act(&mut self, at: Nanos, action: &Action) -> Result<(), String> {
         let (input, refused) = match self.input(action) {
             Ok(input) => (input, None),
-            // Time passes all the same.
+            // Time passes all the same, so what is due still happens.
             Err(why) => (Input::Tick, Some(why.kind().to_string())),
         };
         let done = self.handle(at, input).map_err(|why| words::failure(&why));
@@ -266,7 +258,7 @@ impl Front for ArbiterFront {
             Query::ShouldYield(request) => match self.should_yield(request, at) {
                 (true, true) => "yes".into(),
                 (false, _) => "no".into(),
-                // A holder that sleeps would not be woken (S11).
+                // S11: without the notice, a holder that sleeps would not wake.
                 (true, false) => "yes, but the holder was not told".into(),
             },
             Query::Missed => self.arbiter.events_since(0).0.to_string(),
@@ -291,16 +283,21 @@ impl Front for ArbiterFront {
             | Query::Paused
             | Query::Module(_) => {
                 let status = self.arbiter.status(Time::from_nanos(at));
-                words::status(&status, query, |request| self.request_name(request))
+                words::status(&status, query, |id| request_name(&self.request_names, id))
             }
         }
     }
 }
 
-/// A module's name, shared with all entries that hold it.
+fn request_name(names: &BTreeMap<RequestId, Name>, request: RequestId) -> Name {
+    let known = names.get(&request).cloned();
+    known.unwrap_or_else(|| format!("#{}", request.0).into())
+}
+
+/// Returns a module's name, which all entries that hold it share.
 fn module_name(names: &mut Vec<Name>, arbiter: &Arbiter, module: ModuleId) -> Name {
     if names.len() <= module.index() {
-        // Whether asked for or not: modules are numbered in order.
+        // Modules are numbered in order, so those before it exist as well.
         names.resize(module.index() + 1, "".into());
     }
     let name = &mut names[module.index()];

@@ -3,9 +3,9 @@
 //! - [`Scenario`]: what is done to a mutex and what must come of it, as text; [`run`] compares. The format is described in
 //!   `scenarios/README.md`.
 //! - [`Front`]: what scenarios run on. [`ArbiterFront`] is the bare arbiter; [`words`] helps other fronts to say the same.
-//! - [`Oracle`]: a second, naive reading of the rules that predicts the whole log; [`check`] compares any front with it.
+//! - [`Oracle`]: a second, naive implementation of the rules. It predicts the whole log; [`check`] compares any front with it.
 //! - [`simulate`]: crews of modules at work in virtual time, and campaigns in which things go wrong.
-//! - [`Workshop`]: takes rules out of the arbiter's code, in a copy, to see whether a scenario notices.
+//! - [`MutantRunner`]: takes rules out of a copy of the arbiter's code, to see whether a scenario fails.
 //!
 //! ```
 //! use packet_mutex_sim::{ArbiterFront, Scenario, run};
@@ -46,7 +46,7 @@ pub use action::{Action, Ask, Query};
 pub use check::check;
 pub use front::{ArbiterFront, Front};
 pub use log::{Entry, Name, Value};
-pub use mutants::{FAILED, Mutant, Verdict, Workshop, parse_mutants};
+pub use mutants::{FAILED, Mutant, MutantRunner, Verdict, parse_mutants};
 pub use oracle::{Oracle, Refused};
 pub use run::{Mismatch, Timers, read_all, results, rewrite, run};
 pub use scenario::{Scenario, ScenarioError, Step, What};

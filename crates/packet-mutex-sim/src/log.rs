@@ -9,12 +9,12 @@ pub type Name = Arc<str>;
 
 /// One event, with names in place of numbers. Its text is one line of a scenario's log.
 ///
-/// Every front can make these, from Rust events or from JSON: `details` are the fields that an event has beside its
-/// module, request and token, in the order of its JSON, without those that say nothing (`false`, no others,
-/// nothing left open).
+/// Every front can make these, from Rust events or from JSON. `details` are the fields that an event has besides its
+/// module, request and token, in the order of its JSON, without those that have their usual value (`false`, no others,
+/// depth 0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number; the runner checks that none is missing.
+    /// Its sequence number. The runner checks that none is missing.
     pub seq: u64,
     /// When it happened.
     pub at: Nanos,
@@ -26,14 +26,14 @@ pub struct Entry {
     pub module: Option<Name>,
     /// The turn's token.
     pub token: Option<u64>,
-    /// What else it says.
+    /// Its other fields.
     pub details: Vec<(&'static str, Value)>,
 }
 
 /// The value of an event's detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// It is so.
+    /// A flag that is set.
     Yes,
     /// A number.
     Count(u64),

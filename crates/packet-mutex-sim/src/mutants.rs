@@ -1,7 +1,7 @@
-//! Checks the checks: with a rule taken out of the arbiter's code, a scenario that cites the rule must fail.
+//! Mutation tests: with a rule taken out of the arbiter's code, a scenario that cites the rule must fail.
 //!
-//! `mutants.txt` lists what is taken out. Each mutant is tried in a copy of the crates and scenarios under `target/mutants`,
-//! with one build folder for all, so that each costs a small rebuild.
+//! `mutants.txt` lists the mutants. Each is tried in a copy of the crates and scenarios under `target/mutants`. One build
+//! folder serves all of them, so that each costs a small rebuild.
 
 use std::fmt;
 use std::io;
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 /// Begins a line of `scenarios`' output that names the rules of a scenario that failed.
 pub const FAILED: &str = "FAILED, citing ";
 
-/// A mutant that runs longer than this has lost its way, which is a failure too.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A mutant whose scenarios run longer than this hangs. That counts as caught: without a mutant they take far less.
+const RUN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A rule taken out.
+/// A rule that is taken out of the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutant {
     /// The rule, such as `S3`.
     pub rule: String,
     /// The file, in the arbiter's `src`.
     pub file: String,
-    /// What is no longer so.
+    /// What no longer holds.
     pub what: String,
-    /// The text that is replaced; it stands in the file once.
+    /// The text that is replaced; it occurs in the file once.
     pub find: String,
     /// What it is replaced with.
     pub replace: String,
@@ -35,14 +35,14 @@ pub struct Mutant {
 /// What came of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// So many scenarios that cite the rule failed, and so many in all.
+    /// Scenarios that cite the rule failed.
     Caught {
-        /// Citing the rule.
+        /// How many scenarios that cite the rule failed.
         citing: usize,
-        /// In all.
+        /// How many scenarios failed in all.
         all: usize,
     },
-    /// It did not come to an end.
+    /// It did not end in time.
     Hung,
     /// No scenario that cites the rule failed.
     Survived {
@@ -65,7 +65,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// Returns whether this is how it should be.
+    /// Returns whether the mutant was caught.
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self, Verdict::Caught { .. } | Verdict::Hung)
@@ -121,7 +121,7 @@ pub fn parse_mutants(text: &str) -> Result<Vec<Mutant>, String> {
     Ok(mutants)
 }
 
-/// Replaces the mutant's text, which must stand in the source once; an error tells how often it does.
+/// Replaces the mutant's text, which must occur in the source once. The error says how often it occurs.
 fn mutate(source: &str, mutant: &Mutant) -> Result<String, String> {
     // Lines are compared trimmed, so that a change of indentation breaks no mutant.
     let lines: Vec<&str> = source.lines().collect();
@@ -136,7 +136,7 @@ fn mutate(source: &str, mutant: &Mutant) -> Result<String, String> {
     let last = (lines.len() + 1).saturating_sub(find.len());
     let places: Vec<usize> = (0..last).filter(found_at).collect();
     let [at] = places.as_slice() else {
-        return Err(format!("its text stands {} times in {}", places.len(), mutant.file));
+        return Err(format!("its text occurs {} times in {}", places.len(), mutant.file));
     };
     let mut text = lines[..*at].to_vec();
     let replaced = match find.as_slice() {
@@ -150,20 +150,20 @@ fn mutate(source: &str, mutant: &Mutant) -> Result<String, String> {
 
 /// A copy of what is needed to run scenarios.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct MutantRunner {
     root: PathBuf,
     folder: PathBuf,
 }
 
-impl Workshop {
+impl MutantRunner {
     /// Copies the crates and the scenarios of the workspace at `root`.
     ///
     /// # Errors
     ///
     /// Those of copying, and scenarios that fail already.
-    pub fn open(root: &Path) -> io::Result<Workshop> {
+    pub fn open(root: &Path) -> io::Result<MutantRunner> {
         let folder = root.join("target/mutants");
-        // All crates, since this one may come to lean on others; only what is needed is built.
+        // All crates, since this one may come to depend on others. Cargo builds only what it needs.
         for part in ["crates", "scenarios"] {
             let _ = std::fs::remove_dir_all(folder.join(part));
             copy(&root.join(part), &folder.join(part))?;
@@ -177,9 +177,10 @@ impl Workshop {
         });
         let own: Vec<&str> = own.collect();
         std::fs::write(folder.join("Cargo.toml"), own.join("\n"))?;
-        let workshop = Workshop { root: root.to_path_buf(), folder };
-        match workshop.try_out("S") {
-            Verdict::Survived { others: 0 } => Ok(workshop),
+        let runner = MutantRunner { root: root.to_path_buf(), folder };
+        // Without a mutant, no scenario may fail. No scenario cites a rule `S`, so that is a survivor without failures.
+        match runner.try_out("S") {
+            Verdict::Survived { others: 0 } => Ok(runner),
             Verdict::Survived { others } => {
                 Err(io::Error::other(format!("{others} scenarios fail before any mutant")))
             }
@@ -201,6 +202,7 @@ impl Workshop {
         };
         std::fs::write(self.folder.join(&path), mutated)?;
         let verdict = self.try_out(&mutant.rule);
+        // Undone even if nothing was caught, so that no mutant leaks into the next.
         std::fs::write(self.folder.join(&path), source)?;
         Ok(verdict)
     }
@@ -249,13 +251,14 @@ impl Workshop {
 fn patient_output(command: &mut Command) -> io::Result<Option<String>> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut pipe = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
+    // A thread reads, since a full pipe would stop the program and look like a hang.
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         io::Read::read_to_string(&mut pipe, &mut text).map(|_| text)
     });
     let start = Instant::now();
     while child.try_wait()?.is_none() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > RUN_TIMEOUT {
             child.kill()?;
             child.wait()?;
             return Ok(None);

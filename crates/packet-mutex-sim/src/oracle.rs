@@ -1,8 +1,8 @@
-//! A second, naive reading of `docs/RULES.md`: it predicts the whole event log from the whole history.
+//! A second, naive implementation of `docs/RULES.md`. It predicts the whole event log from the whole history.
 //!
 //! It shares nothing with the arbiter but the types of rosters and inputs. Where the arbiter keeps queues and
-//! barriers, this keeps plain lists of what happened and, for every decision, goes through all of them again. It is
-//! slow and plain; where the two differ, one of them has misread a rule.
+//! barriers, this keeps plain lists of what happened and goes through all of them again for every decision. It is
+//! slow and simple. Where the two differ, one of them has misread a rule.
 
 use crate::action::{Action, Ask};
 use crate::log::{Entry, Name, Value};
@@ -11,6 +11,8 @@ use packet_mutex_arbiter::{
     Below, DEFAULT_PRIORITY, Leave, Mode, ModuleSpec, Roster, RosterSpec, Steer,
 };
 use std::sync::Arc;
+
+// The limits are written here again rather than taken from the arbiter: a limit that changes there must fail here.
 
 /// The longest timeout, lease or pause.
 const LONGEST: Nanos = 24 * 3600 * crate::seconds::SECOND;
@@ -21,24 +23,24 @@ const PAUSES_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Oracle {
     roster: Arc<RosterSpec>,
-    /// Every module so far: the roster's in order, then others as they are first named.
+    /// All modules: the roster's in order, then others in the order in which they were first named.
     modules: Vec<Module>,
     now: Nanos,
-    /// Counts all that is written down, to tell before from after at one instant.
+    /// Numbers all asks and ends, to tell which came first at one instant.
     count: u64,
     asks: Vec<Waiter>,
     turns: Vec<Turn>,
     passes: Vec<Pass>,
     pauses: Vec<Pause>,
-    /// Groups (`None`: all) that are kept out until a moment for another reason than a turn's end: a restart, or a
-    /// module that moved into the group with a delay still running; and the module after which it runs.
+    /// Delays that run for another reason than a turn's end: a restart, or a module that moved into the group with a delay
+    /// still running. Each has its group (`None`: all), its end and the module after which it runs.
     floors: Vec<(Option<Name>, Nanos, Option<usize>)>,
     abandoned: bool,
     closed: bool,
     next_token: u64,
     log: Vec<Entry>,
     seq: u64,
-    /// What cannot matter any more is dropped, for long runs.
+    /// Whether history that cannot matter any more is dropped, for long runs.
     forgets: bool,
 }
 
@@ -153,7 +155,7 @@ struct Pause {
 pub type Refused = &'static str;
 
 impl Oracle {
-    /// A mutex without history.
+    /// Returns a mutex without history.
     #[must_use]
     pub fn new(roster: &Roster) -> Self {
         let mut oracle = Oracle {
@@ -180,12 +182,12 @@ impl Oracle {
         oracle
     }
 
-    /// Starts as after a restart of a server: with this token, and as after an abandoned turn (S17).
+    /// Sets the first token and, if `restarted`, starts as after an abandoned turn (S17).
     #[must_use]
     pub fn started(mut self, first_token: u64, restarted: bool) -> Self {
         self.next_token = first_token;
         if restarted {
-            // Nobody knows whose turn it was: the longest delay of all.
+            // It is not known whose turn was open, so the longest delay of all runs.
             let delays = self.roster.delays.iter().map(|d| nanos(d.delay));
             let all = delays.chain(self.modules.iter().map(|m| m.delay));
             let longest = all.max().unwrap_or(0).max(nanos(self.roster.handover_delay));
@@ -195,14 +197,14 @@ impl Oracle {
         self
     }
 
-    /// Drops what cannot matter any more, so that a long run needs no more time a step than a short one.
+    /// Drops history that cannot matter any more, so that a step takes no longer in a long run than in a short one.
     #[must_use]
     pub fn forgetting(mut self) -> Self {
         self.forgets = true;
         self
     }
 
-    /// The predicted events since the last call.
+    /// Returns the predicted events since the last call.
     pub fn log(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.log)
     }
@@ -215,11 +217,11 @@ impl Oracle {
         }
     }
 
-    /// What an action at a moment comes to, with all that fell due before and at that moment.
+    /// Carries out an action at a moment, with all that fell due before and at that moment.
     ///
     /// # Errors
     ///
-    /// The kind of error with which it is refused.
+    /// The kind of error with which the action is refused.
     pub fn act(&mut self, at: Nanos, action: &Action) -> Result<(), Refused> {
         // S18: what fell due before is done first; a time never goes back.
         self.advance(at);
@@ -232,7 +234,7 @@ impl Oracle {
         done
     }
 
-    /// S11: should the turn with this open hold be given away?
+    /// Returns whether the turn with this open hold should be given away (S11).
     #[must_use]
     pub fn should_yield(&self, hold: &str) -> bool {
         let Some(turn) = self.turn() else { return false };
@@ -250,7 +252,7 @@ impl Oracle {
         self.eligible().any(|w| above(&w))
     }
 
-    /// The open holds of the turn and the open passes, with their owners.
+    /// Returns the open holds of the turn and the open passes, with their owners.
     #[must_use]
     pub fn open(&self) -> Vec<(Name, Option<Name>)> {
         let holds = self
@@ -261,7 +263,7 @@ impl Oracle {
         holds.chain(passes.map(|pass| (pass.name.clone(), pass.owner.clone()))).collect()
     }
 
-    // What is so, found out from the history each time.
+    // The present, derived from the history each time.
 
     fn turn(&self) -> Option<&Turn> {
         // S1: at most one is open.
@@ -293,7 +295,7 @@ impl Oracle {
             .filter(|w| !w.over && (w.urgent || !self.paused(self.modules[w.module].priority)))
     }
 
-    /// Priority + waiting time / interval, times the interval so that it is a whole number.
+    /// Returns priority + waiting time / interval, multiplied by the interval so that it is a whole number.
     fn effective(&self, waiter: &Waiter) -> i128 {
         let waited = if self.roster.aging.is_some() { self.now - waiter.at } else { 0 };
         i128::from(self.modules[waiter.module].priority) * self.step() + i128::from(waited)
@@ -324,7 +326,7 @@ impl Oracle {
         best
     }
 
-    /// S3: when the history lets a group in.
+    /// Returns when the history lets a group in (S3).
     fn ready(&self, group: &Name) -> Nanos {
         let ends = self.turns.iter().filter_map(|turn| self.keeps_out(turn, group));
         ends.chain(self.floors_of(group).map(|(until, _)| until)).max().unwrap_or(0)
@@ -335,7 +337,7 @@ impl Oracle {
         of.map(|(_, until, by)| (*until, *by))
     }
 
-    /// Until when a turn that ended keeps a group out.
+    /// Returns until when a turn that ended keeps a group out.
     fn keeps_out(&self, turn: &Turn, group: &Name) -> Option<Nanos> {
         let end = turn.end.as_ref()?;
         let own = end.delay?;
@@ -347,7 +349,7 @@ impl Oracle {
         Some(end.at + delay?)
     }
 
-    /// Until when, and after which module, a pass that ended should have kept a group out (S15).
+    /// Returns until when a pass that ended should have kept a group out (S15).
     fn gap(&self, pass: &Pass, group: &Name) -> Option<Nanos> {
         let end = pass.end.as_ref().filter(|end| !end.declined && pass.mode == Mode::Observed)?;
         Some(end.at + delay(&end.roster, &end.group, group, end.delay)?)
@@ -364,12 +366,13 @@ impl Oracle {
             due.extend(turn.unclaimed_until);
             due.extend(turn.longest.filter(|_| !turn.overran).map(|t| turn.since + t));
         } else if let Some(best) = self.best() {
+            // Only the best waiter counts: if it may not go yet, no other goes before it.
             due.push(if best.urgent { 0 } else { self.ready(&self.modules[best.module].group) });
         }
         due.into_iter().min()
     }
 
-    // What happens.
+    // Events.
 
     fn write(
         &mut self,
@@ -388,8 +391,8 @@ impl Oracle {
         self.count
     }
 
-    /// S18: at one instant the input, then ends of pauses, leases and unclaimed grants, then the grant, then the deadlines
-    /// together, then grants that this made possible, then notices.
+    /// S18: at one instant comes the input, then the ends of pauses, leases and unclaimed grants, then the grant, then all
+    /// deadlines, then grants that the deadlines made possible, then notices.
     fn settle(&mut self) {
         loop {
             self.expire();
@@ -435,6 +438,7 @@ impl Oracle {
         self.finish(&best.name);
         let token = self.next_token;
         self.next_token += 1;
+        // By the count and not the time: a turn that ended at the instant of the ask may have ended before it.
         let between = |turn: &&Turn| {
             let end = turn.end.as_ref();
             end.is_some_and(|end| end.delay.is_some() && end.count > best.count)
@@ -503,7 +507,7 @@ impl Oracle {
         }
     }
 
-    /// The pass that ended and should have kept the group out longest: until when, and its module.
+    /// Returns the pass that should have kept the group out longest: until when, and its module.
     fn worst_gap(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
         let mut worst: Option<(Nanos, Option<usize>)> = None;
         let mut ended: Vec<&Pass> = self.passes.iter().filter(|p| p.end.is_some()).collect();
@@ -518,7 +522,7 @@ impl Oracle {
         worst
     }
 
-    /// The same for turns.
+    /// Returns the same for turns.
     fn worst_delay(&self, group: &Name) -> Option<(Nanos, Option<usize>)> {
         let mut worst: Option<(Nanos, Option<usize>)> = None;
         let turns = self
@@ -526,6 +530,7 @@ impl Oracle {
             .iter()
             .filter_map(|turn| Some((self.keeps_out(turn, group)?, Some(turn.module))));
         for (until, module) in turns.chain(self.floors_of(group)) {
+            // The first of equals, as with passes.
             if worst.is_none_or(|(worst, _)| until > worst) {
                 worst = Some((until, module));
             }
@@ -547,7 +552,7 @@ impl Oracle {
         }
     }
 
-    /// S4: all deadlines of this instant together.
+    /// S4: carries out all deadlines of this instant together. Returns whether there were any.
     fn time_out(&mut self) -> bool {
         let is_due = |waiter: &&Waiter| !waiter.over && waiter.deadline <= self.now;
         let mut due: Vec<Waiter> = self.asks.iter().filter(is_due).cloned().collect();
@@ -605,7 +610,7 @@ impl Oracle {
         }
     }
 
-    /// The module of the last turn that was not declined.
+    /// Returns the module of the last turn that was not declined.
     fn last(&self) -> Option<usize> {
         let ended = self.turns.iter().filter_map(|turn| {
             let end = turn.end.as_ref().filter(|end| end.delay.is_some())?;
@@ -687,7 +692,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// S12: whoever holds, holds no longer.
+    /// S12: ends the turn of whoever holds.
     fn revoke(&mut self, reason: &str) -> Result<(), Refused> {
         if !is_reason(reason) {
             return Err("refused");
@@ -764,6 +769,7 @@ impl Oracle {
         let enforced = module.mode == Mode::Enforced;
         let waiting = self.asks.iter().filter(|w| !w.over).count();
         let passing = self.passes.iter().filter(|p| p.end.is_none()).count();
+        // The order matters: several can apply, and the first is the answer (S4).
         let checks = [
             ("not_holder", ask.within.as_ref().is_some_and(|hold| !self.is_open(hold))),
             ("queue_full", too_deep),
@@ -1122,7 +1128,7 @@ impl Oracle {
         self.modules.iter().position(|module| *module.name == *name)
     }
 
-    /// A module's place, by a valid name; one that the roster does not name is made when first asked for.
+    /// Returns a module's index. A module that the roster does not name is made when it is first asked for.
     fn module(&mut self, name: &str) -> Result<usize, Refused> {
         let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if !(1..=64).contains(&name.len()) || !name.chars().all(good) {
@@ -1132,7 +1138,7 @@ impl Oracle {
         if let Some(known) = self.known(&name) {
             return Ok(known);
         }
-        // S14: nearly a roster's name.
+        // S14: a name that differs from a roster's only in `_`, `.` and `-` is a slip.
         let letters = |name: &str| name.replace(['_', '.', '-'], "");
         if self.roster.modules.iter().any(|m| letters(&m.name) == letters(&name)) {
             return Err("invalid_name");
@@ -1193,8 +1199,8 @@ impl Turn {
     }
 }
 
-/// S3: the delay between groups; `own` is that of the turn's modules. The exact pair, else the longer of the two half
-/// named ones, else `*` to `*`, else the turn's own. Within a group only the exact pair counts.
+/// S3: returns the delay between groups; `own` is that of the turn's modules. The exact pair counts, else the longer of the
+/// two pairs with one `*`, else `*` to `*`, else the turn's own. Within a group only the exact pair counts.
 fn delay(roster: &RosterSpec, from: &str, to: &str, own: Nanos) -> Option<Nanos> {
     if roster.delays.is_empty() {
         return (from != to).then_some(own);
@@ -1212,7 +1218,7 @@ fn delay(roster: &RosterSpec, from: &str, to: &str, own: Nanos) -> Option<Nanos>
     pair(from, "*").max(pair("*", to)).or(pair("*", "*")).or(Some(own))
 }
 
-/// Whether a text can be a reason that people read.
+/// Returns whether a text can be the reason of a pause or a revoke.
 fn is_reason(text: &str) -> bool {
     (1..=REASON_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }

@@ -5,7 +5,7 @@ use packet_mutex_arbiter::{DelaySpec, Limits, Mode, ModuleSpec, Roster, RosterSp
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Is this the first word of a roster line?
+/// Returns whether a line begins with a word of a roster line.
 pub(crate) fn is_roster_line(line: &str) -> bool {
     const WORDS: [&str; 13] = [
         "roster",
@@ -47,7 +47,7 @@ pub(crate) fn apply(line: &str, spec: &mut RosterSpec) -> Result<(), String> {
         ["waiters", n] => spec.limits.waiters = number(n)?,
         ["modules", n] => spec.limits.modules = number(n)?,
         ["events", n] => spec.limits.events = number(n)?,
-        _ => return Err(format!("no roster line: {line:?}")),
+        _ => return Err(format!("unknown roster line: {line:?}")),
     }
     Ok(())
 }
@@ -92,14 +92,14 @@ fn module(name: &str, mut settings: &[&str], spec: &mut RosterSpec) -> Result<()
             }
             [mode, rest @ ..] => {
                 module.mode = Mode::from_name(mode)
-                    .ok_or_else(|| format!("no setting of a module: {mode:?}"))?;
+                    .ok_or_else(|| format!("unknown setting of a module: {mode:?}"))?;
                 rest
             }
         }
     }
 }
 
-/// The lines that make these settings, from none.
+/// Returns the lines that make these settings, from an empty roster.
 pub(crate) fn write(spec: &RosterSpec) -> Vec<String> {
     let usual = RosterSpec::default();
     let short = |duration: Duration| seconds(nanos(duration));
@@ -169,7 +169,7 @@ pub(crate) fn write(spec: &RosterSpec) -> Vec<String> {
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let nanos = parse_seconds(text).ok_or_else(|| format!("no length of time: {text:?}"))?;
+    let nanos = parse_seconds(text).ok_or_else(|| format!("not a length of time: {text:?}"))?;
     Ok(Duration::from_nanos(nanos))
 }
 
@@ -178,5 +178,5 @@ fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
 }
 
 pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("no number, or too large: {text:?}"))
+    text.parse().map_err(|_| format!("not a number, or too large: {text:?}"))
 }

@@ -1,7 +1,9 @@
-//! Runs scenarios and compares what comes of them with what they expect.
+//! Runs scenarios and compares their results with what they expect.
 
+use crate::action::Action;
 use crate::front::Front;
 use crate::scenario::{Scenario, ScenarioError, What};
+use crate::seconds::Nanos;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub enum Timers {
     /// When they are due, except where the scenario says `late`.
     Prompt,
-    /// Never by themselves: all that falls due between two steps is done by the second, late (S18).
+    /// Never by themselves: the second of two steps does late what fell due between them (S18).
     Late,
 }
 
@@ -55,40 +57,49 @@ pub fn run(scenario: &Scenario, front: &mut dyn Front) -> Result<(), Mismatch> {
     Err(Mismatch { file: scenario.file.clone(), title: scenario.title.clone(), lines })
 }
 
-/// What comes of each step of a scenario: `| event`, `! refusal` and `= answer` lines. Events that fall due between two
-/// steps belong to the first.
+/// Returns the results of each step of a scenario: `| event`, `! refusal` and `= answer` lines. Events that fall due between
+/// two steps belong to the first.
 pub fn results(scenario: &Scenario, front: &mut dyn Front, timers: Timers) -> Vec<Vec<String>> {
     let mut results: Vec<Vec<String>> = Vec::new();
     let mut seq = 0;
     for step in &scenario.steps {
         if timers == Timers::Prompt && !step.late {
-            front.advance(step.at);
+            let due = advance(front, step.at, &mut seq);
             if let Some(before) = results.last_mut() {
-                before.extend(log_lines(front, &mut seq));
+                before.extend(due);
             }
         }
-        let mut lines = Vec::new();
-        match &step.what {
-            What::Do(action) => {
-                let done = front.act(step.at, action);
-                lines.extend(log_lines(front, &mut seq));
-                lines.extend(done.err().map(|why| format!("! {why}")));
-            }
+        results.push(match &step.what {
+            What::Do(action) => act(front, step.at, action, &mut seq),
             What::Ask(query) => {
                 let answer = front.ask(step.at, query);
-                lines.extend(log_lines(front, &mut seq));
+                let mut lines = log_lines(front, &mut seq);
                 lines.push(format!("= {answer}"));
+                lines
             }
-        }
-        results.push(lines);
+        });
     }
     results
+}
+
+/// Lets time pass up to a step and returns the lines of what fell due. `seq` is the number of the last event.
+pub(crate) fn advance(front: &mut dyn Front, to: Nanos, seq: &mut u64) -> Vec<String> {
+    front.advance(to);
+    log_lines(front, seq)
+}
+
+/// Carries out an action and returns the lines of its events and its refusal.
+pub(crate) fn act(front: &mut dyn Front, at: Nanos, action: &Action, seq: &mut u64) -> Vec<String> {
+    let done = front.act(at, action);
+    let mut lines = log_lines(front, seq);
+    lines.extend(done.err().map(|why| format!("! {why}")));
+    lines
 }
 
 fn log_lines(front: &mut dyn Front, seq: &mut u64) -> Vec<String> {
     let line = |entry: crate::log::Entry| {
         *seq += 1;
-        // Sequence numbers are not part of the text: what matters is that none is missing (S16).
+        // Scenarios do not state sequence numbers. A gap is written out, so that it shows as a difference (S16).
         let gap = if entry.seq == *seq { String::new() } else { format!(" (seq {})", entry.seq) };
         *seq = entry.seq;
         format!("| {entry}{gap}")
@@ -96,9 +107,9 @@ fn log_lines(front: &mut dyn Front, seq: &mut u64) -> Vec<String> {
     front.log().into_iter().map(line).collect()
 }
 
-/// The two lists with `-` before what only the first has and `+` before what only the second has.
+/// Returns both lists as one, with `-` before what only the first has and `+` before what only the second has.
 pub(crate) fn diff(expected: &[String], found: &[String]) -> Vec<String> {
-    // The longest common subsequence, by the textbook's table: the lists are short.
+    // The longest common subsequence. The quadratic table is fast enough: the lists are short.
     let (n, m) = (expected.len(), found.len());
     let mut common = vec![vec![0_usize; m + 1]; n + 1];
     for i in (0..n).rev() {
@@ -126,11 +137,11 @@ pub(crate) fn diff(expected: &[String], found: &[String]) -> Vec<String> {
     lines
 }
 
-/// All scenarios below a folder, in order of their paths.
+/// Reads all scenarios below a folder, in order of their paths.
 ///
 /// # Errors
 ///
-/// The first file that is none, or that cannot be read.
+/// The first file that cannot be read or is not a scenario.
 pub fn read_all(folder: &Path) -> Result<Vec<Scenario>, ScenarioError> {
     let mut files = Vec::new();
     find(folder, &mut files).map_err(|why| ScenarioError {
@@ -138,6 +149,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Scenario>, ScenarioError> {
         line: 0,
         problem: format!("cannot be read: {why}"),
     })?;
+    // The order in which a file system lists its files differs from machine to machine.
     files.sort();
     files.iter().map(|file| Scenario::read(file)).collect()
 }
@@ -154,7 +166,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Rewrites a scenario's file with what came of it. Read the difference against the rules before you keep it.
+/// Rewrites a scenario's file with these results. Compare the difference with the rules before you keep it.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Scenarios: what is done to a mutex and what must come of it, as text. The format is in `scenarios/README.md`.
+//! Scenarios: actions on a mutex and their expected results, as text. The format is in `scenarios/README.md`.
 
 use crate::action::{Action, Ask, Query};
 use crate::log::Name;
@@ -24,9 +24,9 @@ pub struct Scenario {
     pub roster: Roster,
     /// The first token (S17).
     pub first_token: u64,
-    /// The mutex starts as after an abandoned turn.
+    /// Whether the mutex starts as after an abandoned turn.
     pub restarted: bool,
-    /// The abilities that a front must have to run it; found out from its steps.
+    /// The abilities that a front must have to run it, derived from its steps.
     pub needs: BTreeSet<&'static str>,
     /// What happens.
     pub steps: Vec<Step>,
@@ -34,18 +34,18 @@ pub struct Scenario {
     trailer: Vec<String>,
 }
 
-/// One line that does or asks something, and what must come of it.
+/// One line that does or asks something, and its expected results.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// When.
     pub at: Nanos,
-    /// No timer fires between the step before and this one: all in between is done late.
+    /// Whether no timer fires between the step before and this one, so that all in between is done late.
     pub late: bool,
-    /// The clock was set back.
+    /// Whether the clock was set back before it.
     pub back: bool,
     /// What is done.
     pub what: What,
-    /// The lines that must come of it: `| event`, `! refusal` or `= answer`.
+    /// The lines that it must result in: `| event`, `! refusal` or `= answer`.
     pub expected: Vec<String>,
     /// The line's number in the file.
     pub line: usize,
@@ -62,7 +62,7 @@ pub enum What {
     Ask(Query),
 }
 
-/// Why a file is no scenario.
+/// Why a file is not a scenario.
 #[derive(Debug)]
 pub struct ScenarioError {
     /// The file.
@@ -147,7 +147,7 @@ impl Scenario {
         }
     }
 
-    /// The scenario's text, with these lines expected of each step instead of those that it has.
+    /// Returns the scenario's text, with these lines expected of each step in place of its own.
     #[must_use]
     pub fn text_with(&self, expected: &[Vec<String>]) -> String {
         let mut lines = self.header.clone();
@@ -161,7 +161,7 @@ impl Scenario {
 }
 
 impl Step {
-    /// The step's line as it was written.
+    /// Returns the step's line as it was written.
     #[must_use]
     pub fn source(&self) -> &str {
         let said = |line: &&String| !line.trim().is_empty() && !line.trim().starts_with('#');
@@ -169,7 +169,7 @@ impl Step {
     }
 }
 
-/// The abilities that a step needs beyond those that every front has.
+/// Returns the abilities that a step needs beyond those that every front has.
 fn needs(step: &Step) -> Vec<&'static str> {
     let mut needs = Vec::new();
     match &step.what {
@@ -278,7 +278,7 @@ impl Parser {
             for rule in rules.split_whitespace() {
                 let number = rule.strip_prefix('S').and_then(|n| n.parse::<u8>().ok());
                 if !number.is_some_and(|n| (1..=20).contains(&n)) {
-                    return Err(format!("no rule of docs/RULES.md: {rule:?}"));
+                    return Err(format!("not a rule of docs/RULES.md: {rule:?}"));
                 }
                 self.rules.push(rule.to_string());
             }
@@ -290,7 +290,7 @@ impl Parser {
         } else if roster_text::is_roster_line(line) {
             roster_text::apply(line, &mut self.spec)?;
         } else {
-            return Err(format!("no header line: {line:?}"));
+            return Err(format!("unknown header line: {line:?}"));
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Parser {
             return Err("a + line belongs right under a reload".into());
         };
         roster_text::apply(line, spec)?;
-        // Checked only when the reload is complete: see `finish`. Until then the last valid roster stands.
+        // The roster must be valid after every line, so a setting comes after what it depends on.
         match Roster::new(spec.clone()) {
             Ok(new) => **roster = new,
             Err(why) => return Err(format!("{} (line {number})", English(&why))),
@@ -318,7 +318,7 @@ impl Parser {
         if first == "?" {
             return Ok((self.now, [false, false], What::Ask(query(rest)?)));
         }
-        let at = parse_seconds(first).ok_or_else(|| format!("no time: {first:?}"))?;
+        let at = parse_seconds(first).ok_or_else(|| format!("not a time: {first:?}"))?;
         let (mut late, mut back) = (false, false);
         if let Some(after) = rest.strip_prefix("late ") {
             (late, rest) = (true, after.trim());
@@ -374,7 +374,7 @@ impl Parser {
             ["reset", by @ ..] => match by {
                 ["by", owner] => Action::Reset(owner_name(owner)),
                 [] => Action::Reset(None),
-                _ => return Err(format!("no action: {text:?}")),
+                _ => return Err(format!("unknown action: {text:?}")),
             },
             ["lost", owner] => Action::OwnerLost((*owner).into()),
             ["cancel", module] => Action::Steer(Steer::Cancel { module: (*module).into() }),
@@ -402,11 +402,11 @@ impl Parser {
                 let owner = match by {
                     [] => self.owners[&hold].clone(),
                     ["by", owner] => owner_name(owner),
-                    _ => return Err(format!("no action: {text:?}")),
+                    _ => return Err(format!("unknown action: {text:?}")),
                 };
                 Action::End { hold, owner, how }
             }
-            _ => return Err(format!("no action: {text:?}")),
+            _ => return Err(format!("unknown action: {text:?}")),
         })
     }
 
@@ -444,7 +444,7 @@ impl Parser {
                     ask.requeued = true;
                     rest
                 }
-                [word, ..] => return Err(format!("no option of an ask: {word:?}")),
+                [word, ..] => return Err(format!("unknown option of an ask: {word:?}")),
             }
         }
         self.owners.insert(name.into(), ask.owner.clone());
@@ -467,7 +467,7 @@ impl Parser {
                     timeout = Some(time(t)?);
                     rest
                 }
-                [word, ..] => return Err(format!("no option of a yield: {word:?}")),
+                [word, ..] => return Err(format!("unknown option of a yield: {word:?}")),
             }
         }
         self.owners.insert(name.into(), owner.clone());
@@ -477,13 +477,13 @@ impl Parser {
     fn known(&self, name: &str) -> Result<Name, String> {
         match self.owners.get_key_value(name) {
             Some((name, _)) => Ok(name.clone()),
-            None => Err(format!("no request {name:?} so far")),
+            None => Err(format!("there is no request {name:?} so far")),
         }
     }
 
     fn new_name(&self, name: &str) -> Result<(), String> {
         if self.owners.contains_key(name) {
-            return Err(format!("a second request {name:?}"));
+            return Err(format!("there is a request {name:?} already"));
         }
         Ok(())
     }
@@ -514,7 +514,7 @@ fn owner_name(word: &str) -> Option<Name> {
 }
 
 fn time(text: &str) -> Result<Nanos, String> {
-    parse_seconds(text).ok_or_else(|| format!("no length of time: {text:?}"))
+    parse_seconds(text).ok_or_else(|| format!("not a length of time: {text:?}"))
 }
 
 fn pause(text: &str) -> Result<Action, String> {
@@ -535,16 +535,16 @@ fn pause(text: &str) -> Result<Action, String> {
     Ok(Action::Steer(Steer::Pause { reason, below, lasts }))
 }
 
-/// A text in double quotes and nothing else.
+/// Reads a text in double quotes, with nothing after it.
 fn reason(text: &str) -> Result<String, String> {
     let (reason, rest) = quoted(text)?;
     if rest.is_empty() { Ok(reason) } else { Err(format!("left over: {rest:?}")) }
 }
 
-/// A text in double quotes at the start, with `\n`-like escapes, and the rest.
+/// Reads a text in double quotes, with escapes such as `\n`. Returns it and what follows.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let Some(inner) = text.trim_start().strip_prefix('"') else {
-        return Err(format!("a reason stands in double quotes, not {text:?}"));
+        return Err(format!("a reason must be in double quotes, not {text:?}"));
     };
     let mut reason = String::new();
     let mut chars = inner.char_indices();
@@ -554,7 +554,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
             '\\' => match chars.next() {
                 Some((_, 'n')) => reason.push('\n'),
                 Some((_, c @ ('"' | '\\'))) => reason.push(c),
-                _ => return Err("after \\ stands n, \" or \\".into()),
+                _ => return Err("n, \" or \\ must follow \\".into()),
             },
             c => reason.push(c),
         }
@@ -574,7 +574,7 @@ fn query(text: &str) -> Result<Query, String> {
         ["missed"] => Query::Missed,
         ["module", module] => Query::Module((*module).into()),
         ["name", ..] => {
-            // The rest of the line in quotes, so that names with blanks can be shown.
+            // In quotes, so that a name with blanks can be tried.
             let (name, rest) = quoted(text["name".len()..].trim())?;
             if !rest.is_empty() {
                 return Err(format!("left over: {rest:?}"));
@@ -583,6 +583,6 @@ fn query(text: &str) -> Result<Query, String> {
         }
         [request, "told"] => Query::Told((*request).into()),
         [request, "should_yield"] => Query::ShouldYield((*request).into()),
-        _ => return Err(format!("no question: {text:?}")),
+        _ => return Err(format!("unknown question: {text:?}")),
     })
 }

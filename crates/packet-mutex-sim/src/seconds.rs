@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Nanoseconds: since a scenario's start, or a length of time.
 ///
-/// The oracle counts in these and not in the arbiter's types, so that the two share nothing.
+/// The oracle counts in these rather than in the arbiter's types, so that the two cannot share a mistake.
 pub type Nanos = u64;
 
 /// One second.
@@ -21,7 +21,7 @@ pub(crate) fn parse_seconds(text: &str) -> Option<Nanos> {
     whole.parse::<Nanos>().ok()?.checked_mul(SECOND)?.checked_add(decimals)
 }
 
-/// Writes seconds as short as they go: `1`, `0.25`.
+/// Writes seconds without trailing zeros: `1`, `0.25`.
 pub(crate) fn seconds(nanos: Nanos) -> String {
     let text = format!("{}.{:09}", nanos / SECOND, nanos % SECOND);
     text.trim_end_matches('0').trim_end_matches('.').to_string()
@@ -37,7 +37,7 @@ pub fn moment(nanos: Nanos) -> String {
     text
 }
 
-/// A duration as nanoseconds; saturates.
+/// Returns a duration as nanoseconds, at most [`Nanos::MAX`].
 #[must_use]
 pub fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)

@@ -1,6 +1,6 @@
-//! What a mutex says, in the words of scenarios: for every front that has the arbiter's own types.
+//! The text that scenarios expect, from the arbiter's own types.
 
-use crate::action::Query;
+use crate::action::{Query, below_text};
 use crate::log::{Entry, Name, Value};
 use crate::seconds::{nanos, seconds};
 use packet_mutex::English;
@@ -8,7 +8,7 @@ use packet_mutex_arbiter::{Answer, Below, Event, EventKind, Failure, Grant, Requ
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// An event with names in place of numbers.
+/// Returns an event with names in place of numbers.
 #[must_use]
 pub fn entry(event: Event<Name>, request: impl Fn(RequestId) -> Name) -> Entry {
     Entry {
@@ -22,7 +22,7 @@ pub fn entry(event: Event<Name>, request: impl Fn(RequestId) -> Name) -> Entry {
     }
 }
 
-/// An event as a program reads it, with names in place of numbers.
+/// Returns an event that a program has read, with names in place of numbers.
 #[must_use]
 pub fn read_entry(event: packet_mutex::Event, request: impl Fn(RequestId) -> Name) -> Entry {
     let packet_mutex::Event { mutex: _, seq, at, module, request: id, token, kind } = event;
@@ -105,7 +105,7 @@ fn details(
     }
 }
 
-/// The part of a status that is asked for, in short.
+/// Returns the part of a status that is asked for, in short.
 #[must_use]
 pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Name) -> String {
     let short = |t: Duration| seconds(nanos(t));
@@ -147,10 +147,7 @@ pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Nam
             last.map_or_else(none, |(module, ago)| format!("{module} ended {} ago", short(*ago)))
         }
         Query::Paused => list(status.paused.iter().map(|pause| {
-            let below = match pause.below {
-                Below::Priority(level) => level.to_string(),
-                Below::Urgent => "urgent".to_string(),
-            };
+            let below = below_text(pause.below);
             let left = pause.left.map_or(String::new(), |left| format!(" left {}", short(left)));
             format!("{:?} below {below}{left}", pause.reason)
         })),
@@ -169,6 +166,7 @@ pub fn status(status: &Status, query: &Query, request: impl Fn(RequestId) -> Nam
                 )
             })
         }
+        // These are no part of a status; each front answers them itself.
         _ => none(),
     }
 }
@@ -178,7 +176,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
     if items.is_empty() { "none".to_string() } else { items.join("; ") }
 }
 
-/// A request's answer in short.
+/// Returns a request's answer in short.
 #[must_use]
 pub fn told(answer: &Answer) -> String {
     let grant = |what: &str, grant: &Grant| {
@@ -204,7 +202,7 @@ pub fn told(answer: &Answer) -> String {
     }
 }
 
-/// A failure in short: its kind and what it tells.
+/// Returns a failure in short: its kind and details.
 #[must_use]
 pub fn failure(why: &Failure) -> String {
     let mut text = why.kind().name().to_string();

@@ -11,9 +11,9 @@ use std::time::Instant;
 const USAGE: &str =
     "usage: campaign [--hours N] [--seed N] [--run-hours N] [--threads N] [--out DIR]";
 
-/// What is asked for.
+/// The command line's options.
 #[derive(Clone)]
-struct Wish {
+struct Options {
     /// Simulated hours, all runs together.
     hours: u64,
     /// The first run's seed; the others count on from it.
@@ -26,14 +26,14 @@ struct Wish {
 }
 
 fn main() -> ExitCode {
-    let Some(wish) = wish(std::env::args().skip(1)) else {
+    let Some(options) = options(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    // A broken arbiter may panic again and again while the run is shrunk; the first time is told.
+    // A broken arbiter may panic again and again while the run is shrunk. The report names the first panic.
     std::panic::set_hook(Box::new(|_| ()));
     let start = Instant::now();
-    let (counts, broken) = run_all(&wish);
+    let (counts, broken) = run_all(&options);
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "{} simulated hours in {seconds:.1} s: {} runs, {} inputs, {} events judged, {} turns ({} abandoned), \
@@ -53,32 +53,32 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(broken) => {
-            tell(&broken, &wish.out);
+            report(&broken, &options.out);
             ExitCode::FAILURE
         }
     }
 }
 
-fn wish(mut args: impl Iterator<Item = String>) -> Option<Wish> {
-    let mut wish = Wish { hours: 1000, seed: 1, run_hours: 24, threads: 1, out: ".".into() };
+fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options = Options { hours: 1000, seed: 1, run_hours: 24, threads: 1, out: ".".into() };
     while let Some(key) = args.next() {
         let value = args.next()?;
         match key.as_str() {
-            "--hours" => wish.hours = value.parse().ok()?,
-            "--seed" => wish.seed = value.parse().ok()?,
-            "--run-hours" => wish.run_hours = value.parse().ok().filter(|hours| *hours > 0)?,
-            "--threads" => wish.threads = value.parse().ok().filter(|threads| *threads > 0)?,
-            "--out" => wish.out = value.into(),
+            "--hours" => options.hours = value.parse().ok()?,
+            "--seed" => options.seed = value.parse().ok()?,
+            "--run-hours" => options.run_hours = value.parse().ok().filter(|hours| *hours > 0)?,
+            "--threads" => options.threads = value.parse().ok().filter(|threads| *threads > 0)?,
+            "--out" => options.out = value.into(),
             _ => return None,
         }
     }
-    Some(wish)
+    Some(options)
 }
 
-/// Runs one after another until the hours are done or a rule is broken.
-fn run_all(wish: &Wish) -> (Counts, Option<Box<Broken>>) {
+/// Runs one campaign after another until the hours are done or a rule is broken.
+fn run_all(options: &Options) -> (Counts, Option<Box<Broken>>) {
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let runs = wish.hours.div_ceil(wish.run_hours.into());
+    let runs = options.hours.div_ceil(options.run_hours.into());
     let work = || {
         let mut counts = Counts::default();
         while !stop.load(Ordering::Relaxed) {
@@ -86,9 +86,10 @@ fn run_all(wish: &Wish) -> (Counts, Option<Box<Broken>>) {
             if at >= runs {
                 break;
             }
-            let left = wish.hours - at * u64::from(wish.run_hours);
-            let hours = u32::try_from(left).map_or(wish.run_hours, |left| left.min(wish.run_hours));
-            match (Campaign { seed: wish.seed + at, hours }).run() {
+            let left = options.hours - at * u64::from(options.run_hours);
+            let hours =
+                u32::try_from(left).map_or(options.run_hours, |left| left.min(options.run_hours));
+            match (Campaign { seed: options.seed + at, hours }).run() {
                 Ok(run) => counts.add(&run),
                 Err(broken) => {
                     stop.store(true, Ordering::Relaxed);
@@ -99,7 +100,7 @@ fn run_all(wish: &Wish) -> (Counts, Option<Box<Broken>>) {
         (counts, None)
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..wish.threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..options.threads).map(|_| scope.spawn(work)).collect();
         let mut all = (Counts::default(), None);
         for thread in threads {
             match thread.join() {
@@ -114,7 +115,7 @@ fn run_all(wish: &Wish) -> (Counts, Option<Box<Broken>>) {
     })
 }
 
-fn tell(broken: &Broken, out: &Path) {
+fn report(broken: &Broken, out: &Path) {
     let Campaign { seed, hours } = broken.campaign;
     println!("BROKEN in the run of seed {seed}: {}", broken.why);
     println!(

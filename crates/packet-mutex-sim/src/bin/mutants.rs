@@ -1,7 +1,7 @@
-//! `mutants [RULE]`: takes the rules out of the arbiter's code one by one, in a copy, and fails if no scenario notices.
+//! `mutants [RULE]`: takes the rules out of a copy of the arbiter's code one by one, and fails if no scenario fails.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
-use packet_mutex_sim::{Workshop, parse_mutants};
+use packet_mutex_sim::{MutantRunner, parse_mutants};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match judge_all(std::env::args().nth(1).as_deref()) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(bad) => {
-            eprintln!("{bad} mutants live; give each a scenario that cites its rule");
+            eprintln!("{bad} mutants survived; write a scenario that cites the rule for each");
             ExitCode::FAILURE
         }
         Err(why) => {
@@ -26,10 +26,10 @@ fn judge_all(only: Option<&str>) -> Result<usize, String> {
     let told = |why: std::io::Error| format!("{}: {why}", list.display());
     let text = std::fs::read_to_string(&list).map_err(told)?;
     let mutants = parse_mutants(&text).map_err(|why| format!("{}:{why}", list.display()))?;
-    let workshop = Workshop::open(&root).map_err(|why| why.to_string())?;
+    let runner = MutantRunner::open(&root).map_err(|why| why.to_string())?;
     let mut bad = 0;
     for mutant in mutants.iter().filter(|m| only.is_none_or(|only| m.rule == only)) {
-        let verdict = workshop.judge(mutant).map_err(|why| why.to_string())?;
+        let verdict = runner.judge(mutant).map_err(|why| why.to_string())?;
         bad += usize::from(!verdict.is_good());
         println!("{:<4} {}: {verdict}", mutant.rule, mutant.what);
     }

@@ -1,11 +1,11 @@
-//! Campaigns: random crews at work while things go wrong, for as many hours as one can afford.
+//! Campaigns: random crews at work while things go wrong, for as many hours as there is time for.
 
 use super::checker::Checker;
 use super::comparison::Comparison;
 use super::crew::{Burst, Crew, Demand, Source, When, Work};
 use super::distribution::{Distribution, rng_for, stream};
 use super::faults::Faults;
-use super::shrink::{Rosters, Tape, caught, replay, scenario, shrink};
+use super::shrink::{Rosters, Tape, catch_panic, replay, scenario, shrink};
 use super::world::{Observer, World};
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{
@@ -16,26 +16,26 @@ use random::Rng;
 use std::time::Duration;
 
 const NAMES: [&str; 6] = ["runemaker", "trainer", "fisher", "auto_loot", "stacker", "eater"];
-/// Of so many runs, one has its first hour compared with the oracle too. The oracle is too slow for all of them.
+/// One of so many runs has its first hour compared with the oracle too. The oracle is too slow for all of them.
 const ORACLE_EVERY: u64 = 64;
 
 /// One run of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
-    /// Fixes the crew, its chances and what goes wrong.
+    /// The seed of the crew, of its random numbers and of the faults.
     pub seed: u64,
-    /// How long it is.
+    /// The length of the run.
     pub hours: u32,
 }
 
-/// What happened in runs of a campaign.
+/// Counts of what happened in runs of a campaign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Runs.
+    /// How many runs were made.
     pub runs: u64,
     /// Simulated hours.
     pub hours: u64,
-    /// What was handed in, ticks included.
+    /// Inputs of the arbiter, ticks included.
     pub inputs: u64,
     /// Events that were judged.
     pub events: u64,
@@ -64,7 +64,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Counts) {
         // Without `..`, so that the compiler finds a count that is forgotten here.
         let Counts {
@@ -137,10 +137,9 @@ impl Observer for Counts {
 pub struct Broken {
     /// The run.
     pub campaign: Campaign,
-    /// Which rule, and how.
+    /// Which rule was broken, and how.
     pub why: String,
-    /// The shortest scenario that was found to show it, with what the oracle expects; `None` if it could not be shown
-    /// apart from the run.
+    /// The shortest scenario found that shows it, with what the oracle expects; `None` if no part of the run shows it alone.
     pub scenario: Option<String>,
 }
 
@@ -186,7 +185,7 @@ impl Campaign {
         judge: impl Fn(&Roster) -> J,
     ) -> Result<Counts, Box<Broken>> {
         let mut counts = Counts::default();
-        let why = caught(|| {
+        let why = catch_panic(|| {
             let world = self.drive(rosters, demand, (judge(&rosters.rules), counts))?;
             counts = world.observer.1;
             let broken = world.observer.broken().map(String::from);
@@ -203,18 +202,19 @@ impl Campaign {
         Err(Box::new(Broken { campaign: *self, why, scenario }))
     }
 
-    /// Runs to the end or until a rule is broken. At the end the mutex is closed, and somebody asks in vain.
+    /// Runs to the end or until a rule is broken. At the end the mutex is closed, and one more request must be refused.
     fn drive<'d, O: Observer>(
         &self,
         rosters: &Rosters,
         demand: &'d Demand,
         observer: O,
     ) -> Option<World<'d, O>> {
-        // The roster names all modules that work.
+        // The roster names all modules of the crew, so none is refused.
         let mut world = World::new(demand, rosters.arbiter.clone(), self.seed, observer).ok()?;
         let end = Nanos::from(self.hours) * 3600 * SECOND;
         let mut rng = rng_for(self.seed, stream("faults", ""), 0);
-        // From one in ten seconds to one in about half an hour.
+        // From a fault every ten seconds to one in about 43 minutes: in the busy runs faults meet, in the quiet ones the crew
+        // is seen undisturbed.
         let every = (10 * SECOND) << rng.range(0, 8);
         let mut faults = Faults::new(rng.next_u64(), every, world.works());
         while world.observer.broken().is_none() && faults.step(&mut world, end) {}
@@ -226,15 +226,15 @@ impl Campaign {
         Some(world)
     }
 
-    /// Returns what is handed in during the run.
+    /// Runs again and returns all inputs.
     fn tape<J: Observer>(&self, rosters: &Rosters, demand: &Demand, judge: J) -> Tape {
         let mut tape = Tape::new();
-        // What was handed in before a panic counts.
-        let _ = caught(|| {
+        // The inputs before a panic count as well.
+        let _ = catch_panic(|| {
             self.drive(rosters, demand, (&mut tape, judge))?;
             None
         });
-        // What broke may have fallen due after the last of them.
+        // The rule may have been broken by what fell due after the last input.
         tape.extend(tape.last().map(|(at, _)| (*at, Input::Tick)));
         tape
     }
@@ -265,8 +265,9 @@ fn random_crew(seed: u64) -> (Roster, Demand) {
         timeout: ms(rng.range(2000, 30_000)),
         aging: one_in(rng, 2).then(|| ms(rng.range(10, 500))),
         starving_after: one_in(rng, 2).then(|| ms(rng.range(1000, 20_000))),
-        // Events are read after each input; a short buffer stays in the processor's cache.
+        // Events are read after each input, so a short buffer is enough, and it stays in the processor's cache.
         limits: Limits {
+            // Four are soon full, so that requests are refused; 4096 hardly ever are.
             waiters: [4, 64, 4096][rng.below(3) as usize],
             events: 2048,
             ..Limits::default()
@@ -279,7 +280,7 @@ fn random_crew(seed: u64) -> (Roster, Demand) {
     let burst = Burst { size: (1, 3), gap: Distribution::Uniform(0, SECOND) };
     let sources = vec![Source { name: "corpse".into(), every, burst }];
     let works = spec.modules.iter().map(|module| work(&module.name, rng)).collect();
-    // All durations are within bounds, so a roster comes of it.
+    // All durations are within bounds, so the roster is valid.
     (Roster::new(spec).unwrap_or_default(), Demand { works, sources })
 }
 
@@ -315,7 +316,7 @@ fn work(module: &str, rng: &mut Rng) -> Work {
         declines: rarely(100),
         panics: rarely(20),
         dies: rarely(20),
-        // The faults do both.
+        // The faults cover both.
         yields: 0.0,
         nests: 0.0,
         stalls: rarely(10),
@@ -340,7 +341,7 @@ mod tests {
     use crate::scenario::Scenario;
     use std::path::Path;
 
-    /// An arbiter whose delay is a millisecond shorter than the rules say is caught, and a short scenario shows it.
+    /// An arbiter whose delay is a millisecond too short is caught, and a short scenario shows it.
     #[test]
     fn a_broken_rule_is_found_and_shrunk_to_a_scenario() {
         let longer = |roster: Roster| {
@@ -355,14 +356,14 @@ mod tests {
         let text = broken.scenario.expect("it is shrunk");
         let scenario = Scenario::parse(Path::new("shrunk"), &text).unwrap();
         assert!(scenario.steps.len() <= 6, "{text}");
-        // It holds where the rule is kept, and not on the arbiter that broke it.
+        // It passes where the rule is kept, and fails on the arbiter that broke it.
         run(&scenario, &mut ArbiterFront::new(&scenario)).unwrap_or_else(|why| panic!("{why}"));
         let mut wrong = scenario.clone();
         (wrong.roster, _) = random_crew(broken.campaign.seed);
         run(&scenario, &mut ArbiterFront::new(&wrong)).unwrap_err();
     }
 
-    /// What only the oracle notices, such as a wrong count of others' turns, is shrunk too.
+    /// A difference that only the oracle notices, such as a wrong count of others' turns, is shrunk too.
     #[test]
     fn what_only_the_oracle_notices_is_shrunk_too() {
         let (roster, demand) = random_crew(0);

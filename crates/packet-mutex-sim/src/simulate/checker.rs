@@ -1,6 +1,6 @@
-//! Watches an arbiter and knows at each event whether a rule is broken: as fast as the arbiter, for campaigns.
+//! Checks at each event of an arbiter whether a rule is broken. It is as fast as the arbiter, for campaigns.
 //!
-//! It keeps its own books of who waits and who holds, and shares no code with the decision. It is less than the oracle: it
+//! It keeps its own record of waiters and holders, and shares no code with the decision. It checks less than the oracle: it
 //! judges each event by what came before, and does not predict the whole log.
 
 use super::world::Observer;
@@ -12,29 +12,29 @@ use packet_mutex_arbiter::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The books.
+/// The checker's own record of the mutex.
 pub(super) struct Checker {
     spec: RosterSpec,
     modules: Vec<Module>,
     /// Delays of pairs of groups; `None`: any other.
     pairs: Vec<(Option<usize>, Option<usize>, Nanos)>,
-    /// What was handed in last, and when.
+    /// The last input.
     input: Option<Input>,
     now: Nanos,
     /// The last moment at which something happened, other than that time passed.
     changed: Nanos,
     seq: u64,
     waiters: Vec<Waiter>,
-    /// A request that has to be refused, and why.
+    /// A request that must be refused, and with which error.
     refusing: Option<(RequestId, &'static str)>,
     turn: Option<Turn>,
     passes: BTreeMap<RequestId, Pass>,
-    /// Until when each group is kept out (S3).
+    /// When each group may next be granted a turn (S3).
     ready: Vec<Nanos>,
     last_token: u64,
-    /// A request that a yield has yet to make.
+    /// The request that a yield must still make.
     owed: Option<RequestId>,
-    /// When a request timed out last.
+    /// The last instant at which a request timed out.
     timed_out: Option<Nanos>,
     pauses: Vec<(Arc<str>, Below, Option<Nanos>)>,
     closing: bool,
@@ -138,7 +138,7 @@ impl Checker {
         }
     }
 
-    // What must be so once all that an input led to is done.
+    // The state once an input and its consequences are done.
 
     /// Judges the state after the last input.
     fn settle(&mut self) {
@@ -194,7 +194,7 @@ impl Checker {
         ))
     }
 
-    /// S2, S10 and S13. Waiters are kept in order of arrival, so equals do not get ahead.
+    /// S2, S10 and S13. Waiters are kept in order of arrival, so of equals the first stays the best.
     fn is_before(&self, a: &Waiter, b: &Waiter) -> bool {
         let key = |waiter: &Waiter| {
             let priority = i128::from(self.modules[waiter.module].priority);
@@ -203,6 +203,7 @@ impl Checker {
                 None => (false, priority),
                 Some(interval) => {
                     let step = i128::from(nanos(interval));
+                    // All waiters age alike, so the moment of arrival stands for the waiting time.
                     (false, priority * step - i128::from(waiter.arrived))
                 }
             }
@@ -223,7 +224,7 @@ impl Checker {
         !waiter.urgent && !self.pauses.is_empty() && self.pauses.iter().any(holds_back)
     }
 
-    // What happens.
+    // Events.
 
     fn take(&mut self, request: RequestId) -> Option<Waiter> {
         let at = self.waiters.iter().position(|waiter| waiter.request == request);
@@ -257,7 +258,7 @@ impl Checker {
         } else if urgent && !settings.urgent && enforced {
             Some("refused")
         } else {
-            // Open passes that leave no trace are not known here, so only waiters are counted.
+            // Passes of a module that is off leave no events, so only waiters are counted here.
             (enforced && self.waiters.len() >= limit).then_some("queue_full")
         };
         self.rule(!nests, || format!("S5: request {} is not nested", request.0));
@@ -275,7 +276,7 @@ impl Checker {
                 format!("S4: request {} refused as {error}, not {expected:?} as {why}", request.0)
             }),
             None => {
-                // Too many passes are open.
+                // The limit may have been reached by passes, which are not counted here.
                 self.waiters.retain(|waiter| waiter.request != request);
                 self.rule(error == "queue_full", || {
                     format!("S4: request {} refused as {error} without reason", request.0)
@@ -351,7 +352,7 @@ impl Checker {
     fn unserved(&mut self, request: RequestId, why: Unserved, waited: Nanos) {
         let now = self.now;
         if why == Unserved::TimedOut && self.timed_out != Some(now) {
-            // All deadlines of an instant come together, after the grants of that instant.
+            // All deadlines of an instant come together, after its grants, so only the first is checked.
             self.timed_out = Some(now);
             let due = self.turn.is_none() && self.best().is_some_and(|best| self.admits(best));
             self.rule(!due, || {
@@ -399,7 +400,7 @@ impl Checker {
             return self.rule(false, || format!("S16: hold {} was not open", request.0));
         };
         let (_, module, since) = turn.holds.remove(at);
-        // A module that is off leaves no trace of its requests.
+        // The request of a module that is off has no event.
         if let (End::Yielded, Some(Input::Yield { id, .. })) = (end, &self.input)
             && self.modules[module].mode != Mode::Off
         {
@@ -429,7 +430,7 @@ impl Checker {
         }
     }
 
-    /// S3: a pair's delay, the more specific first; else the module's own. `None`: within a group.
+    /// S3: returns a pair's delay, the more specific pair first, else the module's own; `None` within a group.
     fn delay(&self, from: usize, to: usize, own: Nanos) -> Option<Nanos> {
         let pair = |pair: (Option<usize>, Option<usize>)| {
             let found = self.pairs.iter().find(|(from, to, _)| (*from, *to) == pair);
@@ -508,11 +509,12 @@ impl Observer for Checker {
             EventKind::Closing => self.closing = true,
             _ => {}
         }
-        // What happens at an instant may let somebody in at that instant.
+        // An event may let a waiter in at the same instant. A grant or a notice of starving cannot.
         if !matches!(event.kind, EventKind::Granted { .. } | EventKind::Starving { .. }) {
             self.changed = self.changed.max(at);
         }
         let broken = self.broken.as_ref();
+        // Only the first time: the text with the event has a parenthesis.
         if let Some(why) = broken.filter(|why| !why.contains(" (")) {
             let name = self.modules.get(module).map_or("", |module| module.name.as_str());
             self.broken = Some(format!("{why} ({} of {name} at {} ns)", event.kind.name(), at));

@@ -1,4 +1,4 @@
-//! Compares an arbiter with the oracle while a run goes on: every event, and every input that is refused.
+//! Compares an arbiter with the oracle during a run: every event, and whether each input is taken.
 
 use super::world::Observer;
 use crate::action::{Action, Ask};
@@ -10,15 +10,15 @@ use packet_mutex_arbiter::{Event, Input, ModuleId, Owner, RequestId, Roster, Ste
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// The oracle beside an arbiter.
+/// Runs the oracle beside an arbiter.
 pub(super) struct Comparison {
     oracle: Oracle,
     modules: Vec<Name>,
-    /// What was handed in last, for messages.
+    /// The last input, for messages.
     action: Option<Action>,
-    /// Whether the oracle takes it.
+    /// Whether the oracle takes the last input.
     takes: bool,
-    /// The events that must come of it.
+    /// The events that the oracle expects of it.
     expected: VecDeque<Entry>,
     broken: Option<String>,
 }
@@ -27,7 +27,7 @@ impl Comparison {
     /// Compares with an oracle that knows these rules.
     pub(super) fn new(rules: &Roster) -> Self {
         Comparison {
-            // A run may be long, and what is past and over changes nothing.
+            // A run may be long, and old history changes nothing.
             oracle: Oracle::new(rules).forgetting(),
             modules: module_names(rules),
             action: None,
@@ -64,7 +64,7 @@ impl Observer for Comparison {
     fn handled(&mut self, taken: bool) {
         let Some(action) = self.action.take() else { return };
         if let Some(should) = self.expected.pop_front() {
-            self.differs(|| format!("after {action} the oracle says {should}"));
+            self.differs(|| format!("after {action} the oracle also says {should}"));
         }
         if taken != self.takes {
             let does = if taken { "refuses" } else { "takes" };
@@ -90,7 +90,7 @@ fn request_name(request: RequestId) -> Name {
     format!("r{}", request.0).into()
 }
 
-/// Returns an input as an action of a scenario. An owner has the name of its first request.
+/// Returns an input as an action of a scenario, if campaigns make such inputs. An owner has the name of its first request.
 pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
     let request = |id: &RequestId| request_name(*id);
     let owner = |owner: &Owner| request_name(RequestId(owner.0));
@@ -120,7 +120,7 @@ pub(super) fn action(input: &Input, modules: &[Name]) -> Option<Action> {
             let named = steer.clone().try_map_module(|it| Ok::<_, Infallible>(module(&it)));
             Action::Steer(named.unwrap_or_else(|never| match never {}))
         }
-        // No campaign does these.
+        // Campaigns do not make these.
         Input::EndModule { .. } | Input::Claim { .. } | Input::Heartbeat { .. } => return None,
     })
 }

@@ -10,18 +10,18 @@ use packet_mutex::roster_toml::{RosterFile, RosterFileErrors, Section};
 use packet_mutex_arbiter::{fold_name, nearest_name};
 use std::path::Path;
 
-/// The keys that a roster's tables have in a crew file beside their own.
+/// The keys that a roster's tables have in a crew file besides their own.
 const MORE_KEYS: &[(Section, &str)] = &[(Section::Module, "work"), (Section::Mutex, "sources")];
 const SOURCE_KEYS: &[&str] = &["every", "burst", "gap"];
 const WORK_KEYS: &[&str] = &[
     "rest", "every", "after", "reaction", "burst", "gap", "action", "actions", "urgent",
     "declines", "panics", "dies", "yields", "nests", "stalls", "stall", "gives_up", "patience",
 ];
-/// Most asks of a burst, and most actions of a turn.
+/// The most asks of a burst, and the most actions of a turn.
 const COUNT_MAX: u32 = 1000;
-/// Most lengths that a distribution lists.
+/// The most lengths that a distribution lists.
 const LIST_MAX: usize = 10_000;
-/// What is done again and again takes at least so long on average, so that no instant is endless.
+/// The least average of an interval. Without it, a run could stay at one instant for ever.
 const LEAST_INTERVAL: Nanos = SECOND / 1000;
 
 /// A roster and the workloads of its modules.
@@ -33,7 +33,7 @@ pub struct Crew {
     pub demand: Demand,
 }
 
-/// What modules do all day.
+/// The demand for a mutex: what its modules do all day.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Demand {
     /// What each does, in the order of the file.
@@ -42,18 +42,18 @@ pub struct Demand {
     pub sources: Vec<Source>,
 }
 
-/// Something that happens by itself and that several modules may react to, such as a corpse.
+/// Something that happens by itself and to which several modules may react, such as a corpse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Its name.
     pub name: String,
-    /// From one occasion to the next.
+    /// The time from one occasion to the next.
     pub every: Distribution,
     /// How many come at one occasion.
     pub burst: Burst,
 }
 
-/// Several at one occasion.
+/// Several asks or events at one occasion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Burst {
     /// How many, from and to.
@@ -93,18 +93,18 @@ pub struct Work {
     pub stall: Distribution,
     /// The probability that it loses patience while it waits.
     pub gives_up: f64,
-    /// After which time it gives up.
+    /// How long it waits before it gives up.
     pub patience: Distribution,
 }
 
 /// When a module asks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {
-    /// So long after its turn has ended, or its ask has failed: one script that does one thing after another.
+    /// This long after its turn has ended or its ask has failed: a script that does one thing after another.
     Rest(Distribution),
-    /// So long after its ask before, however that fared: demand that does not wait for the mutex.
+    /// This long after its previous ask, whatever came of that: demand that does not wait for the mutex.
     Every(Distribution),
-    /// After what happens at a source.
+    /// After each event of a source.
     After {
         /// The source's place among the crew's.
         source: usize,
@@ -124,7 +124,7 @@ impl Crew {
         Ok(Crew { file, demand })
     }
 
-    /// Reads a crew from text. `file_name` is only for the errors.
+    /// Reads a crew from text. `file_name` appears only in errors.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ fn read(reader: &mut Reader, document: &DeTable<'_>) -> Demand {
         None => Vec::new(),
     };
     let mut works = Vec::new();
-    // What else is wrong with the modules, the roster's reader has told.
+    // The roster's reader has reported whatever else is wrong with the modules.
     let modules = document.get("modules").and_then(|value| value.get_ref().as_table());
     for (name, module) in modules.map(in_order).unwrap_or_default() {
         let Some(module) = module.get_ref().as_table() else { continue };
@@ -166,7 +166,7 @@ fn read(reader: &mut Reader, document: &DeTable<'_>) -> Demand {
     Demand { works, sources: sources.into_iter().filter_map(|(_, source)| source).collect() }
 }
 
-/// The sources by name; one that is wrong keeps its name, so that what comes after it is not wrong too.
+/// Reads the sources by name. One with an error keeps its name, so that `after` of it is not reported as well.
 fn read_sources(reader: &mut Reader, table: &DeTable<'_>) -> Vec<(String, Option<Source>)> {
     let mut sources = Vec::new();
     for (key, value) in in_order(table) {
@@ -245,7 +245,7 @@ fn read_work(
     })
 }
 
-/// Exactly one of `rest`, `every` and `after` says when a module asks.
+/// Reads when a module asks: exactly one of `rest`, `every` and `after`.
 fn read_when(
     reader: &mut Reader,
     fields: &Fields<'_>,
@@ -332,7 +332,7 @@ fn distribution(value: &DeValue<'_>) -> Result<Distribution, Wrong> {
             let shapes = ["uniform", "exponential", "lognormal", "one_of"];
             let near = if other.len() <= 64 { nearest_name(other, shapes) } else { None };
             let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            Err(format!("{} is no distribution{hint}", shown(other)).into())
+            Err(format!("{} is not a distribution{hint}", shown(other)).into())
         }
     }
 }

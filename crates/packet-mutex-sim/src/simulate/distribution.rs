@@ -8,23 +8,23 @@ const LONGEST: f64 = 24.0 * 3600.0 * SECOND as f64;
 /// The normal distribution's 99th percentile.
 const Z99: f64 = 2.326_347_874_040_841;
 
-/// How a length of time is drawn.
+/// A distribution of lengths of time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution {
     /// Always the same.
     Always(Nanos),
     /// Evenly from the first to the second, both included.
     Uniform(Nanos, Nanos),
-    /// Exponential with this mean, as between arrivals that are independent of each other.
+    /// Exponential with this mean, as between independent arrivals.
     Exponential(Nanos),
-    /// Lognormal: mostly short, now and then long.
+    /// Lognormal: mostly short, sometimes long.
     Lognormal {
         /// Half of the samples are shorter.
         median: Nanos,
         /// One of a hundred samples is longer.
         p99: Nanos,
     },
-    /// One of these, such as measured lengths, each as likely.
+    /// One of these with equal probability, such as measured lengths.
     OneOf(Vec<Nanos>),
 }
 
@@ -43,7 +43,7 @@ impl Distribution {
             Distribution::Exponential(mean) => -libm::log(unit(rng)) * *mean as f64,
             Distribution::Lognormal { median, p99 } => {
                 let spread = libm::log(*p99 as f64 / *median as f64) / Z99;
-                // G. Box and M. Muller, 1958.
+                // The Box-Muller transform. Its second number is left unused, so that every sample draws equally often.
                 let radius = libm::sqrt(-2.0 * libm::log(unit(rng)));
                 let normal = radius * libm::cos(2.0 * std::f64::consts::PI * unit(rng));
                 *median as f64 * libm::exp(spread * normal)
@@ -52,7 +52,7 @@ impl Distribution {
         drawn.clamp(0.0, LONGEST) as Nanos
     }
 
-    /// Returns roughly the mean. A workload needs one above zero, or it would ask without end at one instant.
+    /// Returns about the mean. A workload needs one above zero, or it would ask without end at one instant.
     pub(super) fn mean(&self) -> Nanos {
         match self {
             Distribution::Always(length) | Distribution::Exponential(length) => *length,
@@ -69,6 +69,7 @@ impl Distribution {
 
 /// Draws a number above 0 and at most 1.
 pub(super) fn unit(rng: &mut Rng) -> f64 {
+    // An `f64` holds whole numbers of 53 bits exactly. Zero is left out, since its logarithm is infinite.
     const STEPS: f64 = (1_u64 << 53) as f64;
     ((rng.next_u64() >> 11) + 1) as f64 / STEPS
 }
@@ -85,8 +86,8 @@ pub(super) fn count(rng: &mut Rng, (low, high): (u32, u32)) -> u32 {
 
 /// Returns the generator for the `at`th draw of a stream, such as a module's turns.
 ///
-/// What a module draws depends only on the seed, its name and how often it drew before: two rosters under one seed meet
-/// the same demand.
+/// A module's draws depend only on the seed, its name and how often it drew before, so two rosters under one seed meet the
+/// same demand.
 pub(super) fn rng_for(seed: u64, stream: u64, at: u64) -> Rng {
     // A number is drawn between the parts, so that neighbouring seeds or places have unrelated generators.
     let start = Rng::new(seed ^ stream).next_u64();

@@ -1,4 +1,4 @@
-//! What goes wrong in a campaign: an operator, a flood, a thread that is killed.
+//! The faults of a campaign: an operator who steers, a flood of requests, a thread that is killed.
 
 use super::distribution::Distribution;
 use super::world::{Job, Observer, Plan, World};
@@ -9,36 +9,36 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Decides what goes wrong in a world, and when.
+/// Draws the faults of a world and their times.
 pub(super) struct Faults {
     rng: Rng,
     every: Distribution,
-    /// How many works the world's crew has.
+    /// The number of works of the world's crew.
     works: usize,
-    /// What goes wrong when, in order of time and of planning; `None`: it is drawn when the time comes.
+    /// The planned faults, in order of time and then of planning; `None`: the fault is drawn when its time comes.
     plans: BinaryHeap<Reverse<(Nanos, u64, Option<Fault>)>>,
     planned: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// Somebody's thread is killed, whether it waits or holds.
+    /// The owner of any request is lost, whether it waits or holds.
     Dies,
-    /// Somebody goes away, at whatever point its ask is.
+    /// Any request is withdrawn, whether it waits or holds.
     Withdraws,
     /// A module asks many times at once.
     Flood {
         work: usize,
     },
-    /// Somebody asks at the very instant of what is due next, or a nanosecond beside it.
+    /// A module asks at the instant of what is due next, or a nanosecond before or after it.
     Meets {
         work: usize,
     },
-    /// A turn ends at the very instant of what is due next, or a nanosecond beside it.
+    /// A turn ends at the instant of what is due next, or a nanosecond before or after it.
     Ends,
-    /// Somebody ends a turn that is not its own.
+    /// An owner tries to end a turn that is not its own.
     Steals,
-    /// Somebody asks.
+    /// A module asks.
     Asks {
         work: usize,
     },
@@ -69,20 +69,20 @@ enum Fault {
     AsksAgain {
         work: usize,
     },
-    /// The holder has dealt with what an abandoned turn before it left behind.
+    /// The holder acknowledges an abandoned turn before its own.
     Acknowledges,
-    /// A timer fires for nothing.
+    /// A timer fires although nothing is due.
     Tick,
 }
 
 /// The longest that a module is disabled or switched, or the mutex paused.
 const LONGEST: Nanos = 20 * SECOND;
 
-/// With more requests than this at a time, no module is switched to another mode.
-const CROWD: usize = 30;
+/// With more open requests than this, no module is switched to another mode.
+const MODE_SWITCH_JOBS_MAX: usize = 30;
 
 impl Faults {
-    /// Returns the faults of a seed: one in so long, on average.
+    /// Returns the faults of a seed, one in each interval of this length on average.
     pub(super) fn new(seed: u64, every: Nanos, works: usize) -> Self {
         let every = Distribution::Exponential(every.max(SECOND / 1000));
         let (rng, plans) = (Rng::new(seed), BinaryHeap::new());
@@ -101,11 +101,11 @@ impl Faults {
         self.plans.push(Reverse((at, self.planned, fault)));
     }
 
-    /// Does what happens next in the world, or goes wrong there, if it is by `end`; returns whether anything was.
+    /// Carries out the next plan of the world or the next fault, if it comes by `end`. Returns whether there was one.
     pub(super) fn step<O: Observer>(&mut self, world: &mut World<'_, O>, end: Nanos) -> bool {
         let next = self.plans.peek().map_or(Nanos::MAX, |Reverse((at, ..))| *at);
-        // At one instant the world's plans come first, and a fault comes before what falls due: an ask or an end beside
-        // a deadline is one of the faults.
+        // At one instant the world's plans come first. A fault comes before what falls due, so that an ask or an end can
+        // meet a deadline at its very instant.
         if next > end || world.next_plan() <= next || world.next_due() < next {
             return world.step(end);
         }
@@ -172,7 +172,7 @@ impl Faults {
             }
             Fault::Steals => {
                 if let Some((hold, _)) = holding(world) {
-                    // Nobody has this owner.
+                    // Requests are numbered from 1, so no request has this owner.
                     let (owner, how) = (Some(Owner(0)), Leave::Released);
                     world.hand_in(now, Input::End { hold, owner, how });
                 }
@@ -196,8 +196,8 @@ impl Faults {
             Fault::Resume => {
                 world.hand_in(now, Input::Steer(Steer::Resume { reason: None }));
             }
-            // Each request that is let pass conflicts with all others. With a crowd of them the event buffer would drop some.
-            Fault::Switch { .. } if world.jobs.len() > CROWD => {}
+            // Each request that is let pass makes a conflict event with every other. Too many of them overflow the event buffer.
+            Fault::Switch { .. } if world.jobs.len() > MODE_SWITCH_JOBS_MAX => {}
             Fault::Switch { work } => {
                 let mode = [Mode::Observed, Mode::Off][self.below(2)];
                 let module = world.module(work);
@@ -218,7 +218,7 @@ impl Faults {
                 if let Some((_, owner)) = holding(world) {
                     let length = self.rng.range(0, SECOND);
                     world.request_apart(now, (world.module(work), Some(owner)), length, |_| ());
-                    // Who has a nested turn cannot give the outer one away.
+                    // While the nested turn is open, the outer one must not be given away; this tries.
                     self.plan(now + length / 2, Some(Fault::Yields));
                 }
             }
@@ -266,7 +266,7 @@ impl Faults {
         }
     }
 
-    /// Returns any of the requests that wait or hold.
+    /// Draws one of the requests that wait or hold.
     fn somebody<'w, O>(&mut self, world: &'w World<'_, O>) -> Option<(RequestId, &'w Job)> {
         let at = self.below(world.jobs.len());
         world.jobs.iter().nth(at).map(|(id, job)| (*id, job))

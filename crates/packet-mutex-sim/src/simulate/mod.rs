@@ -1,4 +1,4 @@
-//! A crew at work in virtual time, over the very arbiter that runs in production: weeks in a moment, before anybody's
+//! A crew at work in virtual time, with the same arbiter that runs in production: weeks in a moment, before a real
 //! character is at stake.
 //!
 //! ```
@@ -37,36 +37,35 @@ pub use tally::{LongestWait, ModuleOutcome, Outcome, WINDOW};
 use crate::log::Name;
 use crate::seconds::{Nanos, SECOND};
 use packet_mutex_arbiter::{Event, ModuleId, NameError, Roster};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Range;
 use tally::Tally;
 use world::{Observer, World};
 
-/// After so many steps a run tells how far it is.
+/// The number of steps between two reports of progress.
 const STEPS: u32 = 1 << 16;
 
-/// What is to be simulated.
+/// A simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Simulation<'c> {
-    /// Who takes turns, and how.
+    /// The modules and their settings.
     pub roster: &'c Roster,
-    /// What they do.
+    /// What the modules do.
     pub demand: &'c Demand,
-    /// For how long.
+    /// The length of the run.
     pub hours: u32,
-    /// Fixes all chances.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 impl Simulation<'_> {
-    /// How long the run is.
+    /// Returns the length of the run.
     #[must_use]
     pub fn length(&self) -> Nanos {
         Nanos::from(self.hours) * 3600 * SECOND
     }
 
-    /// Runs it; `progress` is told now and then how far it is.
+    /// Runs it. `progress` is called now and then with the simulated time.
     ///
     /// # Errors
     ///
@@ -86,7 +85,8 @@ impl Simulation<'_> {
         Ok(world.observer.finish(end))
     }
 
-    /// The roster, with room for what can happen to all waiters at one instant: events are read after each input.
+    /// Returns the roster with an event buffer that one input cannot overflow, even if it ends all waits at one instant:
+    /// events are read after each input.
     fn roomy(&self) -> Roster {
         let mut spec = self.roster.spec().clone();
         let limits = &mut spec.limits;
@@ -95,22 +95,24 @@ impl Simulation<'_> {
         Roster::new(spec).unwrap_or_else(|_| self.roster.clone())
     }
 
-    fn names(&self) -> Vec<Name> {
-        tally::modules(self.roster, self.demand).into_iter().map(Name::from).collect()
-    }
-
-    /// The events of these stretches of the run, a line of JSON each.
+    /// Returns the events of each of these stretches of the run, a line of JSON each.
     ///
     /// # Errors
     ///
     /// As [`run`](Self::run).
     pub fn events(&self, stretches: &[Range<Nanos>]) -> Result<Vec<String>, NameError> {
-        let names = self.names();
-        let scribe = Scribe { stretches, names, lines: vec![String::new(); stretches.len()] };
-        let mut world = World::new(self.demand, self.roomy(), self.seed, scribe)?;
+        let mut lines = vec![String::new(); stretches.len()];
         let last = stretches.iter().map(|stretch| stretch.end).max().unwrap_or(0);
-        while world.step(last.min(self.length())) {}
-        Ok(world.observer.lines)
+        // Writing to a string cannot fail.
+        let _ = self.read_events("main", last.min(self.length()), &mut |event| {
+            for (stretch, lines) in stretches.iter().zip(&mut lines) {
+                if stretch.contains(&event.at.as_nanos()) {
+                    lines.push_str(&format!("{event}\n"));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(lines)
     }
 
     /// Writes all events of the run under the mutex's name, a line of JSON each.
@@ -123,51 +125,41 @@ impl Simulation<'_> {
         mutex: &str,
         out: &mut dyn Write,
     ) -> Result<io::Result<()>, NameError> {
-        let names = self.names();
-        let writer = Writer { mutex: mutex.into(), names, out, written: Ok(()) };
-        let mut world = World::new(self.demand, self.roomy(), self.seed, writer)?;
-        while world.observer.written.is_ok() && world.step(self.length()) {}
-        Ok(world.observer.written)
+        self.read_events(mutex, self.length(), &mut |event| writeln!(out, "{event}"))
+    }
+
+    /// Runs up to `end` and hands each event to `read`, until that fails.
+    fn read_events(
+        &self,
+        mutex: &str,
+        end: Nanos,
+        read: ReadEvent<'_>,
+    ) -> Result<io::Result<()>, NameError> {
+        let names = tally::modules(self.roster, self.demand).into_iter().map(Name::from).collect();
+        let reader = EventReader { mutex: mutex.into(), names, read, result: Ok(()) };
+        let mut world = World::new(self.demand, self.roomy(), self.seed, reader)?;
+        while world.observer.result.is_ok() && world.step(end) {}
+        Ok(world.observer.result)
     }
 }
 
-/// Writes down all that happens.
-struct Writer<'w> {
+type ReadEvent<'r> = &'r mut dyn FnMut(&packet_mutex::Event) -> io::Result<()>;
+
+/// Hands all events on, as the readers of a mutex see them.
+struct EventReader<'r> {
     mutex: Name,
     names: Vec<Name>,
-    out: &'w mut dyn Write,
-    written: io::Result<()>,
+    read: ReadEvent<'r>,
+    result: io::Result<()>,
 }
 
-impl Observer for Writer<'_> {
+impl Observer for EventReader<'_> {
     fn event(&mut self, event: &Event) {
-        if self.written.is_err() {
-            return;
-        }
-        self.written = writeln!(self.out, "{}", named(&self.mutex, &self.names, event));
-    }
-}
-
-/// The event as readers see it.
-fn named(mutex: &Name, names: &[Name], event: &Event) -> packet_mutex::Event {
-    let name = |module: ModuleId| names.get(module.index()).cloned().unwrap_or_else(|| "".into());
-    packet_mutex::Event::new(mutex.clone(), event.clone().map_modules(name))
-}
-
-/// Writes down what happens in stretches of a run.
-struct Scribe<'s> {
-    stretches: &'s [Range<Nanos>],
-    names: Vec<Name>,
-    lines: Vec<String>,
-}
-
-impl Observer for Scribe<'_> {
-    fn event(&mut self, event: &Event) {
-        for (stretch, lines) in self.stretches.iter().zip(&mut self.lines) {
-            if stretch.contains(&event.at.as_nanos()) {
-                // Writing to a string cannot fail.
-                let _ = writeln!(lines, "{}", named(&"main".into(), &self.names, event));
-            }
+        // One step of the world may bring several events.
+        if self.result.is_ok() {
+            let name = |module: ModuleId| self.names.get(module.index()).cloned();
+            let named = event.clone().map_modules(|module| name(module).unwrap_or_default());
+            self.result = (self.read)(&packet_mutex::Event::new(self.mutex.clone(), named));
         }
     }
 }

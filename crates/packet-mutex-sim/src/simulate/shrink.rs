@@ -11,11 +11,11 @@ use packet_mutex_arbiter::{Arbiter, Event, Input, RequestId, Roster, Start, Time
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What was handed to an arbiter, and when. Ticks too: what follows one at the same instant comes after the grant that it
-/// brought.
+/// The inputs of an arbiter and their times. Ticks are included: an input that follows one at the same instant comes after
+/// the grant that the tick brought.
 pub(super) type Tape = Vec<(Nanos, Input)>;
 
-/// Writes down what is handed in.
+/// Records the inputs.
 impl Observer for &mut Tape {
     fn input(&mut self, at: Nanos, input: &Input) {
         self.push((at, input.clone()));
@@ -24,20 +24,20 @@ impl Observer for &mut Tape {
     fn event(&mut self, _event: &Event) {}
 }
 
-/// The rosters of a run: the arbiter's, and the one that it is judged by. They differ only where a test wants a rule broken.
+/// The rosters of a run: the arbiter's, and the one by which it is judged. They differ only in tests that break a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Rosters {
     pub(super) arbiter: Roster,
     pub(super) rules: Roster,
 }
 
-/// Returns which rule is broken when these inputs are handed in, if one is.
+/// Hands the inputs to a new arbiter and returns the first rule that is broken.
 pub(super) fn replay<J: Observer>(
     rosters: &Rosters,
     tape: &[(Nanos, Input)],
     judge: impl Fn(&Roster) -> J,
 ) -> Option<String> {
-    caught(|| {
+    catch_panic(|| {
         let mut arbiter = Arbiter::new(rosters.arbiter.clone(), Start::default());
         let mut judge = judge(&rosters.rules);
         let mut seen = 0;
@@ -60,7 +60,7 @@ pub(super) fn replay<J: Observer>(
                     return Some(why);
                 }
             }
-            // Requests keep the numbers that they had, so that what speaks of them still does.
+            // Requests keep their numbers although inputs before them are left out, so that later inputs still refer to them.
             while made(input).is_some_and(|id| id.0 > numbered) {
                 numbered = arbiter.next_request().0;
             }
@@ -72,8 +72,8 @@ pub(super) fn replay<J: Observer>(
     })
 }
 
-/// Returns what a run returns, or the panic that it ended with: an arbiter that finds its own state wrong panics.
-pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
+/// Returns the result of a run, or the panic that ended it: an arbiter that finds its own state wrong panics.
+pub(super) fn catch_panic(run: impl FnOnce() -> Option<String>) -> Option<String> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of some kind");
@@ -81,9 +81,9 @@ pub(super) fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
     })
 }
 
-/// Returns a short tape that breaks something too; `None` if a replay of this one breaks nothing.
+/// Returns a short tape that still breaks a rule; `None` if a replay of this one does not.
 pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> Option<Tape> {
-    // Most of what came long before does not matter.
+    // Most early inputs do not matter, so the search begins with the last one and doubles.
     let mut length = 1;
     let mut tape = loop {
         let tail = without_loose_ends(&tape[tape.len().saturating_sub(length)..]);
@@ -95,7 +95,7 @@ pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> 
         }
         length *= 2;
     };
-    // Parts are left out, smaller and smaller ones (A. Zeller's delta debugging, simplified).
+    // A simplified form of A. Zeller's delta debugging: leave out parts, smaller and smaller ones.
     let mut part = tape.len().div_ceil(2);
     while part > 0 {
         let mut at = 0;
@@ -109,16 +109,18 @@ pub(super) fn shrink(tape: Tape, breaks: impl Fn(&[(Nanos, Input)]) -> bool) -> 
                 at = end;
             }
         }
+        // Single inputs are tried again as long as one of them could be left out.
         if part > 1 || tape.len() == before {
             part /= 2;
         }
     }
     let first = tape.first().map_or(0, |(at, _)| *at);
+    // A scenario that begins at zero is easier to read, if the rule still breaks there.
     let early: Tape = tape.iter().map(|(at, input)| (at - first, input.clone())).collect();
     Some(if breaks(&early) { early } else { tape })
 }
 
-/// Returns a scenario file of these inputs and of what the oracle says must come of them.
+/// Returns the text of a scenario with these inputs and the results that the oracle expects.
 pub(super) fn scenario(rosters: &Rosters, title: &str, tape: &Tape) -> String {
     let names = module_names(&rosters.rules);
     let actions: Vec<(Nanos, Action)> =
@@ -137,7 +139,7 @@ fn made(input: &Input) -> Option<RequestId> {
     }
 }
 
-/// Leaves out inputs about requests and owners that the tape does not make.
+/// Leaves out inputs that refer to requests and owners which the tape does not make.
 fn without_loose_ends(tape: &[(Nanos, Input)]) -> Tape {
     let (mut requests, mut owners) = (BTreeSet::new(), BTreeSet::new());
     let is_known = |(_, input): &&(Nanos, Input)| {

@@ -1,4 +1,4 @@
-//! What a run comes to, counted from the arbiter's events.
+//! The outcome of a run, counted from the arbiter's events.
 
 use super::crew::Demand;
 use super::world::Observer;
@@ -6,29 +6,29 @@ use crate::seconds::{Nanos, SECOND, nanos};
 use hdrhistogram::Histogram;
 use packet_mutex_arbiter::{End, Event, EventKind, ModuleId, Roster, Unserved};
 
-/// The length of the typical stretch that a run is searched for.
+/// The length of the typical stretch of a run that a report shows.
 pub const WINDOW: Nanos = 120 * SECOND;
-/// Only so many are searched, which are a thousand hours.
+/// The most stretches that are searched for the typical one: a thousand hours.
 const WINDOWS_MAX: usize = 30_000;
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How long it was.
+    /// The length of the run.
     pub length: Nanos,
     /// The modules, those of the roster first.
     pub modules: Vec<ModuleOutcome>,
     /// How long turns were open.
     pub busy: Nanos,
-    /// How long no turn was open although somebody waited: the price of the handovers.
+    /// How long no turn was open although a request waited: the cost of the handovers.
     pub held_up: Nanos,
     /// Handovers to another group.
     pub handovers: u64,
-    /// Where a typical stretch of [`WINDOW`] begins: its waits and turns are nearest to the average.
+    /// Where the typical stretch of length [`WINDOW`] begins: the one whose waits and turns are nearest to the average.
     pub typical: Nanos,
 }
 
-/// What it came to for one module.
+/// The outcome of a run for one module.
 #[derive(Clone, Debug)]
 pub struct ModuleOutcome {
     /// Its name.
@@ -43,7 +43,7 @@ pub struct ModuleOutcome {
     pub timeouts: u64,
     /// Requests that were refused at once.
     pub refused: u64,
-    /// Requests that their asker gave up.
+    /// Requests that were withdrawn.
     pub gave_up: u64,
     /// Turns that were declined.
     pub declined: u64,
@@ -72,35 +72,35 @@ pub struct LongestWait {
     pub from: Nanos,
     /// How long it was.
     pub length: Nanos,
-    /// It ended with a turn, not with a timeout.
+    /// Whether it ended with a turn and not with a timeout.
     pub granted: bool,
 }
 
 impl Outcome {
-    /// The modules that never had a turn or a pass although they asked and waited as long as they could.
+    /// Returns the modules that never had a turn or a pass, although at least one request waited until its timeout.
     pub fn never_served(&self) -> impl Iterator<Item = &ModuleOutcome> {
         self.modules.iter().filter(|m| m.served() == 0 && m.timeouts > 0)
     }
 
-    /// The longest of all waits and whose it was.
+    /// Returns the longest of all waits and its module.
     #[must_use]
     pub fn longest(&self) -> Option<(&ModuleOutcome, LongestWait)> {
         let waits = self.modules.iter().filter_map(|m| Some((m, m.longest?)));
-        // The first of equals, so that the report does not depend on chance.
+        // Reversed, since `max_by_key` returns the last of equals and a report names the first.
         waits.rev().max_by_key(|(_, wait)| wait.length)
     }
 }
 
 impl ModuleOutcome {
-    /// How long those of its requests waited that got a turn or timed out: the wait that this share of them did not
-    /// exceed. Exact to a thousandth; the longest is exact.
+    /// Returns the wait that this share of its requests did not exceed, of those that got a turn or timed out. It is exact
+    /// to a thousandth; the longest wait is exact.
     #[must_use]
     pub fn wait(&self, share: f64) -> Nanos {
         let longest = self.longest.map_or(0, |longest| longest.length);
         if share >= 1.0 { longest } else { quantile(&self.waits, share).min(longest) }
     }
 
-    /// How long its turns took, in the same way.
+    /// Returns the length that this share of its turns did not exceed, in the same way.
     #[must_use]
     pub fn hold(&self, share: f64) -> Nanos {
         if share >= 1.0 {
@@ -110,7 +110,7 @@ impl ModuleOutcome {
         }
     }
 
-    /// Its turns and passes.
+    /// Returns the number of its turns and passes.
     #[must_use]
     pub fn served(&self) -> u64 {
         self.turns + self.passes
@@ -141,11 +141,11 @@ impl ModuleOutcome {
     }
 }
 
-/// Counts while a run goes on.
+/// Counts during a run.
 pub(super) struct Tally {
     outcome: Outcome,
     groups: Vec<usize>,
-    /// The moment up to which all is counted.
+    /// The moment up to which time is counted.
     now: Nanos,
     /// The holder, and since when its turn has been open.
     holder: Option<(usize, Nanos)>,
@@ -192,7 +192,7 @@ impl Tally {
         }
     }
 
-    /// What it came to by `end`.
+    /// Returns the outcome at `end`.
     pub(super) fn finish(mut self, end: Nanos) -> Outcome {
         self.pass_to(end);
         self.outcome.length = end;
@@ -200,7 +200,7 @@ impl Tally {
         self.outcome
     }
 
-    /// Time passes with everybody where they are.
+    /// Counts the time up to `now`, during which nothing changed.
     fn pass_to(&mut self, now: Nanos) {
         let passed = now.saturating_sub(self.now);
         self.now = self.now.max(now);
@@ -216,6 +216,7 @@ impl Tally {
         if self.holder.is_none() {
             self.outcome.held_up += passed;
         }
+        // Without a holder, the delay after the last turn is what the waiters wait for.
         let Some(because) = self.holder.map(|(module, _)| module).or(self.last) else { return };
         for (module, waiting) in self.outcome.modules.iter_mut().zip(&self.waiting) {
             module.waited_for[because] += passed * Nanos::from(*waiting);
@@ -230,7 +231,7 @@ impl Tally {
         self.windows.get_mut(at)
     }
 
-    /// A request that waited leaves the queue.
+    /// Counts a request that leaves the queue.
     fn leaves(&mut self, module: usize) {
         self.waiting[module] = self.waiting[module].saturating_sub(1);
         self.waiters = self.waiters.saturating_sub(1);
@@ -319,11 +320,11 @@ fn quantile(histogram: &Histogram<u64>, share: f64) -> Nanos {
 }
 
 fn record(histogram: &mut Histogram<u64>, length: Nanos) {
-    // It grows with what it is given; nothing that a mutex lets happen is too long for it.
+    // The histogram grows as needed, and a mutex allows no length that is too long for it.
     let _ = histogram.record(length / 1000);
 }
 
-/// The arbiter's modules by number: the roster's, then those that work without being named in it.
+/// Returns the arbiter's modules by number: the roster's, then the crew's that the roster does not name.
 pub(super) fn modules(roster: &Roster, demand: &Demand) -> Vec<String> {
     let mut names: Vec<String> = roster.spec().modules.iter().map(|m| m.name.clone()).collect();
     for work in &demand.works {
@@ -334,9 +335,9 @@ pub(super) fn modules(roster: &Roster, demand: &Demand) -> Vec<String> {
     names
 }
 
-/// The beginning of the window that is nearest to the average in turns and in waits.
+/// Returns the beginning of the window that is nearest to the average in turns and in waits.
 fn typical(windows: &[Window], end: Nanos) -> Nanos {
-    // The last may be cut short; the first begins with nobody there.
+    // The last window may be cut short and is left out; the first begins with an empty queue and is never the typical one.
     let whole = usize::try_from(end / WINDOW).unwrap_or(usize::MAX).min(windows.len());
     let count = whole.max(1) as f64;
     let turns = windows[..whole].iter().map(|w| f64::from(w.turns)).sum::<f64>() / count;

@@ -11,15 +11,15 @@ use random::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Sees all that goes into an arbiter and all that it writes down, and may judge it.
+/// Sees all inputs and events of an arbiter, and may judge them.
 pub(super) trait Observer {
-    /// Is told what is about to be handed in.
+    /// Called before an input is handed in.
     fn input(&mut self, _at: Nanos, _input: &Input) {}
 
-    /// Is told an event; each exactly once, in order.
+    /// Called once for each event, in order.
     fn event(&mut self, event: &Event);
 
-    /// Is told that all that came of the last input was told, and whether the arbiter took the input.
+    /// Called after all events of the last input, with whether the arbiter took that input.
     fn handled(&mut self, _taken: bool) {}
 
     /// Returns the first rule that was broken, and how.
@@ -60,23 +60,24 @@ pub(super) struct World<'c, O> {
     players: Vec<Player>,
     /// The stream of each source's draws.
     source_streams: Vec<u64>,
-    /// What happens when, in order of time and of planning.
+    /// The plans, in order of time and then of planning, so that plans for one instant are carried out in the order in which
+    /// they were made.
     plans: BinaryHeap<Reverse<(Nanos, u64, Plan)>>,
     planned: u64,
     pub(super) jobs: BTreeMap<RequestId, Job>,
     seen: u64,
 }
 
-/// How far a module is with its work.
+/// The progress of a module with its work.
 struct Player {
     module: ModuleId,
     /// The stream that its random numbers come from.
     stream: u64,
-    /// How often it has asked.
+    /// The number of its asks so far: its next draws depend on it.
     asks: u64,
-    /// How many occasions to ask it has had.
+    /// The number of its occasions so far.
     occasions: u64,
-    /// How many asks are left of its burst, if it rests between its turns.
+    /// The asks that are left of its burst, if it rests between its turns.
     left: u32,
 }
 
@@ -108,8 +109,7 @@ pub(super) struct Job {
     pub(super) granted: bool,
     length: Nanos,
     fate: Fate,
-    /// When the turn is given away, or when a turn begins that is nested in it, counted from its start. The nested turn
-    /// takes as long again.
+    /// When the turn is given away or a nested turn begins, counted from its start. The nested turn takes as long again.
     cut: Nanos,
     /// How long after its end the module asks again, if it rests between its turns.
     again: Option<Nanos>,
@@ -192,12 +192,13 @@ impl<'c, O: Observer> World<'c, O> {
         self.arbiter.poll_timeout().map_or(Nanos::MAX, Time::as_nanos)
     }
 
-    /// Does what happens next, if it happens by `end`; returns whether it did.
+    /// Carries out the next plan or tick, if it comes by `end`. Returns whether there was one.
     pub(super) fn step(&mut self, end: Nanos) -> bool {
         let due = self.next_due();
         if self.next_plan().min(due) > end {
             return false;
         }
+        // At one instant plans come before what falls due, as inputs do in the arbiter (S18).
         if due < self.next_plan() {
             self.hand_in(due, Input::Tick);
         } else if let Some(Reverse((at, _, plan))) = self.plans.pop() {
@@ -211,7 +212,7 @@ impl<'c, O: Observer> World<'c, O> {
         self.plans.push(Reverse((at, self.planned, plan)));
     }
 
-    /// Hands something in and takes in what comes of it; returns whether the arbiter took it.
+    /// Hands in an input and carries out its outputs. Returns whether the arbiter took it.
     pub(super) fn hand_in(&mut self, now: Nanos, input: Input) -> bool {
         self.observer.input(now, &input);
         let taken = self.arbiter.handle(Time::from_nanos(now), input).is_ok();
@@ -349,7 +350,7 @@ impl<'c, O: Observer> World<'c, O> {
         }
     }
 
-    /// Makes a request; `job` is given the owner that it has unless the job has another.
+    /// Makes a request. `job` is called with the request's own owner, and may choose another.
     fn request(
         &mut self,
         now: Nanos,
@@ -387,7 +388,7 @@ impl<'c, O: Observer> World<'c, O> {
         self.request(now, job, terms);
     }
 
-    /// A holder gives its turn away and waits for another one; returns whether it could.
+    /// Gives a turn away and asks for another one. Returns whether the arbiter allowed it.
     pub(super) fn give_away(&mut self, now: Nanos, hold: RequestId) -> bool {
         let Some(job) = self.jobs.get(&hold).cloned() else { return false };
         let (id, owner) = (self.arbiter.next_request(), Some(job.owner));
@@ -397,13 +398,13 @@ impl<'c, O: Observer> World<'c, O> {
         taken
     }
 
-    /// A turn is given away after the part of it that was drawn; the turn after it has the rest.
+    /// Gives a turn away after the part of it that was drawn. The turn after it takes the rest.
     fn yields(&mut self, now: Nanos, hold: RequestId) {
         let Some(job) = self.jobs.get_mut(&hold) else { return };
         let rest = job.length - job.cut;
         (job.fate, job.length) = (Fate::Done, rest);
         if !self.give_away(now, hold) {
-            // A turn is nested in it.
+            // A nested turn is open, so this one goes on to its end.
             self.plan(now + rest, Plan::End { hold });
         }
     }
@@ -448,11 +449,11 @@ impl<'c, O: Observer> World<'c, O> {
     /// Withdraws a request, whether it waits or holds.
     pub(super) fn withdraw(&mut self, now: Nanos, request: RequestId) {
         self.hand_in(now, Input::Withdraw { request });
-        // A granted one counts as declined, and no output tells its asker.
+        // A granted one counts as declined, and the arbiter has no output for that.
         self.over(now, request);
     }
 
-    /// Forgets a request, and plans the next one of its module.
+    /// Removes a request, and plans the next one of its module.
     fn over(&mut self, now: Nanos, request: RequestId) {
         let Some(job) = self.jobs.remove(&request) else { return };
         if let (Some(work), Some(again)) = (job.work, job.again) {

@@ -1,11 +1,11 @@
-//! One run of a cell: brings the subject to its step, does the fault, and lets everybody come to their end.
+//! One run of a cell: brings the subject to its step, causes the fault, and lets every client play to its end.
 
 use crate::channel::Channel;
 use crate::judge::{Figures, judge};
 use crate::log::{Line, Log, What, read};
 use crate::process::{Client, Server};
 use crate::step::{
-    Cell, DELAY, FIRST, Fault, Has, Kind, LAST, LEASE, NESTED, SUBJECT, Step, Transport,
+    Cell, DELAY, FIRST, Fault, Kind, LAST, LEASE, NESTED, SUBJECT, Standing, Step, Transport,
 };
 use packet_mutex::PacketMutex;
 use random::Rng;
@@ -16,14 +16,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// How long the subject stays stopped after all has happened that can.
+/// How long a process stays stopped over a Unix socket. No lease runs there, so nothing ends by itself: this is time enough
+/// for a wrong grant to show.
 const STOPPED: Duration = Duration::from_millis(250);
-/// With processes held up for longer than this, leases run out by themselves.
+/// With processes held up for longer than this, the times in the logs say nothing. It is well below a lease.
 const HELD_UP: Duration = Duration::from_millis(200);
-/// How often a cell is run anew because the machine was too slow for it.
+/// The most runs of a cell whose machine was too slow for it.
 const ATTEMPTS: usize = 4;
 
-/// What came of a cell.
+/// The outcome of a cell.
 #[derive(Debug)]
 pub struct Outcome {
     /// The cell.
@@ -32,9 +33,9 @@ pub struct Outcome {
     pub wrong: Vec<String>,
     /// What was measured.
     pub figures: Figures,
-    /// All that was written down, in the order of time.
+    /// The lines of all logs, in order of time.
     pub lines: Vec<Line>,
-    /// How often it was run before, on a machine that was held up for too long.
+    /// How many runs before this one were discarded, because the machine was held up for too long.
     pub spoiled: usize,
 }
 
@@ -54,10 +55,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs a cell with the processes that this program is, and judges it.
+/// Runs a cell and judges it. Its processes are this program in other roles.
 ///
-/// A run in which something is wrong while the whole machine was held up for a good part of a lease says nothing: it is
-/// done anew, a few times at most.
+/// A run that fails while the whole machine was held up for a good part of a lease says nothing. It is repeated, a few times
+/// at most.
 #[must_use]
 pub fn run(program: &Path, cell: Cell) -> Outcome {
     let mut spoiled = 0;
@@ -67,6 +68,7 @@ pub fn run(program: &Path, cell: Cell) -> Outcome {
         let held_up = metronome.stop();
         let (figures, mut wrong) = judge(cell, &lines);
         wrong.extend(trouble);
+        // A run without an error counts, however slow the machine was.
         if wrong.is_empty() || held_up < HELD_UP || spoiled + 1 == ATTEMPTS {
             return Outcome { cell, wrong, figures, lines, spoiled };
         }
@@ -74,18 +76,19 @@ pub fn run(program: &Path, cell: Cell) -> Outcome {
     }
 }
 
-/// Plays it in a directory of its own. What was written down, and who hung or could not do what it was to do.
+/// Plays a cell in a directory of its own. Returns the lines of the logs, and the client that hung or failed, if one did.
 fn play(program: &Path, cell: Cell) -> (Vec<Line>, Option<String>) {
     let directory = match tempfile::tempdir() {
         Ok(directory) => directory,
         Err(why) => return (Vec::new(), Some(why.to_string())),
     };
-    let played = Run::start(program, cell, directory.path()).and_then(Run::play);
+    let played = Director::start(program, cell, directory.path()).and_then(Director::play);
     let logs = ["director", SUBJECT, FIRST, LAST].map(|who| directory.path().join(who));
     (read(&logs), played.err())
 }
 
-struct Run<'a> {
+/// Drives the processes of one run, and logs when it causes the fault.
+struct Director<'a> {
     program: &'a Path,
     cell: Cell,
     place: &'a Path,
@@ -100,12 +103,12 @@ struct Run<'a> {
 /// A client that stands by.
 struct Standby {
     client: Client,
-    /// It was told to play a turn to its end.
+    /// Whether it was told to play a turn to its end.
     plays: bool,
 }
 
 impl Standby {
-    /// Has it play a turn to its end, which it may have begun already.
+    /// Tells it to play a turn to its end, unless it was told before.
     fn turn(&mut self) -> Result<(), String> {
         if std::mem::replace(&mut self.plays, true) {
             return Ok(());
@@ -114,8 +117,8 @@ impl Standby {
     }
 }
 
-impl<'a> Run<'a> {
-    fn start(program: &'a Path, cell: Cell, place: &'a Path) -> Result<Run<'a>, String> {
+impl<'a> Director<'a> {
+    fn start(program: &'a Path, cell: Cell, place: &'a Path) -> Result<Director<'a>, String> {
         let told = |error: std::io::Error| error.to_string();
         std::fs::write(place.join("roster.toml"), roster(cell)).map_err(told)?;
         let log = Log::open(&place.join("director"), "director").map_err(told)?;
@@ -127,7 +130,7 @@ impl<'a> Run<'a> {
         };
         let (first, last) = (by(FIRST)?, by(LAST)?);
         let rng = cell.jitter.map(Rng::new);
-        Ok(Run { program, cell, place, log, rng, channel, server, first, last })
+        Ok(Director { program, cell, place, log, rng, channel, server, first, last })
     }
 
     fn subject(&self) -> Result<Client, String> {
@@ -146,7 +149,7 @@ impl<'a> Run<'a> {
             self.others_ask()?;
         }
         self.reach(&mut subject, step)?;
-        if step.before().is_none() && step.has() != Has::Nothing {
+        if step.before().is_none() && step.standing() != Standing::Nothing {
             self.others_ask()?;
         }
         self.pause((0, 80));
@@ -155,6 +158,7 @@ impl<'a> Run<'a> {
         match fault {
             Fault::Kill => {
                 subject.kill();
+                // The server has to see the closed connection first; a grant to the dead subject would only delay the others.
                 self.until_forgotten()?;
                 self.others_end()?;
                 subject = self.subject()?;
@@ -163,6 +167,8 @@ impl<'a> Run<'a> {
                 let stopped = Instant::now();
                 subject.stop()?;
                 self.others_while_stopped()?;
+                // Over TCP for more than a lease since the stop, so that the subject is surely too late. The turns of the
+                // others count towards it.
                 let least = if over_tcp {
                     LEASE.mul_f64(1.3).saturating_sub(stopped.elapsed())
                 } else {
@@ -183,23 +189,26 @@ impl<'a> Run<'a> {
             }
             Fault::ServerKill => {
                 self.server.kill();
+                // With jitter the clients meet both a server that is gone and one that is back at once.
                 self.pause((0, 300));
                 self.log.write(What::Restarts);
                 let url = self.server.url.clone();
                 self.server = Server::start(self.program, self.place, transport, Some(&url))?;
-                let knows =
-                    self.rng.is_none() && (self.cell.kind == Kind::Raw || step.has() != Has::Waits);
-                // Who waits through the library finds out nothing: it is asked for anew.
-                subject.tell(if knows { "notice-loss" } else { "finish" })?;
+                let is_told = self.rng.is_none()
+                    && (self.cell.kind == Kind::Raw || step.standing() != Standing::Waits);
+                // A client that waits through the library is told nothing of the restart: the library asks anew.
+                subject.tell(if is_told { "notice-loss" } else { "finish" })?;
                 self.others_end()?;
                 self.settle(&mut subject)?;
             }
             Fault::ServerStop => {
                 self.server.stop()?;
-                let holds = step.has() == Has::Holds && self.rng.is_none();
+                // A holder in the library must count its lease by itself, while the server is silent.
+                let holds = step.standing() == Standing::Holds && self.rng.is_none();
                 if holds && over_tcp && self.cell.kind == Kind::Library {
                     subject.tell("notice-loss")?;
                 }
+                // For more than a lease, so that the clients have to give their turns up before the server goes on.
                 sleep(if over_tcp { LEASE.mul_f64(1.3) } else { STOPPED });
                 self.log.write(What::Continues);
                 self.server.go_on()?;
@@ -208,28 +217,29 @@ impl<'a> Run<'a> {
                 self.settle(&mut subject)?;
             }
         }
+        // Whatever came before: the mutex must still serve the subject.
         subject.does("turn")
     }
 
-    /// Brings the subject to the step; without jitter, exactly there.
+    /// Brings the subject to the step, and without jitter exactly there.
     fn reach(&mut self, subject: &mut Client, step: Step) -> Result<(), String> {
         subject.tell(&format!("reach {}", step.name()))?;
         if self.rng.is_some() {
             self.pause((0, 40));
             return Ok(());
         }
-        // The library returns only once it has the turn.
-        if self.cell.kind == Kind::Library && step.has() == Has::Waits {
+        // The library's call returns only once it has the turn, so the server is asked whether it waits.
+        if self.cell.kind == Kind::Library && step.standing() == Standing::Waits {
             return self.until_waiting(|waiters| waiters.contains(&SUBJECT));
         }
         subject.settle()
     }
 
-    /// The others come to wait, unless one of them holds.
+    /// Tells the others to ask, and waits until they wait, unless one of them holds.
     fn others_ask(&mut self) -> Result<(), String> {
         let is_free = !self.cell.step.is_behind_a_holder();
         match self.cell.step {
-            // It keeps the turn that is given to it, so that the subject waits until the fault has come.
+            // It keeps the turn that the subject yields to it, so that the subject still waits when the fault comes.
             Step::YieldSent => self.first.client.tell("reach holding")?,
             _ if is_free => self.first.turn()?,
             _ => {}
@@ -244,26 +254,27 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The others play on as far as a stopped subject lets them.
+    /// Lets the others play on as far as a stopped subject lets them.
     fn others_while_stopped(&mut self) -> Result<(), String> {
-        let has = self.cell.step.has();
+        let has = self.cell.step.standing();
         if self.cell.transport == Transport::Unix && self.rng.is_some() {
-            // Nobody knows who holds: it may be the subject.
+            // With jitter the subject may hold, and then the others end only after it.
             self.first.turn()?;
             return self.last.turn();
         }
         match has {
             _ if self.cell.transport == Transport::Tcp => self.others_end(),
-            Has::Nothing => self.others_end(),
-            Has::Waits => {
+            Standing::Nothing => self.others_end(),
+            Standing::Waits => {
+                // The first one holds. Its release gives the turn to the stopped subject, so the last one must not get it.
                 self.first.turn()?;
                 self.first.client.settle()
             }
-            Has::Holds => Ok(()),
+            Standing::Holds => Ok(()),
         }
     }
 
-    /// The others come to the end of a turn.
+    /// Lets both others play a turn to its end.
     fn others_end(&mut self) -> Result<(), String> {
         self.first.turn()?;
         self.pause((0, 40));
@@ -275,18 +286,19 @@ impl<'a> Run<'a> {
     /// Waits for the subject's answers.
     fn settle(&self, subject: &mut Client) -> Result<(), String> {
         let Cell { step, fault, transport, .. } = self.cell;
-        // Its ask may have been granted and the turn lost while it was stopped; with jitter the step may have been out of reach.
+        // Its ask may have been granted and the turn lost while it was stopped. With jitter the step may have been out of
+        // reach. A client that hangs is always an error.
         let may_be_lost = fault == Fault::Stop && transport == Transport::Tcp;
-        let may_fail = may_be_lost && step.has() == Has::Waits || self.rng.is_some();
+        let may_fail = may_be_lost && step.standing() == Standing::Waits || self.rng.is_some();
         match subject.settle() {
             Err(why) if !may_fail || why.contains("hangs") => Err(why),
             _ => Ok(()),
         }
     }
 
-    /// Waits until the subject's ask is lost, if it had one; before that it could be granted.
+    /// Waits until the server has dropped the subject's ask, if it had one.
     fn until_forgotten(&self) -> Result<(), String> {
-        if self.rng.is_some() || self.cell.step.has() != Has::Waits {
+        if self.rng.is_some() || self.cell.step.standing() != Standing::Waits {
             return Ok(());
         }
         self.until_waiting(|waiters| !waiters.contains(&SUBJECT))
@@ -309,7 +321,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Lets some time go by if the cell has jitter, of milliseconds in a range.
+    /// Sleeps for a random time in a range of milliseconds, if the cell has jitter.
     fn pause(&mut self, range: (u64, u64)) {
         if let Some(rng) = &mut self.rng {
             sleep(Duration::from_millis(rng.range(range.0, range.1)));
@@ -341,7 +353,7 @@ fn client(
     Client::start(program, module, &[kind, url, module, &channel, &log.display().to_string()])
 }
 
-/// Finds out for how long processes of this machine were held up.
+/// Measures for how long the processes of this machine were held up.
 struct Metronome {
     over: Arc<AtomicBool>,
     thread: thread::JoinHandle<Duration>,
@@ -352,6 +364,7 @@ impl Metronome {
         let over = Arc::new(AtomicBool::new(false));
         let is_over = over.clone();
         let thread = thread::spawn(move || {
+            // What a sleep takes longer than asked is what every process of the machine had to wait.
             let beat = Duration::from_millis(10);
             let (mut last, mut most) = (Instant::now(), Duration::ZERO);
             while !is_over.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! The far end of the channel: it takes actions together with tokens, and refuses what is older than the newest it has seen.
+//! The far end of the channel. It takes actions with tokens, and refuses a token older than the newest that it has seen.
 
 use crate::log::now;
 use std::io::{BufRead, BufReader, Write};
@@ -35,7 +35,7 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        // Wakes the listener.
+        // Wakes the listener, which waits in `accept`.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -45,6 +45,7 @@ fn take_from(stream: TcpStream, newest: &Mutex<u64>) {
     let Ok(mut answers) = stream.try_clone() else { return };
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         let Ok(token) = line.parse::<u64>() else { return };
+        // The time is read under the lock, so that the order of the times is the order in which actions were taken.
         let answer = {
             let mut newest = newest.lock().expect("no thread panics with it");
             if token < *newest {

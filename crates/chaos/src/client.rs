@@ -1,30 +1,30 @@
-//! A client as a process, driven line by line.
+//! A client process, driven by commands, one a line.
 
 use crate::library::Library;
 use crate::raw::Raw;
 use crate::step::Step;
-use crate::subject::{Own, Subject, Trouble};
+use crate::subject::{Actor, Subject, Trouble};
 use std::io::{self, Write};
 
-/// `client KIND URL MODULE CHANNEL LOG`: does what the lines of stdin say, and answers each with a line, until stdin ends.
+/// `client KIND URL MODULE CHANNEL LOG`: carries out the commands on stdin and answers each with a line, until stdin ends.
 ///
 /// # Errors
 ///
-/// What is wrong with the arguments, or why the client cannot begin.
+/// An error in the arguments, or why the client cannot start.
 pub fn serve_commands(args: &[String]) -> Result<(), String> {
     let [kind, url, module, channel, log] = args else {
         return Err("client KIND URL MODULE CHANNEL LOG".into());
     };
     let told = |error: io::Error| error.to_string();
-    let own = Own::new(module, channel, log).map_err(told)?;
+    let actor = Actor::new(module, channel, log).map_err(told)?;
     let mut subject: Box<dyn Subject> = match kind.as_str() {
-        "raw" => Box::new(Raw::new(own, url)),
-        _ => Box::new(Library::new(own, url).map_err(|why| why.0)?),
+        "raw" => Box::new(Raw::new(actor, url)),
+        _ => Box::new(Library::new(actor, url).map_err(|why| why.0)?),
     };
     let mut answers = io::stdout();
     writeln!(answers, "ready").map_err(told)?;
     for command in io::stdin().lines().map_while(Result::ok) {
-        let done = obey(&mut *subject, &command);
+        let done = carry_out(&mut *subject, &command);
         let answer = done.map_or_else(|why| format!("{command}: {}", why.0), |()| "done".into());
         if writeln!(answers, "{answer}").is_err() {
             break;
@@ -33,7 +33,7 @@ pub fn serve_commands(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn obey(subject: &mut dyn Subject, command: &str) -> Result<(), Trouble> {
+fn carry_out(subject: &mut dyn Subject, command: &str) -> Result<(), Trouble> {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("reach", step) => {
             let step = Step::named(step).ok_or_else(|| Trouble("no such step".into()))?;

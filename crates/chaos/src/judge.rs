@@ -1,53 +1,57 @@
-//! The judge: what may be and what must be, from the logs alone.
+//! The judge: what may happen and what must happen, from the logs alone.
+//!
+//! A client writes a line before it sends and after it has read. So a turn lasted at least from the read grant to the written
+//! release, and only within that time may the judge conclude that two turns overlap.
 
 use crate::log::{Line, What};
-use crate::step::{Cell, DELAY, FIRST, Fault, Has, Kind, LAST, LEASE, SUBJECT, Transport};
+use crate::step::{Cell, DELAY, FIRST, Fault, Kind, LAST, LEASE, SUBJECT, Standing, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How much later than it could a turn may be granted; less than a lease, so that waiting for one shows.
+/// How much later than possible a turn may be granted. It is less than a lease, so that a server that needlessly waits for one
+/// fails.
 const SLACK: Duration = Duration::from_millis(800);
-/// The longest pause between a client's attempts to connect anew, and the attempt.
+/// The longest time until a client is connected anew: the longest pause between its attempts, and the attempt.
 const RECONNECT: Duration = Duration::from_millis(2500);
 
-/// What was measured.
+/// The figures of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Turns that were granted and told of.
+    /// Turns whose grant was read.
     pub turns: usize,
     /// Actions that the far end refused.
     pub refused: usize,
-    /// From the fault to the next grant of another, if the subject held the mutex.
+    /// The time from the fault to the next grant of another client, if the subject held the mutex.
     pub recovered: Option<Duration>,
 }
 
-/// A turn as its holder tells it.
+/// A turn as the log of its holder shows it.
 #[derive(Debug, Default)]
-struct Turn<'a> {
+struct TurnRecord<'a> {
     who: &'a str,
     token: u64,
     asked: u64,
     granted: u64,
     abandoned: bool,
     acknowledged: bool,
-    /// When the holder gave it up, as it was about to say so.
+    /// When the holder was about to send its release or yield.
     ended: Option<u64>,
     released: bool,
     /// When the far end took its actions.
     accepted: Vec<u64>,
     refused: usize,
-    /// Before the fault, when it renewed its lease last.
+    /// When it last renewed its lease before the fault.
     renewed: u64,
 }
 
-/// Judges a run from what was written down. What was measured, and all that is wrong.
+/// Judges a run from its logs. Returns its figures and all that is wrong.
 #[must_use]
 pub fn judge(cell: Cell, lines: &[Line]) -> (Figures, Vec<String>) {
     let time = |which: &What| lines.iter().find(|line| line.what == *which).map(|line| line.t);
     let Some(fault) = time(&What::Fault) else {
-        return (Figures::default(), vec!["it did not come to the fault".into()]);
+        return (Figures::default(), vec!["the run did not come to the fault".into()]);
     };
-    let run = Run {
+    let run = Evidence {
         cell,
         lines,
         fault,
@@ -64,6 +68,7 @@ pub fn judge(cell: Cell, lines: &[Line]) -> (Figures, Vec<String>) {
     run.exclusion(&mut wrong);
     run.delays(&mut wrong);
     run.everybody(&mut wrong);
+    // With jitter the step at which the fault came is not known, so only the general rules can be judged.
     if cell.jitter.is_none() {
         run.fate(&mut wrong);
         run.marks(&mut wrong);
@@ -71,14 +76,21 @@ pub fn judge(cell: Cell, lines: &[Line]) -> (Figures, Vec<String>) {
     (figures, wrong)
 }
 
-/// The turns in the order of their tokens.
-fn turns(lines: &[Line], fault: u64) -> Vec<Turn<'_>> {
-    let mut turns: Vec<Turn<'_>> = Vec::new();
+/// Returns the turns in the order of their tokens.
+fn turns(lines: &[Line], fault: u64) -> Vec<TurnRecord<'_>> {
+    let mut turns: Vec<TurnRecord<'_>> = Vec::new();
     let mut asked: BTreeMap<&str, u64> = BTreeMap::new();
     for Line { t, who, what } in lines {
         if let What::Granted { token, abandoned } = *what {
             let asked = asked.get(&**who).copied().unwrap_or(*t);
-            turns.push(Turn { who, token, asked, granted: *t, abandoned, ..Turn::default() });
+            turns.push(TurnRecord {
+                who,
+                token,
+                asked,
+                granted: *t,
+                abandoned,
+                ..TurnRecord::default()
+            });
         }
         if *what == What::Asks {
             asked.insert(who, *t);
@@ -98,38 +110,39 @@ fn turns(lines: &[Line], fault: u64) -> Vec<Turn<'_>> {
     turns
 }
 
-struct Run<'a> {
+/// The logs of one run, and what follows from them.
+struct Evidence<'a> {
     cell: Cell,
     lines: &'a [Line],
     fault: u64,
-    /// When whoever was stopped went on; never, if nobody was.
+    /// When the stopped process went on; never, if none was stopped.
     continues: u64,
     /// When the server was started again; never, if it was not killed.
     restarts: u64,
-    turns: Vec<Turn<'a>>,
+    turns: Vec<TurnRecord<'a>>,
 }
 
-impl Run<'_> {
-    /// Turns of the others after the fault, in the order of their tokens.
-    fn others(&self) -> impl Iterator<Item = &Turn<'_>> {
+impl Evidence<'_> {
+    /// Returns the turns of the others after the fault, in the order of their tokens.
+    fn others(&self) -> impl Iterator<Item = &TurnRecord<'_>> {
         self.turns.iter().filter(|turn| turn.who != SUBJECT && turn.granted > self.fault)
     }
 
-    /// The first grant of another after the fault, if the subject held the mutex.
+    /// Returns the time of the first grant of another after the fault, if the subject held the mutex.
     fn recovered(&self) -> Option<u64> {
         let first = self.others().map(|turn| turn.granted).min();
-        first.filter(|_| self.cell.step.has() == Has::Holds && self.cell.jitter.is_none())
+        first.filter(|_| self.cell.step.standing() == Standing::Holds && self.cell.jitter.is_none())
     }
 
-    /// The subject's turn that was asked for before the fault, or before the subject went on.
-    fn was_stopped(&self, turn: &Turn<'_>) -> bool {
+    /// Returns whether this is a turn of the stopped subject that it asked for before it went on.
+    fn was_stopped(&self, turn: &TurnRecord<'_>) -> bool {
         self.cell.fault == Fault::Stop && turn.who == SUBJECT && turn.asked < self.continues
     }
 
-    /// Its holder may have read late that it was granted.
-    fn was_read_late(&self, turn: &Turn<'_>) -> bool {
+    /// Returns whether its holder may have read the grant late, so that its time says nothing about the server's order.
+    fn was_read_late(&self, turn: &TurnRecord<'_>) -> bool {
         let Cell { fault, transport, kind, .. } = self.cell;
-        // A client that is nothing but a socket counts no lease, and may read what a server said that is gone.
+        // A raw client does not count its lease, and may read a grant of a server that is gone by then.
         let counts_nothing = kind == Kind::Raw && turn.who == SUBJECT;
         let since = match (fault, transport) {
             (Fault::ServerKill, _) => self.restarts,
@@ -139,8 +152,9 @@ impl Run<'_> {
         self.was_stopped(turn) || counts_nothing && turn.asked < since
     }
 
-    /// Its holder may act on without knowing that it is over: S8's limit.
-    fn may_be_late(&self, turn: &Turn<'_>) -> bool {
+    /// Returns whether its holder may act on without knowing that its turn is over. No lock can prevent that (S8), which is
+    /// why actions have tokens.
+    fn may_be_late(&self, turn: &TurnRecord<'_>) -> bool {
         match self.cell.fault {
             Fault::Stop => self.cell.transport == Transport::Tcp && self.was_stopped(turn),
             Fault::ServerKill => turn.granted < self.restarts || self.was_read_late(turn),
@@ -152,7 +166,7 @@ impl Run<'_> {
         }
     }
 
-    /// S1, S17: one turn at a time, with growing tokens; what comes too late is refused, and nothing else.
+    /// S1, S17: one turn at a time, with growing tokens. Late actions are refused, and no others.
     fn exclusion(&self, wrong: &mut Vec<String>) {
         for (at, turn) in self.turns.iter().enumerate() {
             let (who, token) = (turn.who, turn.token);
@@ -171,7 +185,7 @@ impl Run<'_> {
                 }
             }
             if turn.refused > 0 && !self.may_be_late(turn) {
-                wrong.push(format!("{who} was refused under {token} though nobody was late"));
+                wrong.push(format!("{who} was refused under {token} although it was not late"));
             }
         }
         let mut accepted: Vec<(u64, u64)> = Vec::new();
@@ -184,8 +198,9 @@ impl Run<'_> {
         }
     }
 
-    /// The time before which a turn cannot have ended, and whether it ended as abandoned or revoked.
-    fn end_of(&self, turn: &Turn<'_>) -> Option<(u64, bool)> {
+    /// Returns the time before which a turn cannot have ended, and whether it was abandoned or revoked; `None` if it had no
+    /// reason to end.
+    fn end_of(&self, turn: &TurnRecord<'_>) -> Option<(u64, bool)> {
         let ended = turn.ended.filter(|ended| !self.may_be_late(turn) || *ended < self.fault);
         if let Some(ended) = ended {
             return Some((ended, false));
@@ -195,15 +210,18 @@ impl Run<'_> {
             (Fault::ServerStop, Transport::Tcp) if self.may_be_late(turn) => {
                 Some((turn.asked.max(turn.renewed) + nanos(LEASE), true))
             }
+            // The faults below hit the subject only.
             _ if turn.who != SUBJECT => None,
             (Fault::ServerKill, _) => Some((self.restarts, true)),
+            // The server counts the lease from what it last heard, which is no earlier than the client wrote it down.
             (_, Transport::Tcp) => Some((turn.asked.max(turn.renewed) + nanos(LEASE), true)),
+            // A Unix socket has no lease, and a stopped process keeps its connection.
             (Fault::Stop | Fault::ServerStop, Transport::Unix) => None,
             (_, Transport::Unix) => Some((self.fault, true)),
         }
     }
 
-    /// S3, S7, S17: the delay holds for other groups, and for all after a turn that was lost.
+    /// S3, S7, S17: the delay holds for other groups, and for all groups after a lost turn.
     fn delays(&self, wrong: &mut Vec<String>) {
         for two in self.turns.windows(2) {
             let [turn, next] = two else { continue };
@@ -222,11 +240,11 @@ impl Run<'_> {
         }
     }
 
-    /// Everybody gets a turn in the end and can release it; who closed only its writing side got its replies.
+    /// Every client gets a turn in the end and can release it. One that closed only its writing side got its replies.
     fn everybody(&self, wrong: &mut Vec<String>) {
         let after = if self.cell.fault == Fault::Stop { self.continues } else { self.fault };
         for who in [SUBJECT, FIRST, LAST] {
-            let has_turn = |turn: &Turn<'_>| {
+            let has_turn = |turn: &TurnRecord<'_>| {
                 turn.who == who && turn.released && (who != SUBJECT || turn.granted > after)
             };
             if !self.turns.iter().any(has_turn) {
@@ -242,7 +260,7 @@ impl Run<'_> {
         }
     }
 
-    /// S7, S8: what becomes of what the subject had.
+    /// S7, S8: what becomes of the subject's turn or request.
     fn fate(&self, wrong: &mut Vec<String>) {
         let Cell { step, fault, transport, kind, .. } = self.cell;
         let own = self.turns.iter().rfind(|turn| turn.who == SUBJECT && turn.asked < self.fault);
@@ -251,11 +269,11 @@ impl Run<'_> {
             |who: &str| self.others().any(|turn| turn.who == who && turn.granted < self.continues);
         let is_loss =
             |line: &Line| line.who == SUBJECT && line.what == What::Lost && line.t > self.fault;
-        match (step.has(), fault, transport) {
-            (Has::Nothing, ..) => {}
+        match (step.standing(), fault, transport) {
+            (Standing::Nothing, ..) => {}
             (has, Fault::Stop, Transport::Unix) => {
-                // Connected, it keeps its turn, or its place and the turn that comes of it.
-                if while_stopped(LAST) || has == Has::Holds && while_stopped(FIRST) {
+                // It is still connected, so it keeps its turn, or its place in the queue and the turn that follows.
+                if while_stopped(LAST) || has == Standing::Holds && while_stopped(FIRST) {
                     wrong.push("another was let in while the stopped subject was connected".into());
                 }
                 if !in_the_end {
@@ -267,14 +285,14 @@ impl Run<'_> {
                     wrong.push("the stopped server forgot what the subject had".into());
                 }
             }
-            (Has::Holds, Fault::ServerStop, _) if kind == Kind::Library => {
+            (Standing::Holds, Fault::ServerStop, _) if kind == Kind::Library => {
                 self.recovery(wrong);
                 let told = self.lines.iter().find(|line| is_loss(line));
                 if told.is_none_or(|line| line.t > self.continues) {
                     wrong.push("the holder did not stop itself within its lease".into());
                 }
             }
-            (Has::Holds, ..) => {
+            (Standing::Holds, ..) => {
                 self.recovery(wrong);
                 let has_to_know = !matches!(fault, Fault::Kill | Fault::HalfClose | Fault::Reset);
                 if has_to_know && !self.lines.iter().any(is_loss) {
@@ -284,12 +302,12 @@ impl Run<'_> {
                     wrong.push("the late subject was not refused".into());
                 }
             }
-            (Has::Waits, Fault::ServerKill, _) if kind == Kind::Library => {
+            (Standing::Waits, Fault::ServerKill, _) if kind == Kind::Library => {
                 if !in_the_end || own.is_some_and(|turn| turn.granted < self.restarts) {
                     wrong.push("the subject's ask did not survive the server".into());
                 }
             }
-            (Has::Waits, Fault::Kill | Fault::HalfClose | Fault::Reset, _) => {
+            (Standing::Waits, Fault::Kill | Fault::HalfClose | Fault::Reset, _) => {
                 let ended = self.turns.iter().filter(|turn| turn.who == FIRST);
                 let ended = ended.filter_map(|turn| turn.ended).max().unwrap_or_default();
                 let latest = ended.max(self.fault) + nanos(DELAY + SLACK);
@@ -297,11 +315,11 @@ impl Run<'_> {
                     wrong.push("the lost ask held the next one up".into());
                 }
             }
-            (Has::Waits, ..) => {}
+            (Standing::Waits, ..) => {}
         }
     }
 
-    /// When the turn that the subject held is given to another.
+    /// S7, S8: when the turn that the subject held is given to another.
     fn recovery(&self, wrong: &mut Vec<String>) {
         let asked = self.lines.iter().filter(|line| {
             let renews = matches!(line.what, What::Asks | What::Renews);
@@ -310,10 +328,11 @@ impl Run<'_> {
         let asked = asked.map(|line| line.t).max().unwrap_or_default();
         let (earliest, latest) = match (self.cell.fault, self.cell.transport) {
             (Fault::ServerKill, _) => (self.restarts, self.restarts + nanos(RECONNECT)),
-            // Who waited has perhaps asked over a connection that is gone, and that turn has a lease too.
+            // A waiter may have asked over a connection that is gone. Its turn is granted in vain and has to time out too.
             (Fault::ServerStop, _) => {
                 (asked + nanos(LEASE), self.continues + nanos(LEASE + RECONNECT))
             }
+            // The server sees a closed Unix socket at once.
             (_, Transport::Unix) => (self.fault, self.fault),
             (_, Transport::Tcp) => (asked + nanos(LEASE), self.fault + nanos(LEASE)),
         };
@@ -331,22 +350,22 @@ impl Run<'_> {
         }
     }
 
-    /// S7: the turn after one that was lost is told so, until that is acknowledged, and no other is.
+    /// S7: each turn after a lost one is told so, until that is acknowledged, and no other turn is.
     fn marks(&self, wrong: &mut Vec<String>) {
         let Cell { step, fault, transport, .. } = self.cell;
         let is_lost = match fault {
-            // S17: a server that was started again knows of no turn's end.
+            // S17: a server that starts again does not know whether a turn was open.
             Fault::ServerKill => true,
             Fault::Stop if transport == Transport::Unix => false,
             Fault::ServerStop if transport == Transport::Unix => false,
-            // Who waited may have been granted a turn of which it never knew.
+            // A waiter may have been granted a turn that it never saw, so the marks can be right or wrong either way.
             Fault::ServerStop => return,
-            Fault::Stop if step.has() == Has::Waits => return,
-            _ => step.has() == Has::Holds,
+            Fault::Stop if step.standing() == Standing::Waits => return,
+            _ => step.standing() == Standing::Holds,
         };
         let since = if fault == Fault::ServerKill { self.restarts } else { self.fault };
         let mut is_marked = is_lost;
-        let after = |turn: &&Turn<'_>| turn.granted > since && !self.may_be_late(turn);
+        let after = |turn: &&TurnRecord<'_>| turn.granted > since && !self.may_be_late(turn);
         for turn in self.turns.iter().filter(after) {
             if turn.abandoned != is_marked {
                 let told = if turn.abandoned { "told" } else { "not told" };
@@ -369,7 +388,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Lines of a time in milliseconds, who, what and a token. A grant that is told of a lost turn is `marked`.
+    /// Reads lines of a time in milliseconds, a client, an event and a token. A grant that is told of a lost turn is `marked`.
     fn lines(text: &str) -> Vec<Line> {
         let mut lines = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -399,7 +418,7 @@ mod tests {
         lines
     }
 
-    /// What is wrong when a line is taken out of a log (`- LINE`) and others come in.
+    /// Judges a log without some lines (`- LINE`) and with others.
     fn wrong(cell: Cell, log: &str, changes: &str) -> String {
         let mut text = log.to_owned();
         for change in changes.lines().map(str::trim) {
@@ -452,7 +471,7 @@ mod tests {
             ("- 140 eater granted 3\n137 eater granted 3", "granted 1ms early"),
             ("80 fisher acts 1", "fisher acted under 1 in a turn of runemaker"),
             ("142 runemaker acts 2", "interleave"),
-            ("77 runemaker refused 2", "refused under 2 though nobody was late"),
+            ("77 runemaker refused 2", "refused under 2 although it was not late"),
             ("- 151 fisher granted 4\n151 fisher granted 3", "both had token 3"),
             ("- 153 fisher released 4", "fisher got no turn in the end"),
             ("- 143 eater released 3", "eater got no turn in the end"),
@@ -462,7 +481,7 @@ mod tests {
             let wrong = wrong(cell, KILLED, changes);
             assert!(wrong.contains(what), "{changes}: {wrong}");
         }
-        // The one that comes first is of the subject's group.
+        // At this step the first of the others is of the subject's group.
         let kin = super::Cell { step: Step::Acting, ..cell };
         let early = wrong(kin, KILLED, "- 75 runemaker marked 2\n69 runemaker marked 2");
         assert!(early.contains("runemaker 2 was granted 1ms early"), "{early}");

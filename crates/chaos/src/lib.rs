@@ -1,13 +1,13 @@
-//! Faults at each step of the protocol: what becomes of the turn, judged from the logs that its holders wrote themselves.
+//! Faults at each step of the protocol, and what becomes of the turn, judged from the holders' own logs.
 //!
 //! A [`Cell`] is a fault that lands on a client of some kind at some [`Step`], over Unix sockets or TCP. A run of it has a
-//! server, three clients and the far end of the channel, each a process or thread of its own. Two clients stand by and wait for
-//! the mutex; the third, the subject, is brought to the step and then killed, stopped, cut off, or its server is. The far end
-//! takes actions with tokens and refuses one that is older than the newest that it has seen. The [`judge`](judge()) reads
-//! nothing but what the clients wrote down: when they asked, were granted, acted and with what result.
+//! server, three clients and the far end of the channel, each a process or thread of its own. Two clients wait for the mutex.
+//! The third, the subject, is brought to the step. Then it is killed, stopped or cut off, or its server is. The far end takes
+//! actions with tokens, and refuses a token older than the newest that it has seen. The [`judge`](judge()) reads nothing but
+//! the clients' logs: when they asked, were granted a turn, acted and with what result.
 //!
-//! Without [`Cell::jitter`] the fault lands exactly at the step, for every process is driven over pipes; with it, at a
-//! time that its random seed gives.
+//! Without [`Cell::jitter`] the fault lands exactly at the step, since every process is driven over pipes. With it, the fault
+//! lands at a time that its random seed gives.
 #![cfg(unix)]
 
 mod cell;

@@ -1,37 +1,38 @@
-//! A client as a program has it: `PacketMutex::connect`.
+//! A client that uses the library, as programs do: `PacketMutex::connect`.
 
 use crate::log::What;
 use crate::step::{NESTED, Step};
-use crate::subject::{ACTIONS, Own, Subject, Trouble, persist};
+use crate::subject::{ACTIONS, Actor, Subject, Trouble, persist};
 use packet_mutex::{Events, PacketMutex, Turn};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Library {
-    own: Own,
+    actor: Actor,
     mutex: PacketMutex,
     nested: Option<Turn>,
     turn: Option<Turn>,
     acted: usize,
+    /// Kept open and never read.
     _events: Option<Events>,
 }
 
 impl Library {
-    pub(crate) fn new(own: Own, url: &str) -> Result<Library, Trouble> {
+    pub(crate) fn new(actor: Actor, url: &str) -> Result<Library, Trouble> {
         let mutex = PacketMutex::connect(url)?;
-        Ok(Library { own, mutex, nested: None, turn: None, acted: 0, _events: None })
+        Ok(Library { actor, mutex, nested: None, turn: None, acted: 0, _events: None })
     }
 
     fn acquire(&mut self) -> Result<(), Trouble> {
-        self.own.log.write(What::Asks);
-        let turn = self.mutex.acquire(self.own.module.as_str())?;
+        self.actor.log.write(What::Asks);
+        let turn = self.mutex.acquire(self.actor.module.as_str())?;
         self.granted(turn)
     }
 
     fn granted(&mut self, turn: Turn) -> Result<(), Trouble> {
         let abandoned = turn.predecessor_abandoned();
-        self.own.log.write(What::Granted { token: token(&turn)?, abandoned });
+        self.actor.log.write(What::Granted { token: token(&turn)?, abandoned });
         if abandoned && turn.acknowledge().is_ok() {
-            self.own.log.write(What::Acknowledged);
+            self.actor.log.write(What::Acknowledged);
         }
         (self.turn, self.acted) = (Some(turn), 0);
         Ok(())
@@ -40,10 +41,10 @@ impl Library {
     fn act(&mut self) -> Result<bool, Trouble> {
         let turn = self.turn.as_ref().ok_or_else(|| Trouble("no turn".into()))?;
         self.acted += 1;
-        self.own.act(token(turn)?)
+        self.actor.act(token(turn)?)
     }
 
-    /// Acts as often as is still due, and releases; looks before each action.
+    /// Does the actions that are left and releases. It checks before each action that it still has the turn.
     fn end(&mut self) -> Result<(), Trouble> {
         while self.acted < ACTIONS {
             if !self.turn.as_ref().is_some_and(Turn::is_held) || !self.act()? {
@@ -53,16 +54,16 @@ impl Library {
         self.nested = None;
         let Some(turn) = self.turn.take_if(|turn| turn.is_held()) else { return self.lost() };
         let token = token(&turn)?;
-        self.own.log.write(What::Releases { token });
+        self.actor.log.write(What::Releases { token });
         turn.release();
-        // The connection is in order: once this is answered, so is what was sent before it.
+        // The server answers a connection's frames in order: after this answer the release is done.
         self.mutex.try_status()?;
-        self.own.log.write(What::Released { token });
+        self.actor.log.write(What::Released { token });
         Ok(())
     }
 
     fn lost(&mut self) -> Result<(), Trouble> {
-        self.own.log.write(What::Lost);
+        self.actor.log.write(What::Lost);
         (self.nested, self.turn) = (None, None);
         Err(Trouble("the turn is lost".into()))
     }
@@ -83,8 +84,8 @@ impl Subject for Library {
             }
             Step::YieldSent => {
                 let mut turn = self.turn.take().ok_or_else(|| Trouble("no turn".into()))?;
-                self.own.log.write(What::Yields { token: token(&turn)? });
-                self.own.log.write(What::Asks);
+                self.actor.log.write(What::Yields { token: token(&turn)? });
+                self.actor.log.write(What::Asks);
                 turn.yield_now()?;
                 self.granted(turn)?;
             }
@@ -99,9 +100,9 @@ impl Subject for Library {
         if self.turn.is_none() {
             return self.turn();
         }
-        // A program that was in the middle of its actions looks at nothing before the next.
+        // A program that was stopped in the middle of its actions checks nothing before the next one.
         self.act()?;
-        // What comes of it is in the log.
+        // The log has the result.
         let _ = self.end();
         Ok(())
     }
@@ -111,7 +112,7 @@ impl Subject for Library {
         let end = Instant::now() + Duration::from_secs(10);
         while turn.is_held() {
             if end <= Instant::now() {
-                return Err(Trouble("the loss of the turn is not told".into()));
+                return Err(Trouble("the library does not report the loss of the turn".into()));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -129,7 +130,7 @@ impl Subject for Library {
     }
 
     fn half_close(&mut self) -> Result<(), Trouble> {
-        Err(Trouble("a library's connection is its own".into()))
+        Err(Trouble("the library's connection cannot be reached".into()))
     }
 
     fn reset(&mut self) -> Result<(), Trouble> {

@@ -1,4 +1,4 @@
-//! What each client writes down about itself, line by line, in a file of its own.
+//! The logs: each client writes what it does and hears to a file of its own, one line each.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// One line of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// When it was written, in nanoseconds of the machine's monotonic clock, which all processes share.
+    /// When it was written, in nanoseconds of the machine's monotonic clock. All processes share that clock.
     pub t: u64,
     /// The module, or `director`.
     pub who: String,
@@ -17,7 +17,7 @@ pub struct Line {
     pub what: What,
 }
 
-/// What is written down: what one is about to do before it is done, what one has heard after it.
+/// What happened. What a client sends is written before it is sent, what it hears after it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "what")]
 pub enum What {
@@ -27,7 +27,7 @@ pub enum What {
     Granted {
         /// The turn's token.
         token: u64,
-        /// A turn before was abandoned.
+        /// Whether a turn before it was abandoned.
         abandoned: bool,
     },
     /// It has acknowledged that a turn before was abandoned.
@@ -70,14 +70,14 @@ pub enum What {
     },
     /// It has found out that its turn or its request is gone.
     Lost,
-    /// After it closed its writing side it has read to the end.
+    /// It closed its writing side and has read to the end.
     Heard {
         /// Replies that came.
         replies: u64,
         /// Replies that were due.
         due: u64,
     },
-    /// The fault is about to be done.
+    /// The fault is about to happen.
     Fault,
     /// The stopped process is about to go on.
     Continues,
@@ -85,7 +85,7 @@ pub enum What {
     Restarts,
 }
 
-/// A file that lines are written to, each as it happens.
+/// A file for the lines of one client or of the director.
 #[derive(Debug)]
 pub(crate) struct Log {
     who: String,
@@ -102,12 +102,12 @@ impl Log {
         let line = Line { t: now(), who: self.who.clone(), what };
         let mut text = serde_json::to_string(&line).expect("a line has a text");
         text.push('\n');
-        // In one piece: whoever is killed leaves whole lines behind.
+        // In one write, so that a process that is killed leaves no half lines.
         self.file.write_all(text.as_bytes()).expect("the log can be written");
     }
 }
 
-/// Reads the logs, in the order of their times.
+/// Reads the lines of all logs, in the order of their times.
 pub(crate) fn read(paths: &[impl AsRef<Path>]) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for path in paths {
@@ -118,7 +118,7 @@ pub(crate) fn read(paths: &[impl AsRef<Path>]) -> Vec<Line> {
     lines
 }
 
-/// The monotonic clock that all processes of the machine share.
+/// Returns the time of the monotonic clock, which all processes of the machine share.
 pub(crate) fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 
 #[cfg(not(unix))]
 fn main() -> ExitCode {
-    eprintln!("this needs signals and Unix sockets");
+    eprintln!("chaos needs signals and Unix sockets");
     ExitCode::from(2)
 }
 
@@ -35,7 +35,7 @@ mod soak {
     use std::time::{Duration, Instant};
 
     const USAGE: &str = "usage: chaos [matrix] [--minutes N] [--seed N] [--workers N]";
-    /// How often a line tells how far it is.
+    /// The time between two lines of progress.
     const PROGRESS: Duration = Duration::from_secs(10);
 
     pub(crate) fn main(args: &[String]) -> ExitCode {
@@ -44,7 +44,7 @@ mod soak {
             return ExitCode::from(2);
         };
         let Ok(program) = std::env::current_exe() else {
-            eprintln!("this program does not know where it is");
+            eprintln!("the path of this program is unknown");
             return ExitCode::from(2);
         };
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The processes of a run. Each ends with the value that stands for it.
+//! The processes of a run. Dropping a value ends its process.
 
 use crate::step::{LEASE, Transport};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A process that does not answer for so long hangs.
+/// A process that does not answer for this long hangs. It is longer than a client's own limit for a turn, so that a client can
+/// say what it waits for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// The server: `packet-mutex serve`.
@@ -17,12 +18,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
-    /// Kept open, so that the server can write to it.
+    /// The server's stderr. It is kept open, so that the server can write to it.
     _notes: BufReader<ChildStderr>,
 }
 
 impl Server {
-    /// Starts a server whose files are in a place; at the URL of the one before, if there was one.
+    /// Starts a server whose files are in `place`, at the URL of the server before, if there was one.
     pub(crate) fn start(
         program: &Path,
         place: &Path,
@@ -82,7 +83,7 @@ pub(crate) struct Client {
     name: &'static str,
     commands: ChildStdin,
     answers: Receiver<String>,
-    /// Commands that are not answered yet.
+    /// The number of commands without an answer.
     open: usize,
 }
 
@@ -110,14 +111,14 @@ impl Client {
         Ok(client)
     }
 
-    /// Tells it to do something.
+    /// Sends a command.
     pub(crate) fn tell(&mut self, command: &str) -> Result<(), String> {
         writeln!(self.commands, "{command}").map_err(|why| format!("{}: {why}", self.name))?;
         self.open += 1;
         Ok(())
     }
 
-    /// Waits until all is done that it was told. What it could not do, if anything.
+    /// Waits until all commands are answered. The error says which ones failed.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         let end = Instant::now() + ANSWER_WITHIN;
         let mut troubles = Vec::new();
@@ -137,7 +138,7 @@ impl Client {
         if troubles.is_empty() { Ok(()) } else { Err(format!("{}: {troubles:?}", self.name)) }
     }
 
-    /// Tells it, and waits until it is done.
+    /// Sends a command and waits until it is done.
     pub(crate) fn does(&mut self, command: &str) -> Result<(), String> {
         self.tell(command)?;
         self.settle()
@@ -167,10 +168,11 @@ impl Drop for Client {
     }
 }
 
-/// Stops a process, and waits until it stands.
+/// Stops a process, and waits until it has stopped.
 fn stop(child: &Child) -> Result<(), String> {
     let told = |error| format!("a process cannot be stopped: {error}");
     kill_process(pid(child)?, Signal::STOP).map_err(told)?;
+    // The signal is only a request: without this, the process could act on for a moment.
     waitpid(Some(pid(child)?), WaitOptions::UNTRACED).map_err(told)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! A client that is nothing but a socket and JSON, and so can be stopped at any frame and in the middle of one.
+//! A client of a socket and JSON only. It can be stopped at any frame and in the middle of one.
 
 use crate::log::What;
 use crate::step::{NESTED, Step};
-use crate::subject::{ACTIONS, Own, Subject, Trouble, persist};
+use crate::subject::{ACTIONS, Actor, Subject, Trouble, persist};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use serde_json::{Value, json};
@@ -14,17 +14,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// A reply that does not come for so long never will.
+/// A reply that does not come within this time will not come.
 const REPLY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) struct Raw {
-    own: Own,
+    actor: Actor,
     url: String,
     wire: Option<Wire>,
-    /// What is left to write of a frame that was half written, and what it was.
-    rest: Option<(Vec<u8>, Half)>,
+    /// The rest of a half-written frame, and which frame it is.
+    rest: Option<(Vec<u8>, HalfFrame)>,
     next: u64,
-    /// Frames that were sent whole, each of which is due a reply.
+    /// The number of frames that were sent whole. Each is due a reply.
     due: u64,
     lease: Option<Duration>,
     hello: Option<u64>,
@@ -36,7 +36,7 @@ pub(crate) struct Raw {
 }
 
 #[derive(Clone, Copy)]
-enum Half {
+enum HalfFrame {
     Hello,
     Ask,
     Release,
@@ -52,9 +52,9 @@ struct Hold {
 }
 
 impl Raw {
-    pub(crate) fn new(own: Own, url: &str) -> Raw {
+    pub(crate) fn new(actor: Actor, url: &str) -> Raw {
         Raw {
-            own,
+            actor,
             url: url.to_owned(),
             wire: None,
             rest: None,
@@ -98,7 +98,7 @@ impl Raw {
     }
 
     /// Writes the first half of a frame.
-    fn send_half(&mut self, frame: Value, what: Half) -> Result<u64, Trouble> {
+    fn send_half(&mut self, frame: Value, what: HalfFrame) -> Result<u64, Trouble> {
         let (id, mut text) = self.frame(frame);
         let rest = text.split_off(text.len() / 2);
         self.wire()?.file.write_all(&text)?;
@@ -106,7 +106,7 @@ impl Raw {
         Ok(id)
     }
 
-    /// Waits until something has come, and reads none of it.
+    /// Waits until a reply has come, without reading it.
     fn until_answered(&mut self) -> Result<(), Trouble> {
         if self.wire()?.is_readable(REPLY_WITHIN)? {
             return Ok(());
@@ -114,9 +114,10 @@ impl Raw {
         Err(Trouble("no reply came".into()))
     }
 
-    /// The next frame. A lease is kept alive while it waits.
+    /// Reads the next frame, and keeps the lease alive meanwhile.
     fn read(&mut self) -> Result<Value, Trouble> {
         let end = Instant::now() + REPLY_WITHIN;
+        // Four heartbeats a lease: one or two may come late on a busy machine.
         let pause = self.lease.map_or(REPLY_WITHIN, |lease| lease / 4);
         loop {
             if let Some(frame) = self.wire()?.next()? {
@@ -142,7 +143,7 @@ impl Raw {
     }
 
     fn renew(&mut self) -> Result<u64, Trouble> {
-        self.own.log.write(What::Renews);
+        self.actor.log.write(What::Renews);
         self.send(json!({"op": "heartbeat"}))
     }
 
@@ -168,14 +169,14 @@ impl Raw {
 
     fn ask(&mut self) -> Result<(), Trouble> {
         if self.ask.is_none() {
-            self.own.log.write(What::Asks);
-            let frame = ask(&self.own.module);
+            self.actor.log.write(What::Asks);
+            let frame = ask(&self.actor.module);
             self.ask = Some(self.send(frame)?);
         }
         Ok(())
     }
 
-    /// Reads one answer to the ask. Whether the turn is there.
+    /// Reads one answer to the ask and returns whether it is the grant.
     fn hear(&mut self) -> Result<bool, Trouble> {
         let ask = self.ask.ok_or_else(|| Trouble("nothing was asked".into()))?;
         let reply = self.reply(ask)?;
@@ -187,12 +188,12 @@ impl Raw {
             return Err(Trouble(reply.to_string()));
         };
         let abandoned = reply["predecessor_abandoned"] == true;
-        self.own.log.write(What::Granted { token, abandoned });
+        self.actor.log.write(What::Granted { token, abandoned });
         self.hold = Some(Hold { request, token, nested: None, acted: 0 });
         if abandoned {
-            // Its answer is of no interest: if the turn is lost, its end will show it.
+            // Its answer is not read: if the turn is lost, the release will show it.
             self.send(json!({"op": "acknowledge", "request": request}))?;
-            self.own.log.write(What::Acknowledged);
+            self.actor.log.write(What::Acknowledged);
         }
         Ok(true)
     }
@@ -212,18 +213,18 @@ impl Raw {
         let hold = self.held()?;
         hold.acted += 1;
         let token = hold.token;
-        self.own.act(token)
+        self.actor.act(token)
     }
 
-    /// From wherever it is to the end of the turn.
+    /// Plays on from the present step to the end of the turn.
     fn play(&mut self) -> Result<(), Trouble> {
         if let Some((rest, what)) = self.rest.take() {
             match (what, &self.hold) {
-                (Half::Ask, _) => self.own.log.write(What::Asks),
-                (Half::Heartbeat, _) => self.own.log.write(What::Renews),
-                (Half::Release, Some(hold)) => {
+                (HalfFrame::Ask, _) => self.actor.log.write(What::Asks),
+                (HalfFrame::Heartbeat, _) => self.actor.log.write(What::Renews),
+                (HalfFrame::Release, Some(hold)) => {
                     let token = hold.token;
-                    self.own.log.write(What::Releases { token });
+                    self.actor.log.write(What::Releases { token });
                 }
                 _ => {}
             }
@@ -245,7 +246,7 @@ impl Raw {
                 }
             }
             let Hold { request, token, .. } = *self.held()?;
-            self.own.log.write(What::Releases { token });
+            self.actor.log.write(What::Releases { token });
             self.release = Some(self.send(json!({"op": "release", "request": request}))?);
         }
         let release = self.release.unwrap_or_default();
@@ -254,7 +255,7 @@ impl Raw {
         if reply["ok"] != true {
             return Err(Trouble(reply.to_string()));
         }
-        self.own.log.write(What::Released { token });
+        self.actor.log.write(What::Released { token });
         // The next ask is another turn's.
         (self.ask, self.hold, self.release) = (None, None, None);
         Ok(())
@@ -267,7 +268,7 @@ impl Subject for Raw {
             Step::Connected => self.connect()?,
             Step::HelloHalf => {
                 self.connect()?;
-                self.hello = Some(self.send_half(hello(), Half::Hello)?);
+                self.hello = Some(self.send_half(hello(), HalfFrame::Hello)?);
             }
             Step::HelloSent => {
                 self.connect()?;
@@ -277,8 +278,8 @@ impl Subject for Raw {
             Step::Greeted => self.greet()?,
             Step::AskHalf => {
                 self.greet()?;
-                let frame = ask(&self.own.module);
-                self.ask = Some(self.send_half(frame, Half::Ask)?);
+                let frame = ask(&self.actor.module);
+                self.ask = Some(self.send_half(frame, HalfFrame::Ask)?);
             }
             Step::Waiting => {
                 self.greet()?;
@@ -311,11 +312,11 @@ impl Subject for Raw {
                 let Hold { request, token, .. } = *self.held()?;
                 let frame = json!({"op": "release", "request": request});
                 if step == Step::ReleaseHalf {
-                    self.release = Some(self.send_half(frame, Half::Release)?);
+                    self.release = Some(self.send_half(frame, HalfFrame::Release)?);
                 } else if step == Step::Idle {
                     self.play()?;
                 } else {
-                    self.own.log.write(What::Releases { token });
+                    self.actor.log.write(What::Releases { token });
                     self.release = Some(self.send(frame)?);
                     self.until_answered()?;
                 }
@@ -323,8 +324,8 @@ impl Subject for Raw {
             Step::YieldSent => {
                 self.acquire()?;
                 let Hold { request, token, .. } = *self.held()?;
-                self.own.log.write(What::Yields { token });
-                self.own.log.write(What::Asks);
+                self.actor.log.write(What::Yields { token });
+                self.actor.log.write(What::Asks);
                 self.hold = None;
                 self.ask = Some(self.send(json!({"op": "yield", "request": request}))?);
                 self.until_answered()?;
@@ -333,7 +334,7 @@ impl Subject for Raw {
                 self.greet()?;
                 self.ask()?;
                 if let Some(Hold { token, .. }) = self.hold.take() {
-                    self.own.log.write(What::Releases { token });
+                    self.actor.log.write(What::Releases { token });
                 }
                 let ask = self.ask;
                 self.withdrawal = Some(self.send(json!({"op": "withdraw", "ask": ask}))?);
@@ -341,10 +342,11 @@ impl Subject for Raw {
             }
             Step::HeartbeatHalf => {
                 self.acquire()?;
-                self.send_half(json!({"op": "heartbeat"}), Half::Heartbeat)?;
+                self.send_half(json!({"op": "heartbeat"}), HalfFrame::Heartbeat)?;
             }
             Step::HeartbeatSent => {
                 self.acquire()?;
+                // Four thirds of a lease, so that the turn is over unless the heartbeats count.
                 let pause = self.lease.unwrap_or_default() / 3;
                 for _ in 0..4 {
                     std::thread::sleep(pause);
@@ -369,9 +371,9 @@ impl Subject for Raw {
             self.act()?;
         }
         let had = self.hold.is_some() || self.ask.is_some();
-        // What comes of it is in the log; whoever is too late reads on, and has to be told or to find the connection closed.
+        // The log has the result. A subject that is too late reads on, until it is told or finds the connection closed.
         if self.play().is_err() && had {
-            self.own.log.write(What::Lost);
+            self.actor.log.write(What::Lost);
         }
         Ok(())
     }
@@ -384,7 +386,7 @@ impl Subject for Raw {
             return Err(Trouble("the connection is not closed".into()));
         }
         if had {
-            self.own.log.write(What::Lost);
+            self.actor.log.write(What::Lost);
         }
         self.wire = None;
         Ok(())
@@ -415,7 +417,7 @@ impl Subject for Raw {
             }
         }
         let replies = wire.answered.len() as u64;
-        self.own.log.write(What::Heard { replies, due });
+        self.actor.log.write(What::Heard { replies, due });
         self.wire = None;
         Ok(())
     }
@@ -426,6 +428,7 @@ impl Subject for Raw {
         if !is_half {
             wire.file.write_all(br#"{"id":99,"op":"rel"#)?;
         }
+        // With no linger time, closing the socket sends a reset instead of an orderly end.
         if wire.is_tcp {
             rustix::net::sockopt::set_socket_linger(&wire.file, Some(Duration::ZERO))?;
         }
@@ -447,7 +450,7 @@ struct Wire {
     file: File,
     is_tcp: bool,
     bytes: VecDeque<u8>,
-    /// The numbers of the frames that were answered, if only with `waiting`.
+    /// The numbers of the frames that were answered, even if only with `waiting`.
     answered: BTreeSet<u64>,
 }
 
@@ -465,7 +468,7 @@ impl Wire {
         Ok(Wire { file: socket.into(), is_tcp, bytes, answered })
     }
 
-    /// The next frame of those that were read.
+    /// Returns the next whole frame of the bytes that were read.
     fn next(&mut self) -> Result<Option<Value>, Trouble> {
         let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') else {
             return Ok(None);
@@ -482,7 +485,7 @@ impl Wire {
         Ok(poll(&mut polled, Some(&within))? > 0)
     }
 
-    /// Reads what has come.
+    /// Reads the bytes that have come.
     fn fill(&mut self) -> Result<(), Trouble> {
         let mut chunk = [0; 4096];
         match self.file.read(&mut chunk)? {

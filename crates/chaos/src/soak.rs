@@ -1,4 +1,4 @@
-//! Many cells, several at a time; and a table of what came of them.
+//! Runs many cells, several at a time, and makes a table of their outcomes.
 
 use crate::cell::{Outcome, run};
 use crate::step::{Cell, Fault, Transport, cells};
@@ -9,19 +9,19 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Random cells with random times, for a while.
+/// A run of random cells with random times.
 #[derive(Clone, Copy, Debug)]
 pub struct Soak {
-    /// Where the numbers begin: they say which cells come and at which times things are done, not how fast the machine is.
+    /// The first seed. The seeds decide which cells run and at which times, but not how fast the machine is.
     pub seed: u64,
-    /// No cell is begun after it.
+    /// No cell begins after this time.
     pub lasts: Duration,
     /// How many cells run at a time.
     pub workers: usize,
 }
 
 impl Soak {
-    /// Runs it; `look` is shown each outcome as it comes.
+    /// Runs it. `look` is called with each outcome as it comes.
     #[must_use]
     pub fn run(self, program: &Path, look: impl FnMut(&Outcome) + Send) -> Vec<Outcome> {
         let end = Instant::now() + self.lasts;
@@ -61,7 +61,7 @@ pub fn run_all(
     done.into_inner().expect("no panic").0
 }
 
-/// What came of each fault over each transport, as a table.
+/// Returns a table of the outcomes of each fault over each transport.
 #[must_use]
 pub fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::from(

@@ -1,38 +1,38 @@
-//! What can go wrong, where, and to whom.
+//! The faults, the steps at which they land, and the clients that they hit.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The subject. In its group is one of the others too: see [`Cell::kin`].
+/// The subject. One of the others is of its group: see [`Cell::kin`].
 pub(crate) const SUBJECT: &str = "fisher";
-/// Stands by and comes first.
+/// The other client of higher priority than the subject.
 pub(crate) const FIRST: &str = "runemaker";
-/// Stands by and comes last.
+/// The other client of lower priority than the subject.
 pub(crate) const LAST: &str = "eater";
-/// The subject's nested turns.
+/// The module of the subject's nested turns.
 pub(crate) const NESTED: &str = "stacker";
 
-/// The handover delay of every run.
+/// The handover delay of every run: much longer than a message takes, so that a grant without it shows.
 pub(crate) const DELAY: Duration = Duration::from_millis(60);
-/// The lease of every run over TCP.
+/// The lease of every run over TCP: as short as a busy machine allows, since most cells wait for it to run out.
 pub(crate) const LEASE: Duration = Duration::from_millis(900);
 
-/// How far the subject has come.
+/// How far the subject has come in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// It has connected and said nothing.
     Connected,
     /// Half of its hello is written.
     HelloHalf,
-    /// Its hello is answered, which it has not read.
+    /// Its hello is answered, and it has not read the answer.
     HelloSent,
-    /// It has read that it is welcome.
+    /// It has read the answer to its hello.
     Greeted,
     /// Half of its ask is written.
     AskHalf,
     /// It waits behind a holder.
     Waiting,
-    /// It was granted a turn, which it has not read.
+    /// It was granted a turn, and has not read the grant.
     Granted,
     /// It has a turn and does nothing.
     Holding,
@@ -42,15 +42,16 @@ pub enum Step {
     Nested,
     /// Half of its release is written.
     ReleaseHalf,
-    /// Its release is answered, which it has not read.
+    /// Its release is answered, and it has not read the answer.
     ReleaseSent,
-    /// It has given its turn away and asked anew, which is answered and not read.
+    /// It has given its turn away and asked anew, and has not read the answer.
     YieldSent,
-    /// It has taken its ask back, which is answered and not read.
+    /// It has withdrawn its ask, and has not read the answer.
     WithdrawSent,
     /// Half of a heartbeat is written.
     HeartbeatHalf,
-    /// Its last heartbeat is answered, which it has not read; heartbeats before it have kept the turn for more than a lease.
+    /// Its last heartbeat is answered, and it has not read the answer. Heartbeats before it have kept the turn for longer than a
+    /// lease.
     HeartbeatSent,
     /// It has a turn, asked for events on the same connection, and reads none.
     Events,
@@ -60,7 +61,7 @@ pub enum Step {
 
 /// What the subject has at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Has {
+pub(crate) enum Standing {
     Nothing,
     /// A request that waits.
     Waits,
@@ -98,26 +99,26 @@ impl Step {
         Step::ALL.iter().find(|(_, its)| *its == name).map(|(step, _)| *step)
     }
 
-    pub(crate) fn has(self) -> Has {
+    pub(crate) fn standing(self) -> Standing {
         match self {
             Step::Connected | Step::HelloHalf | Step::HelloSent | Step::Greeted | Step::AskHalf => {
-                Has::Nothing
+                Standing::Nothing
             }
-            Step::ReleaseSent | Step::WithdrawSent | Step::Idle => Has::Nothing,
-            Step::Waiting | Step::YieldSent => Has::Waits,
-            Step::Granted | Step::Holding | Step::Acting | Step::Nested => Has::Holds,
+            Step::ReleaseSent | Step::WithdrawSent | Step::Idle => Standing::Nothing,
+            Step::Waiting | Step::YieldSent => Standing::Waits,
+            Step::Granted | Step::Holding | Step::Acting | Step::Nested => Standing::Holds,
             Step::ReleaseHalf | Step::HeartbeatHalf | Step::HeartbeatSent | Step::Events => {
-                Has::Holds
+                Standing::Holds
             }
         }
     }
 
-    /// Does the step need somebody else to hold the mutex?
+    /// Returns whether another client must hold the mutex at the step.
     pub(crate) fn is_behind_a_holder(self) -> bool {
         matches!(self, Step::Waiting | Step::WithdrawSent)
     }
 
-    /// The step at which the others come to wait, before the subject goes on to its own.
+    /// Returns the step at which the others come to wait, before the subject goes on to its own.
     pub(crate) fn before(self) -> Option<Step> {
         match self {
             Step::WithdrawSent => Some(Step::Waiting),
@@ -137,7 +138,7 @@ impl Step {
 pub enum Fault {
     /// The subject is killed (SIGKILL).
     Kill,
-    /// The subject is stopped (SIGSTOP), for longer than a lease over TCP, and goes on later (SIGCONT).
+    /// The subject is stopped (SIGSTOP) and goes on later (SIGCONT): over TCP after more than a lease.
     Stop,
     /// The subject closes its writing side and reads on.
     HalfClose,
@@ -145,7 +146,7 @@ pub enum Fault {
     Reset,
     /// The server is killed and started again at once.
     ServerKill,
-    /// The server is stopped, for longer than a lease over TCP, and goes on later.
+    /// The server is stopped and goes on later: over TCP after more than a lease.
     ServerStop,
 }
 
@@ -200,19 +201,20 @@ pub struct Cell {
     pub transport: Transport,
     /// What the subject is.
     pub kind: Kind,
-    /// The seed of the times at which things are done, whatever has come of what was done before. `None`: the fault lands
-    /// exactly at the step.
+    /// The seed of random times at which the run goes on, without waiting for what came before. `None`: the fault lands exactly
+    /// at the step.
     pub jitter: Option<u64>,
 }
 
 impl Cell {
-    /// Who is of the subject's group: at every other step the one that comes first, so that after a lost turn the delay is
-    /// seen to hold for its own group and for others.
+    /// Returns the other client of the subject's group. It alternates from step to step, so that the delay after a lost turn is
+    /// checked for the subject's own group and for another.
     pub(crate) fn kin(&self) -> &'static str {
         if (self.step as usize).is_multiple_of(2) { FIRST } else { LAST }
     }
 
     fn exists(&self) -> bool {
+        // A program cannot stop the library in the middle of a frame, and does not own its socket.
         let by_library = matches!(
             self.step,
             Step::Greeted
@@ -225,6 +227,7 @@ impl Cell {
                 | Step::Idle
         );
         let has_wire = matches!(self.fault, Fault::HalfClose | Fault::Reset);
+        // Heartbeats are for leases, which only TCP has.
         let beats = matches!(self.step, Step::HeartbeatHalf | Step::HeartbeatSent);
         (self.kind == Kind::Raw || by_library && !has_wire)
             && (self.transport == Transport::Tcp || !beats)
@@ -240,7 +243,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// All cells, exactly at their steps.
+/// Returns all cells, with faults exactly at their steps.
 #[must_use]
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();

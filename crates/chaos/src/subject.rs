@@ -1,4 +1,4 @@
-//! What a client can be told to do, and what every client has.
+//! The commands of a client, and what every client has.
 
 use crate::log::{Log, What};
 use crate::step::Step;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 /// How many actions a turn has.
 pub(crate) const ACTIONS: usize = 3;
-/// A client that needs longer for a turn says that it hangs.
+/// A client that needs longer for a turn gives up.
 const TURN_WITHIN: Duration = Duration::from_secs(15);
 
-/// Why a command was not done.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Trouble(pub(crate) String);
 
@@ -23,39 +23,39 @@ impl<E: fmt::Display> From<E> for Trouble {
     }
 }
 
-/// What a client can be told to do.
+/// The commands of a client.
 pub(crate) trait Subject {
-    /// Goes to a step, from the one before if it is on the way.
+    /// Goes to a step, from where it is.
     fn reach(&mut self, step: Step) -> Result<(), Trouble>;
-    /// Plays on to the end, as if nothing had happened: acts first, listens later.
+    /// Plays on to the end of the turn as if nothing had happened: it acts before it reads.
     fn finish(&mut self) -> Result<(), Trouble>;
-    /// Waits until it has found out that the server is gone.
+    /// Waits until it has noticed that its turn is lost or the server is gone.
     fn notice_loss(&mut self) -> Result<(), Trouble>;
     /// Asks for a turn, anew if need be, acts in it and releases it.
     fn turn(&mut self) -> Result<(), Trouble>;
     /// Closes the writing side and reads to the end.
     fn half_close(&mut self) -> Result<(), Trouble>;
-    /// Breaks the connection off in the middle of a frame.
+    /// Breaks the connection in the middle of a frame.
     fn reset(&mut self) -> Result<(), Trouble>;
 }
 
-/// A client's own: its name, its log and its way to the far end.
+/// What every client has: its module, its log and its connection to the far end.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct Actor {
     pub(crate) module: String,
     pub(crate) log: Log,
     actions: TcpStream,
     verdicts: BufReader<TcpStream>,
 }
 
-impl Own {
+impl Actor {
     /// Connects to the far end.
-    pub(crate) fn new(module: &str, channel: &str, log: &str) -> io::Result<Own> {
+    pub(crate) fn new(module: &str, channel: &str, log: &str) -> io::Result<Actor> {
         let actions = TcpStream::connect(channel)?;
         actions.set_nodelay(true)?;
         actions.set_read_timeout(Some(Duration::from_secs(10)))?;
         let verdicts = BufReader::new(actions.try_clone()?);
-        Ok(Own {
+        Ok(Actor {
             module: module.into(),
             log: Log::open(Path::new(log), module)?,
             actions,
@@ -63,7 +63,7 @@ impl Own {
         })
     }
 
-    /// Sends an action; whether it was accepted.
+    /// Sends an action and returns whether it was accepted.
     pub(crate) fn act(&mut self, token: u64) -> Result<bool, Trouble> {
         self.log.write(What::Sends { token });
         self.actions.write_all(format!("{token}\n").as_bytes())?;
@@ -84,7 +84,7 @@ impl Own {
     }
 }
 
-/// Tries until it is done, for a while.
+/// Repeats an attempt until it succeeds, up to [`TURN_WITHIN`].
 pub(crate) fn persist(mut attempt: impl FnMut() -> Result<(), Trouble>) -> Result<(), Trouble> {
     let end = Instant::now() + TURN_WITHIN;
     loop {

@@ -1,21 +1,21 @@
-//! How long a lock takes from one thread to another.
+//! How long it takes to hand a lock over from one thread to another.
 //!
 //! Two threads that merely take a lock in a loop do not hand it over: each runs for a whole time slice and finds the lock
-//! free every time. So here the holder keeps the lock until the other thread has asked and had time to fall asleep, and does
-//! not ask again before the other has it. Every sample is a real handover to a sleeping thread.
+//! free every time. Here the holder keeps the lock until the other thread has asked and had time to fall asleep. It does not
+//! ask again before the other has the lock. So every sample is a real handover to a sleeping thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long after its ask a thread is taken to be asleep.
+/// How long after its ask a thread is assumed to be asleep. Locks that spin first give up sooner.
 const FALLS_ASLEEP: Duration = Duration::from_micros(100);
 
-/// Nanoseconds of each of `count` handovers, from before the release until the other thread holds.
+/// Returns the nanoseconds of each of `count` handovers, from before the release until the other thread holds.
 pub(crate) fn handovers<G>(take: impl Fn(usize) -> G + Sync, count: usize) -> Vec<f64> {
     let start = Instant::now();
     let now = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    // How many turns were asked for, how many began, and when the last one's end began.
+    // The number of turns that were asked for and that have begun, and when the last release began.
     let (asked, began) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let ending = AtomicU64::new(0);
     let samples = Mutex::new(Vec::with_capacity(count));
@@ -35,6 +35,7 @@ pub(crate) fn handovers<G>(take: impl Fn(usize) -> G + Sync, count: usize) -> Ve
             if turn < count {
                 wait_for(|| asked.load(Ordering::Acquire) > turn + 1);
                 let asleep = Instant::now() + FALLS_ASLEEP;
+                // It yields rather than sleeps, so that the releasing thread does not itself have to be woken.
                 wait_for(|| Instant::now() >= asleep);
             }
             ending.store(now(), Ordering::Release);
@@ -51,7 +52,7 @@ pub(crate) fn handovers<G>(take: impl Fn(usize) -> G + Sync, count: usize) -> Ve
     samples
 }
 
-/// Lets others have the processor meanwhile: the thread that is woken may have been given this very one.
+/// Waits and lets other threads have the processor: the woken thread may have been given this very core.
 fn wait_for(happened: impl Fn() -> bool) {
     while !happened() {
         std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! The locks and how each is taken.
+//! The locks, and how each is taken.
 
 use crate::between::handovers;
 use packet_mutex::{Guarded, Module, PacketMutex, Roster, RosterSpec};
@@ -10,19 +10,20 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// A lock as it is measured.
+/// A lock that is measured.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// Takes and releases it so many times.
+    /// Takes and releases it this many times.
     pub(crate) alone: Box<dyn FnMut(u64)>,
-    /// Hands it over so many times between two threads; how many nanoseconds each took.
+    /// Hands it over this many times between two threads. Returns the nanoseconds of each handover.
     pub(crate) between: Option<Box<dyn Fn(usize) -> Vec<f64>>>,
 }
 
-/// One thread asks for a module of high priority, the other for one of low; they are of different groups.
+/// One thread asks for a module of high priority, the other for one of low priority. They are of different groups.
 const SIDES: [&str; 2] = ["runemaker", "eater"];
 
-/// A lock and the expression that takes it, for the thread on this side.
+/// Makes a contender of a lock and the expression that takes it, for the thread on this side. A macro, since the guards borrow
+/// from the lock and have no common type.
 macro_rules! contender {
     ($name:literal, $lock:expr, |$of:ident, $side:ident| $take:expr) => {{
         let alone = Arc::new($lock);
@@ -48,7 +49,7 @@ macro_rules! contender {
     }};
 }
 
-/// All of them; the first two are those that the others are compared with.
+/// Returns all locks. The others are compared with the first two.
 pub(crate) fn contenders() -> Vec<Contender> {
     vec![
         contender!("std", std::sync::Mutex::new(()), |lock, side| lock.lock().expect("a lock")),
@@ -76,7 +77,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
     ]
 }
 
-/// Without a handover delay, as the other locks are.
+/// Returns a mutex without a handover delay, which the other locks do not have either.
 fn mutex() -> PacketMutex {
     let spec = RosterSpec { handover_delay: Duration::ZERO, ..Roster::default().spec().clone() };
     PacketMutex::new(Roster::new(spec).expect("a roster"))
@@ -98,7 +99,7 @@ fn guarded() -> (Guarded<u64>, [Module; 2]) {
     (guarded, modules)
 }
 
-/// What the arbiter takes of it: no lock, no clock, no thread.
+/// Returns the arbiter alone: no lock, no clock, no thread.
 fn the_decision_alone() -> Contender {
     let mut arbiter = Arbiter::new(Roster::default(), Start::default());
     let module = arbiter.resolve(SIDES[0]).expect("a module of the roster").module;
@@ -118,7 +119,7 @@ fn the_decision_alone() -> Contender {
     Contender { name: "the arbiter alone", alone: Box::new(alone), between: None }
 }
 
-/// A thread that waits for a future, the same for all locks that are taken so.
+/// Waits for a future in this thread. All asynchronous locks use it, so that no runtime adds to one of them only.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {

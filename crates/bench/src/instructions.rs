@@ -1,11 +1,12 @@
-//! How many instructions a turn takes, counted by valgrind: the same on every run and on a busy machine.
+//! The instructions of a turn, counted by valgrind. The count is the same on every run, on a busy machine too.
 
 use std::process::Command;
 
 const FEW: u64 = 20_000;
 const MANY: u64 = 40_000;
 
-/// Instructions of one turn: what many turns take more than few. Both fill the event buffer first.
+/// Returns the instructions of one turn: the difference between many and few turns, which leaves out the start of the process.
+/// Both counts are large enough to fill the event buffer first.
 pub(crate) fn per_turn(name: &str) -> Option<f64> {
     let (few, many) = (counted(name, FEW)?, counted(name, MANY)?);
     Some((many.checked_sub(few)?) as f64 / (MANY - FEW) as f64)

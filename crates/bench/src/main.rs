@@ -1,7 +1,7 @@
 //! What a turn costs, beside other locks: `cargo xtask bench`.
 //!
-//! All locks are measured in one run, round by round in turn, so that whatever else the machine does meets all of them alike.
-//! What counts are the ratios of medians, not the nanoseconds.
+//! All locks are measured in one run, one after the other in each round, so that other work of the machine affects all of
+//! them alike. The ratios of the medians count, not the nanoseconds.
 #![allow(clippy::print_stdout, reason = "the tables are what it is for")]
 
 mod between;
@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 /// Rounds of each measurement; odd, so that there is a median.
 const ROUNDS: usize = 51;
-/// About how long a round of one lock lasts.
+/// About how long a round of one lock lasts: many turns, yet short enough that few rounds are interrupted.
 const ROUND: Duration = Duration::from_millis(5);
-/// Turns before anything is measured: they fill the event buffer, whose oldest events go from then on.
+/// Turns before anything is measured. They fill the event buffer: from then on each event replaces the oldest, as in a mutex
+/// that has run for a while.
 const WARM_UP: u64 = 20_000;
 /// Handovers in a round.
 const HANDOVERS: usize = 100;
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match args.as_slice() {
         [] => report(false),
         ["--instructions"] => report(true),
-        // What `--instructions` starts under valgrind.
+        // The process that `--instructions` starts under valgrind.
         ["--turns", name, count] => {
             let mut found = contenders().into_iter().find(|contender| contender.name == *name);
             let count = count.parse().ok();
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         #[cfg(target_os = "linux")]
         ["--service", options @ ..] => service::report(options)?,
-        // What `--service` starts.
+        // The processes that `--service` starts.
         #[cfg(target_os = "linux")]
         ["--child", role, core, url, rest @ ..] => service::child(role, core.parse()?, url, rest)?,
         _ => println!("usage: bench [--instructions | --service [cost | abuse [NAME…]]]"),
@@ -67,7 +68,7 @@ fn report(count_instructions: bool) {
     println!("\n{} handovers each, every one of them to the other thread.", ROUNDS * HANDOVERS);
 }
 
-/// Nanoseconds of a turn, by contender and round.
+/// Measures the nanoseconds of a turn, by contender and round.
 fn measure_alone(contenders: &mut [Contender]) -> Vec<Vec<f64>> {
     let turns: Vec<u64> = contenders.iter_mut().map(turns_in_a_round).collect();
     let mut all = vec![Vec::new(); contenders.len()];
@@ -81,6 +82,7 @@ fn measure_alone(contenders: &mut [Contender]) -> Vec<Vec<f64>> {
     all
 }
 
+/// Returns how many turns last about [`ROUND`], so that fast and slow locks are measured for equally long.
 fn turns_in_a_round(contender: &mut Contender) -> u64 {
     (contender.alone)(WARM_UP);
     let start = Instant::now();
@@ -89,12 +91,13 @@ fn turns_in_a_round(contender: &mut Contender) -> u64 {
     ((ROUND.as_secs_f64() / one) as u64).max(1)
 }
 
-/// Nanoseconds of a handover, by contender and round.
+/// Measures the nanoseconds of a handover, by contender and round.
 fn measure_between(contenders: &[Contender]) -> Vec<Vec<f64>> {
     let mut all = vec![Vec::new(); contenders.len()];
     for _ in 0..ROUNDS {
         for (contender, times) in contenders.iter().zip(&mut all) {
             if let Some(between) = &contender.between {
+                // The median of each round, since one late wakeup outweighs a hundred handovers in a mean.
                 let mut one_round = between(HANDOVERS);
                 times.push(median(&mut one_round));
             }
@@ -103,7 +106,7 @@ fn measure_between(contenders: &[Contender]) -> Vec<Vec<f64>> {
     all
 }
 
-/// The medians of the rounds, and how often that of the first and of the second lock each is.
+/// Prints the medians of the rounds, and each as a multiple of the first and of the second lock's.
 fn table(contenders: &[Contender], all: &[Vec<f64>], instructions: &[Option<f64>]) {
     println!("| lock | ns | × {} | × {} | instructions |", contenders[0].name, contenders[1].name);
     println!("|---|---:|---:|---:|---:|");

@@ -1,4 +1,4 @@
-//! How long a client waits for its grants while another misuses the server, and what the misused memory comes to.
+//! How long a client waits for its grants while another misuses the server, and how much memory connections cost.
 
 use super::processes::{Done, Lines, Process, connect, pin};
 use super::ways::{ABUSES, Abused, Ends};
@@ -6,16 +6,16 @@ use crate::median::median;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Rounds with and without the abuse, in turns.
+/// Rounds with and without the abuse, alternating.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(400);
-/// Until the abuse is under way.
+/// How long the abuse needs to get under way.
 const SETTLES: Duration = Duration::from_millis(600);
-/// The server and the client that waits for its grants share one core; whoever misuses the server has the other one, so
-/// that it takes nothing from them but the server's time.
+/// The core of the server and of the client that waits for its grants. The abuser has the other core, so that it takes nothing
+/// from them but the server's time.
 const SERVER: usize = 1;
 const ABUSER: usize = 0;
-/// No abuse at all: what a busy neighbour alone does to the figures.
+/// No abuse at all: it shows how much a busy neighbour alone changes the figures.
 const COMPUTES: &str = "a program that only computes";
 
 pub(super) fn report(names: &[&str]) -> Done {
@@ -42,10 +42,11 @@ pub(super) fn report(names: &[&str]) -> Done {
     memory()
 }
 
-/// Median and p99 of the grants, in microseconds, alone and beside the abuse.
+/// Measures median and p99 of the grants, in microseconds, alone and beside the abuse.
 fn in_turns(url: &str, name: &str) -> Done<[[f64; 2]; 2]> {
     let mut client = Lines::greeted(url)?;
     let mut all = [const { [const { Vec::new() }; 2] }; 2];
+    // Warms up.
     grants(&mut client)?;
     for _ in 0..ROUNDS {
         for (which, figures) in all.iter_mut().enumerate() {
@@ -54,7 +55,7 @@ fn in_turns(url: &str, name: &str) -> Done<[[f64; 2]; 2]> {
                 _ => Some(Process::start("abuse", ABUSER, url, &[name])?),
             };
             std::thread::sleep(if which == 0 { SETTLES / 6 } else { SETTLES });
-            // Nobody hears of a client on TCP that is silent for its lease's length.
+            // The pause above is well below a lease, so the client's connection over TCP outlives it.
             let mut times = grants(&mut client)?;
             figures[0].push(median(&mut times));
             figures[1].push(times.get(times.len() * 99 / 100).copied().unwrap_or(f64::NAN));
@@ -63,7 +64,7 @@ fn in_turns(url: &str, name: &str) -> Done<[[f64; 2]; 2]> {
     Ok(all.map(|figures| figures.map(|mut rounds| median(&mut rounds))))
 }
 
-/// Microseconds from each ask to its grant.
+/// Measures the microseconds from each ask to its grant.
 fn grants(client: &mut Lines) -> Done<Vec<f64>> {
     let (start, mut times) = (Instant::now(), Vec::new());
     while start.elapsed() < ROUND {
@@ -75,7 +76,7 @@ fn grants(client: &mut Lines) -> Done<Vec<f64>> {
     Ok(times)
 }
 
-/// Misuses the server, again and again, until the parent ends this process.
+/// Misuses the server again and again, until the parent ends this process.
 pub(super) fn abuse(url: &str, name: &str) -> Done {
     println!("begun");
     if name == COMPUTES {
@@ -91,7 +92,7 @@ pub(super) fn abuse(url: &str, name: &str) -> Done {
             Ends::Refused(_) | Ends::Served(_) => {
                 sockets.into_iter().try_for_each(|socket| abuse.ends.see(socket))?;
             }
-            // One after the other, so that there is always one that is not dropped yet.
+            // Many, so that there is always one that the server has not dropped yet.
             Ends::Dropped if left.len() < 300 => left.extend(sockets),
             Ends::Dropped | Ends::Stays => {
                 left.extend(sockets);
@@ -101,7 +102,7 @@ pub(super) fn abuse(url: &str, name: &str) -> Done {
     }
 }
 
-/// Bytes that a connection costs the server.
+/// Measures the bytes that a connection costs the server.
 fn memory() -> Done {
     println!("\nThe server's memory for each of 5,000 connections over a Unix socket:\n");
     println!("| which sent | bytes |\n|---|---:|");
@@ -124,7 +125,7 @@ fn memory() -> Done {
             socket.write_all(bytes)?;
             sockets.push(socket);
         }
-        // The server deals with what comes in turns: once it answers the last who came, it has read what the others sent.
+        // The server takes its connections in turn: once it answers the newest ones, it has read what the others sent.
         for _ in 0..100 {
             Lines::greeted(&url)?.release(0)?;
         }

@@ -1,4 +1,4 @@
-//! A turn over a socket, beside two bare ping-pongs of the same size.
+//! The cost of a turn over a socket, compared with two bare ping-pongs of the same size.
 
 use super::processes::{Done, Lines, Process, pin};
 use crate::median::median;
@@ -12,14 +12,15 @@ const ROUNDS: usize = 51;
 /// About how long a round of one contender lasts.
 const ROUND: Duration = Duration::from_millis(20);
 
-// As long as the frames of a turn are, ask and release, question and answer.
+// As long as the real frames: ask and grant, release and reply.
 const ASK: &str = "{\"id\":1000,\"module\":\"fisher\",\"op\":\"acquire\"}\n";
 const GRANT: &str = "{\"depth\":0,\"id\":1000,\"module\":\"fisher\",\"ok\":true,\"others\":0,\
     \"predecessor_abandoned\":false,\"request\":100000,\"token\":\"100000\",\"waited\":0.0}\n";
 const RELEASE: &str = "{\"id\":1001,\"op\":\"release\",\"request\":100000}\n";
 const DONE: &str = "{\"id\":1001,\"ok\":true}\n";
 
-type Turn = Box<dyn FnMut() -> Done>;
+/// Takes and releases one turn.
+type TakeTurn = Box<dyn FnMut() -> Done>;
 
 pub(super) fn report() -> Done {
     for (kind, place) in [("a Unix socket", "unix:"), ("TCP on the loopback", "tcp://127.0.0.1:0")]
@@ -33,6 +34,7 @@ pub(super) fn report() -> Done {
 }
 
 fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
+    // On one core, no figure has the time in it that another core takes to wake up; on two, both sides can run at once.
     pin(client_core)?;
     let directory = tempfile::tempdir()?;
     let at = |name: &str| match place {
@@ -43,7 +45,7 @@ fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
     let pong = Process::start("pong", server_core, &at("bare"), &[])?;
     let (mut ping, mut raw) = (Lines::new(&pong.url)?, Lines::greeted(&server.url)?);
     let (client, again) = (PacketMutex::connect(&server.url)?, PacketMutex::connect(&server.url)?);
-    let mut contenders: [(&str, Turn); 4] = [
+    let mut contenders: [(&str, TakeTurn); 4] = [
         (
             "two bare ping-pongs",
             Box::new(move || {
@@ -80,7 +82,7 @@ fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
                 turn()?;
                 turns += 1;
             }
-            // The first only warms up.
+            // The first round only warms up.
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(turns));
             }
@@ -88,7 +90,7 @@ fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
     }
     println!("| | µs | × bare |\n|---|---:|---:|");
     for ((name, _), own) in contenders.iter().zip(&times) {
-        // Of the same round: what else the machine did then met both.
+        // The ratio within a round: other work of the machine at that time affected both.
         let mut ratios: Vec<f64> =
             own.iter().zip(&times[0]).map(|(own, bare)| own / bare).collect();
         println!("| {name} | {:.1} | {:.2} |", median(&mut own.clone()), median(&mut ratios));
@@ -96,7 +98,7 @@ fn measure(place: &str, server_core: usize, client_core: usize) -> Done {
     Ok(())
 }
 
-/// Answers lines with lines of the length that the server's have.
+/// Answers lines with lines as long as the server's.
 pub(super) fn pong(url: &str) -> Done {
     match url.strip_prefix("unix:") {
         Some(path) => {

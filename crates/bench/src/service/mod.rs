@@ -1,7 +1,7 @@
-//! The mutex behind a socket: what a turn costs beside bare ping-pongs, and beside clients that misuse the server.
+//! The mutex behind a socket: what a turn costs compared with bare ping-pongs, and while clients misuse the server.
 //!
-//! Server, client and abuser are processes of their own, each pinned to one core, so that the scheduler's choice of cores
-//! decides no figure.
+//! Server, client and abuser are processes of their own. Each is pinned to one core, so that no figure depends on where the
+//! scheduler happens to put them.
 
 mod abused;
 mod cost;
@@ -26,7 +26,7 @@ pub(crate) fn report(options: &[&str]) -> Done {
     }
 }
 
-/// What the processes that this one starts do.
+/// Runs one of the processes that the benchmark starts.
 pub(crate) fn child(role: &str, core: usize, url: &str, rest: &[&str]) -> Done {
     pin(core)?;
     match (role, rest) {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 pub(crate) type Done<T = ()> = Result<T, Box<dyn Error>>;
 
-/// This thread and those that it starts from now on run on this core only.
+/// Pins this thread, and those that it starts from now on, to one core.
 pub(super) fn pin(core: usize) -> io::Result<()> {
     let mut only = CpuSet::new();
     only.set(core);
@@ -20,12 +20,12 @@ pub(super) fn pin(core: usize) -> io::Result<()> {
 /// A process of this program in another role. Dropping it ends it.
 pub(super) struct Process {
     child: Child,
-    /// Where it listens, if it does.
+    /// The line that it printed first: where it listens, or that it has begun.
     pub(super) url: String,
 }
 
 impl Process {
-    /// Starts one, and waits until it has said where it listens, or that it has begun.
+    /// Starts one, and waits until it has printed where it listens or that it has begun.
     pub(super) fn start(role: &str, core: usize, url: &str, rest: &[&str]) -> Done<Process> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--child", role, &core.to_string(), url])
@@ -46,7 +46,7 @@ impl Process {
         }
     }
 
-    /// Kilobytes of memory that it has.
+    /// Returns its resident memory in kilobytes.
     pub(super) fn memory(&self) -> Done<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -71,7 +71,7 @@ pub(super) fn connect(url: &str) -> io::Result<Box<dyn Socket>> {
     Ok(Box::new(stream))
 }
 
-/// A client that knows nothing but lines.
+/// A client that reads and writes lines, and parses as little as possible.
 pub(super) struct Lines {
     writer: Box<dyn Socket>,
     reader: BufReader<Box<dyn Socket>>,
@@ -99,7 +99,7 @@ impl Lines {
         }
     }
 
-    /// Asks for a turn: the number that its grant has.
+    /// Asks for a turn and returns the number of its request.
     pub(super) fn acquire(&mut self) -> io::Result<u64> {
         let grant = self.call("{\"id\":1000,\"module\":\"fisher\",\"op\":\"acquire\"}\n")?;
         let number = grant.split("\"request\":").nth(1);

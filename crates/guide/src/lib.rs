@@ -1,4 +1,5 @@
-//! Stands for the reader's own bot, so that the examples of `docs/GUIDE.md`, `README.md` and others compile as they are.
+//! A stand-in for the reader's own bot, with which the examples of `docs/GUIDE.md`, `README.md` and others compile as they
+//! are.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,7 +36,7 @@ pub enum Place {
     Water,
 }
 
-/// The connection to the game and what it last told: here, nothing but the items of the backpack.
+/// The connection to the game and the state that it last reported. Here that is only the items of the backpack.
 #[derive(Debug)]
 pub struct Game {
     backpack: Vec<Item>,
@@ -43,56 +44,56 @@ pub struct Game {
 }
 
 impl Game {
-    /// A game with these items in the backpack.
+    /// Returns a game with these items in the backpack.
     pub fn with(backpack: &[Item]) -> Self {
         Game { backpack: backpack.into(), used_with: AtomicUsize::new(0) }
     }
 
-    /// The place of the first item of this kind in the backpack.
+    /// Returns the place of the first item of this kind in the backpack.
     pub fn find(&self, item: Item) -> Option<Place> {
         self.backpack.iter().position(|found| *found == item).map(Place::Backpack)
     }
 
-    /// What the hand holds.
+    /// Returns the item in the hand.
     pub fn hand(&self) -> Option<Item> {
         None
     }
 
-    /// The last item in the open corpse.
+    /// Returns the last item in the open corpse.
     pub fn loot(&self) -> Option<(Place, Item)> {
         None
     }
 
-    /// Two places whose items can be joined.
+    /// Returns two places whose items can be joined.
     pub fn stacks(&self) -> Option<(Place, Place)> {
         None
     }
 
-    /// Whether the mana is enough for a spell.
+    /// Returns whether the mana is full.
     pub fn mana_is_full(&self) -> bool {
         true
     }
 
-    /// Whether it is time to eat.
+    /// Returns whether it is time to eat.
     pub fn is_hungry(&self) -> bool {
         true
     }
 
-    /// Sends: use the item at this place.
+    /// Tells the game to use the item at this place.
     pub fn use_item(&self, _place: Place) {}
 
-    /// Sends: use the item at this place with what is at the other.
+    /// Tells the game to use the item at the first place on what is at the second.
     pub fn use_with(&self, _item: Place, _with: Place) {
         self.used_with.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sends: move the item.
+    /// Tells the game to move the item.
     pub fn move_item(&self, _from: Place, _to: Place) {}
 
-    /// Sends: say.
+    /// Tells the game to say a text.
     pub fn say(&self, _spell: &str) {}
 
-    /// How often an item was used with another.
+    /// Returns how often an item was used on another.
     pub fn used_with(&self) -> usize {
         self.used_with.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! One connection to the practice server, for all modules of a character or for one.
 //!
-//! This is what a bot has already: single frames are written atomically, and a reader keeps the state as the server sent it
-//! last. Nothing here keeps two modules apart; that is the mutex's part.
+//! This is what a bot has already: it writes each frame whole, and a reader keeps the state that the server sent last. Nothing
+//! here keeps two modules apart. That is the mutex's part.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,16 +17,16 @@ use crate::judge::{Frame, Sent, seconds, write_line};
 use crate::server::is_timeout;
 use crate::wire::{self, Action, ClientMessage, Frames, ServerMessage, State, Verdict, WireError};
 
-/// How long the server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the server may take to answer. It sends the state four times a second, so a longer silence means that it is gone.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the connection is of no more use.
+/// Why the connection has failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The network failed.
     #[error("practice server at {address}: {source}")]
     Io {
-        /// Where the server was looked for.
+        /// The server's address.
         address: SocketAddr,
         /// What failed.
         source: io::Error,
@@ -34,20 +34,20 @@ pub enum ClientError {
     /// The server closed the connection, with its reason if it gave one.
     #[error("the practice server closed the connection: {0}")]
     Closed(String),
-    /// What was to be sent could not be written down first.
+    /// The log of what is sent could not be written, so nothing was sent.
     #[error("the log of what is sent cannot be written: {0}")]
     Log(io::Error),
     /// The server did not answer.
-    #[error("no answer from the practice server within {} s", PATIENCE.as_secs())]
+    #[error("no answer from the practice server within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent,
 }
 
-/// Who sends.
+/// The sender of an action.
 #[derive(Debug, Clone)]
 pub struct Sender<'a> {
     /// The module.
     pub module: &'a str,
-    /// Which of its cycles.
+    /// The number of the module's cycle.
     pub cycle: u64,
     /// The turn's token, if it has one.
     pub token: Option<String>,
@@ -57,23 +57,24 @@ pub struct Sender<'a> {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
-    /// Of a joined character: its number.
+    /// The connection's number, if the character was joined.
     connection: Option<u32>,
-    out: Mutex<Out>,
+    out: Mutex<Outbox>,
     known: Arc<Known>,
     reader: Option<JoinHandle<()>>,
 }
 
+/// What is sent. The lock makes one order of the frames and of their numbers.
 #[derive(Debug)]
-struct Out {
+struct Outbox {
     stream: TcpStream,
     sends: Vec<Sent>,
     pings: u64,
-    /// Where each send is written down before it leaves.
+    /// Each action is written here before it is sent.
     log: Option<File>,
 }
 
-/// What the server told.
+/// What the server has reported.
 #[derive(Debug, Default)]
 struct Known {
     inner: Mutex<Inner>,
@@ -91,8 +92,8 @@ struct Inner {
 impl Client {
     /// Connects and enters the world of this seed.
     ///
-    /// A server that is `embedded` in this process counts time from the same zero. The times of any other are mapped to this
-    /// process's clock with the offset that is measured here; it is off by half a round trip at most, and by the same for all
+    /// A server that is `embedded` in this process has the same clock. The times of any other server are mapped to this
+    /// process's clock with an offset that is measured here. Its error is half a round trip at most, and the same for all
     /// frames.
     pub fn enter(
         address: SocketAddr,
@@ -104,7 +105,7 @@ impl Client {
         Client::open(address, &enter, embedded)
     }
 
-    /// Connects and joins the character that all processes play that join this name with this seed.
+    /// Connects and joins the character of this name and seed, which other processes may play too.
     ///
     /// Each action is written to `log` before it is sent, as a line of `sends.jsonl`.
     pub fn join(
@@ -125,10 +126,10 @@ impl Client {
         embedded: bool,
     ) -> Result<Client, ClientError> {
         let failed = |source| ClientError::Io { address, source };
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
 
         let before = clock::now();
         stream.write_all(&wire::frame(&first.encode())).map_err(failed)?;
@@ -139,13 +140,15 @@ impl Client {
         let (time_us, connection) = match incoming.next()? {
             ServerMessage::Hello { time_us } => (time_us, None),
             ServerMessage::Joined { time_us, connection } => (time_us, Some(connection)),
-            _ => return Err(ClientError::Closed("it did not say hello".to_owned())),
+            _ => {
+                return Err(ClientError::Closed("the server did not answer with hello".to_owned()));
+            }
         };
-        // Half-way between asking and reading the answer is when the server looked at its clock.
+        // Half-way between sending and reading is the best guess of when the server read its clock.
         let middle = micros((before + clock::now()) / 2);
         let offset_us = if embedded { 0 } else { middle - i64::try_from(time_us).unwrap_or(0) };
         let ServerMessage::State(state) = incoming.next()? else {
-            return Err(ClientError::Closed("it did not tell the state".to_owned()));
+            return Err(ClientError::Closed("the server did not send the state".to_owned()));
         };
 
         let inner = Inner { state, ..Inner::default() };
@@ -155,17 +158,17 @@ impl Client {
             .name("practice-client".to_owned())
             .spawn(move || listen(incoming, &told, connection, offset_us))
             .map_err(failed)?;
-        let out = Mutex::new(Out { stream, sends: Vec::new(), pings: 0, log: None });
+        let out = Mutex::new(Outbox { stream, sends: Vec::new(), pings: 0, log: None });
         Ok(Client { address, connection, out, known, reader: Some(reader) })
     }
 
-    /// The state as the server sent it last.
+    /// Returns the state that the server sent last.
     pub fn state(&self) -> State {
         self.known.lock().state.clone()
     }
 
-    /// Asks the server for the state. When this returns, [`Client::state`] is not older than the call, whoever else plays the
-    /// character.
+    /// Asks the server for the state. When this returns, [`Client::state`] is not older than the call, even if other processes
+    /// play the character too.
     pub fn look(&self) -> Result<(), ClientError> {
         let pinged = {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,13 +179,14 @@ impl Client {
         let pings = pinged.map_err(|source| self.reason(source))?;
         let inner = self.known.wait_while(|inner| inner.closed.is_none() && inner.pongs < pings);
         match &inner.closed {
+            // The answer counts even if the connection closed after it.
             _ if inner.pongs >= pings => Ok(()),
             Some(reason) => Err(ClientError::Closed(reason.clone())),
             None => Err(ClientError::Silent),
         }
     }
 
-    /// Sends an action and waits for the server's verdict. When this returns, [`Client::state`] shows what came of it.
+    /// Sends an action and waits for the server's verdict. When this returns, [`Client::state`] shows the action's result.
     pub fn act(&self, sender: Sender<'_>, action: &Action) -> Result<Verdict, ClientError> {
         let n = self.send(sender, action)?;
         // The server answers in order, so the n-th answer is this frame's.
@@ -195,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Writes one frame, whole, and gives its number.
+    /// Writes one whole frame and returns its number.
     fn send(&self, sender: Sender<'_>, action: &Action) -> Result<usize, ClientError> {
         let bytes = wire::frame(&action.encode());
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,12 +208,13 @@ impl Client {
         let sent = Sent {
             t: seconds(micros(clock::now())),
             connection: self.connection,
-            // The server closes the connection long before a number does not fit.
+            // The server closes the connection long before a number does not fit; see `MAX_FRAMES`.
             n: u32::try_from(n).unwrap_or(u32::MAX),
             module: module.to_owned(),
             cycle,
             token,
         };
+        // Before it is sent: the judge must be able to explain every frame that the server saw.
         if let Some(log) = &mut out.log {
             write_line(log, &sent).map_err(ClientError::Log)?;
         }
@@ -218,7 +223,7 @@ impl Client {
         Ok(n)
     }
 
-    /// Why nothing can be sent any more: the reader knows better, or is about to.
+    /// Returns why nothing can be sent any more. The reader knows the server's reason, or will soon.
     fn reason(&self, source: io::Error) -> ClientError {
         let inner = self.known.wait_while(|inner| inner.closed.is_none());
         match &inner.closed {
@@ -227,7 +232,7 @@ impl Client {
         }
     }
 
-    /// Leaves, and gives the logs: what was sent, and what the server saw.
+    /// Leaves, and returns the logs: what was sent, and what the server saw.
     pub fn leave(mut self) -> (Vec<Sent>, Vec<Frame>) {
         self.hang_up();
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,7 +241,7 @@ impl Client {
 
     fn hang_up(&mut self) {
         let out = self.out.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Ends the reader; a stream that cannot be shut down is closed already.
+        // This ends the reader. A stream that cannot be shut down is closed already.
         let _ = out.stream.shutdown(Shutdown::Both);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -255,14 +260,15 @@ impl Known {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until this no longer holds, as long as the server may take to answer.
+    /// Waits until this no longer holds, for as long as the server may take to answer.
     fn wait_while(&self, mut holds: impl FnMut(&Inner) -> bool) -> MutexGuard<'_, Inner> {
-        let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, |inner| holds(inner));
+        let waited =
+            self.changed.wait_timeout_while(self.lock(), ANSWER_TIMEOUT, |inner| holds(inner));
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// Keeps what the server tells, until the connection closes.
+/// Keeps what the server reports, until the connection closes.
 fn listen(mut incoming: Incoming, known: &Known, connection: Option<u32>, offset_us: i64) {
     loop {
         let message = incoming.next();
@@ -301,10 +307,10 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// The next message; its error is the reason it gives. The server sends news four times a second, so a longer silence means that it is gone.
+    /// Reads the next message. If the server refuses the client, the error has its reason.
     fn next(&mut self) -> Result<ServerMessage, ClientError> {
         let closed = |reason: &str| ClientError::Closed(reason.to_owned());
-        let garbled = |error: WireError| ClientError::Closed(format!("it is garbled: {error}"));
+        let garbled = |error: WireError| ClientError::Closed(format!("garbled message: {error}"));
         loop {
             if let Some(frame) = self.frames.next().map_err(garbled)? {
                 return match ServerMessage::decode(&frame).map_err(garbled)? {
@@ -314,7 +320,7 @@ impl Incoming {
             }
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(closed("it gave no reason")),
+                Ok(0) => return Err(closed("no reason given")),
                 Ok(count) => self.frames.push(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => return Err(ClientError::Silent),

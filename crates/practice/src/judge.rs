@@ -1,6 +1,6 @@
 //! The judge: counts what went wrong and what was done, from the logs alone.
 //!
-//! Anybody can do the same from the files of `--log`; each count's rule is in its field's comment.
+//! Others can count the same from the files of `--log`: the rule of each count is in the comment of its field.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::wire::{Effect, Judged, Verdict};
 use crate::world::RUNE_SPELL;
 
-/// What the server saw: one line of `frames.jsonl`.
+/// An action as the server saw it: one line of `frames.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     /// When, in seconds.
     pub t: f64,
-    /// Of a character with several connections: which one.
+    /// The number of the connection, if the character has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<u32>,
-    /// The connection's frame, from 0.
+    /// The number of the frame on its connection, from 0.
     pub n: u32,
     /// Its bytes, without the length.
     pub hex: String,
@@ -30,7 +30,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// What the server saw on this connection, with its time moved by an offset to another clock.
+    /// Returns what the server saw on this connection, with its time moved to another clock by an offset.
     pub(crate) fn new(judged: &Judged, connection: Option<u32>, offset_us: i64) -> Self {
         let time_us = i64::try_from(judged.time_us).unwrap_or(i64::MAX).saturating_add(offset_us);
         Frame {
@@ -44,33 +44,33 @@ impl Frame {
     }
 }
 
-/// Writes a line of a log, in one piece: whoever dies leaves whole lines.
+/// Writes a line of a log in one write, so that a process that dies leaves no half lines.
 pub(crate) fn write_line(file: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     file.write_all(&bytes)
 }
 
-/// Exact to the microsecond for the next 285 years.
+/// Returns seconds. A float holds them to the microsecond for 285 years.
 pub(crate) fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-/// Who sent it: one line of `sends.jsonl`.
+/// An action as its sender recorded it: one line of `sends.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// When, in seconds.
     pub t: f64,
-    /// Of a character with several connections: which one.
+    /// The number of the connection, if the character has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<u32>,
-    /// The connection's frame, from 0.
+    /// The number of the frame on its connection, from 0.
     pub n: u32,
     /// The module.
     pub module: String,
-    /// Which of the module's cycles.
+    /// The number of the module's cycle.
     pub cycle: u64,
-    /// The turn's token, `None` without a turn. A string in JSON, since it may be larger than a float can hold.
+    /// The turn's token, `None` without a turn. It is a string in JSON, since it may be larger than a float can hold exactly.
     pub token: Option<String>,
 }
 
@@ -113,7 +113,7 @@ pub struct Counts {
 /// How a module was served.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
-    /// Its turns in which it sent something; its cycles that sent something, if there are no turns.
+    /// Its turns in which it sent something; without turns, its cycles in which it sent something.
     pub turns: u64,
     /// The median wait for a turn.
     pub wait_p50_s: f64,
@@ -138,7 +138,7 @@ impl Counts {
         ]
     }
 
-    /// Returns what is made, by the names in the JSON, and how much of it.
+    /// Returns what was made, by the names in the JSON, and how much of it.
     pub fn made(&self) -> [(&'static str, u64); 4] {
         [
             ("runes_made", self.runes_made),
@@ -149,8 +149,8 @@ impl Counts {
     }
 }
 
-/// Counts. `group` tells a module's group; the logs may be in any order; a frame that nobody sent, or that the server never
-/// saw, counts for what is known of it.
+/// Returns the counts. `group` returns a module's group. The logs may be in any order. A frame without a sender, or that the
+/// server never saw, counts as far as it is known.
 pub fn judge(
     frames: &[Frame],
     sends: &[Sent],
@@ -178,7 +178,7 @@ fn count<T>(items: impl Iterator<Item = T>) -> u64 {
     items.count() as u64
 }
 
-/// The frames that lie between the first and the last frame of another module's cycle.
+/// Returns the frames that lie between the first and the last frame of another module's cycle.
 pub fn interleaved(sends: &[Sent]) -> Vec<u32> {
     let mut cycles: BTreeMap<(&str, u64), (u32, u32)> = BTreeMap::new();
     for sent in sends {
@@ -187,7 +187,7 @@ pub fn interleaved(sends: &[Sent]) -> Vec<u32> {
         *first = sent.n.min(*first);
         *last = sent.n.max(*last);
     }
-    // Sorted by first frame; a frame is inside a cycle of another module if one of those that began before it still runs.
+    // In the order of their first frames. A frame is inside another module's cycle if one that began before it still runs.
     let mut spans: Vec<_> = cycles.iter().map(|((module, _), span)| (*span, *module)).collect();
     spans.sort_unstable();
     let mut ordered: Vec<_> = sends.iter().collect();
@@ -209,6 +209,7 @@ pub fn interleaved(sends: &[Sent]) -> Vec<u32> {
 
 fn runes_failed(frames: &[Frame]) -> u64 {
     let hex: String = RUNE_SPELL.bytes().map(|byte| format!("{byte:02x}")).collect();
+    // Bytes 0 to 3 are the code, the kind and the length of the text: eight hex digits.
     let said =
         |frame: &&Frame| frame.hex.starts_with("96") && frame.hex.get(8..) == Some(hex.as_str());
     count(frames.iter().filter(said).filter(|frame| !frame.effects.contains(&Effect::Rune)))

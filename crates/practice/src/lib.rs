@@ -6,8 +6,8 @@
 //! - [`server`]: the rules behind a TCP port;
 //! - [`modules`]: the six scripts, and where each [`Mode`](modules::Mode) takes the turn;
 //! - [`client`] and [`run`](mod@run): one character, its connection, and the six in threads or processes of their own;
-//! - [`judge`](mod@judge): the counts, from the logs alone; [`logs`]: the logs of one run, from a directory; [`check`]: what
-//!   they must show.
+//! - [`judge`](mod@judge): the counts, from the logs alone; [`logs`]: the logs of one run in a directory; [`check`]: what the
+//!   counts must be.
 //!
 //! ```
 //! use std::{sync::atomic::AtomicBool, time::Duration};

@@ -1,13 +1,13 @@
-//! The logs of one run in a directory, as `packet-mutex practice --log` and several processes leave them, and what they show.
+//! The logs of one run in a directory, as `packet-mutex practice --log` and several processes write them, and what they show.
 //!
 //! | file | holds | written by |
 //! |---|---|---|
 //! | `frames.jsonl` | what the server saw, in its order | `practice-server --log`, or the client |
-//! | `sends.jsonl`, `sends-….jsonl` | who sent it, under which turn | whoever sends, before it sends |
+//! | `sends.jsonl`, `sends-….jsonl` | who sent it, under which turn | the sender, before it sends |
 //! | `events.jsonl` | the mutex's events, if there was one | `packet-mutex serve --trace` |
 //!
-//! Processes need no common clock. A send is found again by its connection and number, and what was before what is the server's
-//! order.
+//! The processes need no common clock. A send and its frame have the same connection and number, and the server's order decides
+//! what came first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,17 +29,17 @@ pub enum LogError {
     /// A file or the directory cannot be read.
     #[error("{file}: {source}", file = file.display())]
     Unreadable {
-        /// Which.
+        /// The file or directory.
         file: PathBuf,
         /// What failed.
         source: io::Error,
     },
-    /// A line is not what it should be.
+    /// A line cannot be parsed.
     #[error("{file}:{line}: {source}", file = file.display())]
     Line {
-        /// In which file.
+        /// The file.
         file: PathBuf,
-        /// From 1.
+        /// The line's number, from 1.
         line: usize,
         /// What is wrong with it.
         source: serde_json::Error,
@@ -51,20 +51,20 @@ pub enum LogError {
 pub struct Logs {
     /// What the server saw, in its order.
     pub frames: Vec<Frame>,
-    /// Who sent it.
+    /// What the senders recorded.
     pub sends: Vec<Sent>,
     /// The grants among the mutex's events; `None` without such a log.
     pub grants: Option<Vec<Grant>>,
 }
 
-/// The event of a turn's begin.
+/// A grant among the mutex's events.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Grant {
-    /// Whose turn.
+    /// The module of the turn.
     pub module: String,
-    /// Its number; a pass of an observed module has none.
+    /// The turn's token. A pass of an observed module has none.
     pub token: Option<String>,
-    /// How long it was waited for, in seconds.
+    /// How long the request waited, in seconds.
     pub waited: f64,
 }
 
@@ -74,15 +74,15 @@ pub struct Findings {
     /// The judge's counts.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Frames that nobody says to have sent, or that several do.
+    /// Frames that no log of sends has, or that more than one has.
     pub unexplained_frames: u64,
     /// Sends that the server never saw.
     pub unseen_sends: u64,
     /// Frames that were sent without a turn.
     pub without_turn: u64,
-    /// Frames that were sent under a turn older than one whose frames the server saw before.
+    /// Frames of a turn that the server saw after frames of a newer turn.
     pub late: u64,
-    /// Frames that were sent under a turn which the mutex, by its events, never granted to that module.
+    /// Frames of a turn that the mutex, by its events, never granted to that module.
     pub not_granted: u64,
 }
 
@@ -120,19 +120,19 @@ impl Logs {
         if events.exists() {
             let events: Vec<serde_json::Value> = lines(&events)?;
             let granted = events.into_iter().filter(|event| event["event"] == "granted");
-            // A grant without these fields is of no known version.
+            // A grant without these fields is of an unknown version.
             logs.grants = Some(granted.filter_map(|e| serde_json::from_value(e).ok()).collect());
         }
         Ok(logs)
     }
 
-    /// What they show, with groups as in this roster.
+    /// Returns what they show, with the groups of this roster.
     pub fn judge(&self, roster: &Roster) -> Findings {
         let mut places = BTreeMap::new();
         for (place, frame) in (0..).zip(&self.frames) {
             places.insert((frame.connection, frame.n), place);
         }
-        // From here on as if there was one connection: each frame's number is its place in the server's order.
+        // From here on all is as if there were one connection: each frame's number is its place in the server's order.
         let place = |sent: &Sent| places.get(&(sent.connection, sent.n)).copied();
         let mut sends: Vec<Sent> = self
             .sends
@@ -173,7 +173,7 @@ fn waited(grant: &Grant) -> Option<Waited> {
     Some(Waited { module, seconds: grant.waited })
 }
 
-/// Of sends in the server's order, those with an older token than one before.
+/// Counts those of the sends, in the server's order, that have an older token than one before them.
 fn late(sends: &[Sent]) -> u64 {
     let mut newest = 0;
     count(sends, |sent| {

@@ -1,17 +1,17 @@
-//! The six modules: what each wants, the actions of its cycle, and where the turn goes.
+//! The six modules: when each has work, the actions of its cycle, and where it takes its turn.
 //!
-//! They are scripts of the kind that the mutex is for. A cycle reads the slots and plans its actions, counting in what
-//! each of them shifts; then it takes a moment before each, as a person would, sends it, and waits for the server's verdict.
-//! Each script is right when it is alone, so none checks whether its last action worked. The scripts are the same in all
-//! three [`Mode`]s. Only where the turn is taken differs:
+//! They are scripts of the kind that the mutex is for. A cycle reads the slots and plans its actions, allowing for what each of
+//! them shifts. Then it pauses before each action, as a person would, sends it, and waits for the server's verdict. Each script
+//! is correct when it is alone, so none checks whether its last action worked. The scripts are the same in all three
+//! [`Mode`]s. Only where they take the turn differs:
 //!
 //! | mode | turn | slots are read |
 //! |---|---|---|
 //! | `without` | none | at the start of the cycle, while the others act |
-//! | `action_only` | around each action | before the turns are waited for: stale |
+//! | `action_only` | around each action | before the wait for the turn, so they are stale |
 //! | `with` | around the whole cycle | inside the turn |
 //!
-//! A [`Player`] has no clock, thread or connection: it is asked what to do next, in real or in virtual time.
+//! A [`Player`] has no clock, thread or connection. Its caller asks it what to do next, in real or in virtual time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,20 +24,20 @@ use crate::world::{
     RUNE_SPELL, STRIKE_MANA, STRIKE_SPELL, SWORD, WATER, WATER_TILE, food, stacks,
 };
 
-/// After each action a module waits this long before it goes on or ends its turn: the server's 0.2 s and a little. So
-/// the next turn, even one of the same group that follows at once, is never exhausted.
+/// How long a module waits after each action before it goes on or ends its turn: the server's 0.2 s and a little more. So
+/// the next turn is never exhausted, even one of the same group that follows at once.
 const COOLDOWN: Duration = Duration::from_millis(205);
-/// How often a module looks whether there is something to do.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a module checks whether it has work.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A corpse that decays sooner than this is left alone: it would not last for the cycle.
 const CORPSE_MARGIN_MS: u32 = 3000;
-/// Who is fed for less than this eats.
+/// A character that is fed for less than this eats.
 const HUNGRY_MS: u32 = 30_000;
 /// The most items that one cycle takes out of a corpse.
 const MOST_LOOT: usize = 5;
 /// The most old boots that one cycle throws away.
 const MOST_RUBBISH: usize = 2;
-/// No slot in particular: the item goes to the front, and never onto a stack, whose end would not be known.
+/// A slot behind all items, so that an item goes to the front and never onto a stack.
 const IN_FRONT: Place = Place::Container { window: BACKPACK_WINDOW, slot: 0xFF };
 
 /// Where the turn is taken.
@@ -52,10 +52,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All three, in the order of the comparison.
+    /// All three, in the order in which they are compared.
     pub const ALL: [Mode; 3] = [Mode::Without, Mode::ActionOnly, Mode::With];
 
-    /// The name in the JSON and of the log's directory.
+    /// Returns the name, as in the JSON and of the log's directory.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Without => "without",
@@ -93,7 +93,7 @@ impl Module {
         Module::Eater,
     ];
 
-    /// The name in the roster and the logs.
+    /// Returns the name in the roster and the logs.
     pub fn name(self) -> &'static str {
         match self {
             Module::Runemaker => "runemaker",
@@ -105,14 +105,14 @@ impl Module {
         }
     }
 
-    /// The module of this name.
+    /// Returns the module of this name.
     pub fn named(name: &str) -> Option<Module> {
         Module::ALL.into_iter().find(|module| module.name() == name)
     }
 
-    /// The actions of a cycle, with the slots as they are in `view`; none if there is nothing to do.
+    /// Returns the actions of a cycle, with the slots as they are in `view`; none if there is no work.
     ///
-    /// What the cycle's own actions shift is counted in; what others shift is not.
+    /// The plan allows for what the cycle's own actions shift, but not for what others shift.
     fn plan(self, view: &State) -> Vec<Action> {
         match self {
             Module::Runemaker => make_rune(view),
@@ -124,18 +124,18 @@ impl Module {
         }
     }
 
-    /// How many milliseconds it takes before each action, besides the cooldown: from, to.
+    /// Returns the least and the most milliseconds that it pauses before each action, besides the cooldown.
     fn think_ms(self) -> (u64, u64) {
         match self {
-            // It waits for its moves to show, as bots that change equipment do.
+            // It waits for its moves to show on the screen, as bots that change equipment do.
             Module::Runemaker => (150, 400),
             _ => (40, 200),
         }
     }
 
-    /// How many milliseconds it rests between two cycles before it looks for work: from, to. Who failed tries again sooner,
-    /// as bots do. Work is scarce besides: mana and hunger limit the runemaker, corpses the trainer and the looter. So under
-    /// strict priorities each of the six has a turn within 30 s.
+    /// Returns the least and the most milliseconds that it rests between two cycles. A module that failed tries again sooner,
+    /// as bots do. Work is scarce as well: mana and hunger limit the runemaker, corpses limit the trainer and the looter. So
+    /// each of the six has a turn within 30 s even under strict priorities.
     fn rest_ms(self, failed: bool) -> (u64, u64) {
         match (self, failed) {
             (Module::Fisher, _) => (2000, 4000),
@@ -149,7 +149,7 @@ impl Module {
     }
 }
 
-/// The weapon out of the hand, a blank into it, the spell, the rune out of it, the weapon into it.
+/// Plans a rune: the weapon out of the hand, a blank into it, the spell, the rune out of it, the weapon into it.
 fn make_rune(view: &State) -> Vec<Action> {
     let Some(blank) = slot_of(view, BLANK).filter(|_| view.mana >= RUNE_MANA) else {
         return Vec::new();
@@ -158,7 +158,7 @@ fn make_rune(view: &State) -> Vec<Action> {
     if let Some(item) = view.hand {
         plan.push(take_from_hand(item.id));
     }
-    // What the hand held lies at the front now.
+    // What the hand held will lie at the front, so every slot shifts by one.
     let shift = plan.len() as u8;
     let armed = view.hand.is_some_and(|item| item.id == SWORD);
     match slot_of(view, SWORD).filter(|_| !armed) {
@@ -171,13 +171,13 @@ fn make_rune(view: &State) -> Vec<Action> {
         ]),
     }
     if armed {
-        // Behind the rune that was just put before it.
+        // The weapon lies at slot 1, behind the rune that went to the front after it.
         plan.push(take_in_hand(SWORD, 1));
     }
     plan
 }
 
-/// A strike once the last corpse is gone, and its corpse opened. Who trains needs a weapon in hand.
+/// Plans a strike and the opening of its corpse, once the last corpse is gone. Without a weapon in hand, it takes one first.
 fn train(view: &State) -> Vec<Action> {
     let armed = view.hand.is_some_and(|item| item.id == SWORD);
     if let Some(sword) = slot_of(view, SWORD).filter(|_| !armed) {
@@ -200,7 +200,7 @@ fn fish(view: &State) -> Vec<Action> {
     slot_of(view, ROD).map(cast).into_iter().collect()
 }
 
-/// All of the corpse, from its back so that nothing in it shifts, then old boots, from the back as well.
+/// Plans to empty the corpse, from its back so that nothing in it shifts, and then to throw old boots away, from the back as well.
 fn loot(view: &State) -> Vec<Action> {
     let room = view.backpack.len() < BACKPACK_SLOTS - 10;
     let corpse = view.corpse.iter().filter(|corpse| room && corpse.left_ms > CORPSE_MARGIN_MS);
@@ -225,7 +225,7 @@ fn loot(view: &State) -> Vec<Action> {
     plan
 }
 
-/// The first two stacks of one kind that fit together: the second onto the first.
+/// Plans to join the first two stacks of one kind that fit together: the second onto the first.
 fn stack(view: &State) -> Vec<Action> {
     let stacks = || view.backpack.iter().zip(0..).filter(|(item, _)| stacks(item.id));
     let pair = stacks().find_map(|(onto, first)| {
@@ -257,17 +257,17 @@ fn take_in_hand(item: u16, slot: u8) -> Action {
     Action::Move { from: backpack(slot), item, to: Place::Inventory(HAND), count: 1 }
 }
 
-/// The first slot of the backpack that holds this.
+/// Returns the first slot of the backpack that holds this.
 fn slot_of(view: &State, id: u16) -> Option<u8> {
     view.backpack.iter().zip(0..).find(|(item, _)| item.id == id).map(|(_, slot)| slot)
 }
 
-/// What a [`Player`] wants done before it is asked again.
+/// What a [`Player`] wants its caller to do before it is asked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Do {
-    /// Wait until then. Between two cycles (`idle`) the player may be stopped.
+    /// Wait. Between two cycles (`idle`) the player may be stopped.
     Sleep {
-        /// On the caller's clock.
+        /// Until when, on the caller's clock.
         until: Duration,
         /// Whether it is between two cycles.
         idle: bool,
@@ -276,7 +276,7 @@ pub enum Do {
     Acquire,
     /// Ask the server for the state: the next view must not be older than this.
     Look,
-    /// Send this and tell the [verdict](Player::verdict).
+    /// Send this action, and report its [verdict](Player::verdict).
     Send(Action),
     /// End the turn; decline it if nothing was sent in it.
     Release {
@@ -285,14 +285,14 @@ pub enum Do {
     },
 }
 
-/// A module at play.
+/// A module at play: its script as a state machine.
 #[derive(Debug)]
 pub struct Player {
     module: Module,
     mode: Mode,
     rng: Rng,
     phase: Phase,
-    /// What is left of the cycle's plan.
+    /// The rest of the cycle's plan.
     plan: VecDeque<Action>,
     cycle: u64,
     used: bool,
@@ -303,26 +303,26 @@ pub struct Player {
 enum Phase {
     /// Between two cycles.
     Rest(Duration),
-    /// Has its turn, if it is around the cycle.
+    /// It has its turn, if it takes one around the cycle.
     Begin,
-    /// Reads the slots and plans.
+    /// It reads the slots and plans.
     Plan,
-    /// On to the next action, or to the end of the cycle.
+    /// It goes on to the next action, or to the end of the cycle.
     Next,
     /// The moment before an action.
     Think(Duration),
-    /// Has what it needs to send the action.
+    /// It sends the action.
     Send,
-    /// Knows the verdict.
+    /// It has the verdict.
     Sent,
     /// The moment after an action.
     Cool(Duration),
 }
 
 impl Player {
-    /// A player that starts at `now`.
+    /// Returns a player that starts at `now`.
     pub fn new(module: Module, mode: Mode, seed: u64, now: Duration) -> Self {
-        // Each module has chances of its own, whatever the others do.
+        // Each module draws its own numbers, whatever the others do.
         let rng = Rng::new(seed ^ (module as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
         Player {
             module,
@@ -336,23 +336,23 @@ impl Player {
         }
     }
 
-    /// Which module this is.
+    /// Returns its module.
     pub fn module(&self) -> Module {
         self.module
     }
 
-    /// The number of the current or last cycle, from 1.
+    /// Returns the number of the current or last cycle, from 1.
     pub fn cycle(&self) -> u64 {
         self.cycle
     }
 
-    /// What to do at `now`, when the character is as in `view`.
+    /// Returns what to do at `now`, when the character is as in `view`.
     pub fn next(&mut self, now: Duration, view: &State) -> Do {
         loop {
             match self.phase {
                 Phase::Rest(until) if now < until => return Do::Sleep { until, idle: true },
                 Phase::Rest(_) if self.module.plan(view).is_empty() => {
-                    self.phase = Phase::Rest(now + LOOK);
+                    self.phase = Phase::Rest(now + LOOK_INTERVAL);
                 }
                 Phase::Rest(_) => {
                     self.cycle += 1;
@@ -409,13 +409,13 @@ impl Player {
         }
     }
 
-    /// Tells that the turn it asked for was refused: it leaves the cycle.
+    /// Reports that the turn it asked for was refused. It leaves the cycle.
     pub fn give_up(&mut self, now: Duration) {
         self.plan.clear();
-        self.phase = Phase::Rest(now + LOOK);
+        self.phase = Phase::Rest(now + LOOK_INTERVAL);
     }
 
-    /// Tells how the server answered what was sent last.
+    /// Reports the server's verdict on the last action.
     pub fn verdict(&mut self, verdict: Verdict) {
         self.failed |= verdict != Verdict::Ok;
     }

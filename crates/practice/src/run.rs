@@ -17,42 +17,42 @@ use crate::judge::{Counts, Frame, Sent, Waited, judge};
 use crate::modules::{Do, Mode, Module, Player};
 use crate::wire::Verdict;
 
-/// A sleeper looks at least this often whether the run is over.
-const SLICE: Duration = Duration::from_millis(50);
+/// How often a sleeping module checks whether the run is over.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What to play.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the turn is taken.
     pub mode: Mode,
     /// The practice server.
     pub server: SocketAddr,
-    /// Whether the server is in this process and so counts time as the logs do; see [`Client::enter`].
+    /// Whether the server is in this process and has the same clock as the logs; see [`Client::enter`].
     pub embedded: bool,
-    /// How long cycles are begun; the last ones are played to their end.
+    /// How long new cycles begin. The last ones are played to their end.
     pub length: Duration,
-    /// Fixes the world and the modules' chances.
+    /// The seed of the world and of the modules' random numbers.
     pub seed: u64,
 }
 
-/// What a run is doing, to look at while it lasts.
+/// Figures of a run, to read while it lasts.
 #[derive(Debug, Default)]
 pub struct Watch {
     sent: AtomicU64,
     refused: AtomicU64,
     wrong: AtomicU64,
-    /// When each of [`Module::ALL`] last sent something, in microseconds; 0: not yet.
+    /// When each of [`Module::ALL`] last sent something, in microseconds; 0 if it has not.
     last_send: [AtomicU64; 6],
 }
 
 impl Watch {
-    /// Frames so far: sent, refused, and done to another item than the one named.
+    /// Returns the frames so far: those sent, refused, and done to another item than the one named.
     pub fn counts(&self) -> (u64, u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.sent), count(&self.refused), count(&self.wrong))
     }
 
-    /// How long ago the module last sent something.
+    /// Returns how long ago the module last sent something.
     pub fn since_last_send(&self, module: Module) -> Option<Duration> {
         let at = self.last_send[module as usize].load(Ordering::Relaxed);
         (at > 0).then(|| clock::now().saturating_sub(Duration::from_micros(at)))
@@ -77,12 +77,12 @@ impl Watch {
     }
 }
 
-/// What a run gave.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The judge's counts.
     pub counts: Counts,
-    /// What was sent, by whom.
+    /// What each module sent.
     pub sends: Vec<Sent>,
     /// What the server saw.
     pub frames: Vec<Frame>,
@@ -93,7 +93,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Writes `frames.jsonl` and `sends.jsonl` into a directory, which is created.
+    /// Creates a directory and writes `frames.jsonl` and `sends.jsonl` into it.
     pub fn write_logs(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         write_lines(&directory.join("frames.jsonl"), &self.frames)?;
@@ -142,8 +142,9 @@ pub fn run(
             })
             .collect();
         while !game.ended() {
-            std::thread::sleep(SLICE);
+            std::thread::sleep(POLL_INTERVAL);
         }
+        // Modules that wait for a turn would otherwise wait until their timeout.
         mutex.close();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(played) => played,
@@ -159,8 +160,8 @@ pub fn run(
     Ok(Outcome { counts, sends, frames, waits, failures })
 }
 
-/// Plays one module until the length is over, for a process of its own: the client has joined the character, and the mutex
-/// is one behind a URL, which stays open for the others. Gives the asks for a turn that failed.
+/// Plays one module until the length is over, in a process of its own. The client has joined the character, and the mutex is
+/// behind a URL and stays open for the others. Returns the asks for a turn that failed.
 ///
 /// The mutex is not used in the mode [`Mode::Without`].
 pub fn run_module(
@@ -183,7 +184,7 @@ pub fn run_module(
     Ok(game.failures.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A module without a group in the roster is a group of its own.
+/// Returns a module's group in the roster. A module without one is a group of its own.
 pub(crate) fn group(roster: &Roster, module: &str) -> String {
     let group = roster.module(module).and_then(|spec| spec.group.clone());
     group.unwrap_or_else(|| module.to_owned())
@@ -209,7 +210,7 @@ impl Game<'_> {
             || self.over.load(Ordering::Relaxed)
     }
 
-    /// Without the server there is nothing left to do for anybody.
+    /// Ends the run for all modules if the server is gone.
     fn checked<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
         if result.is_err() {
             self.over.store(true, Ordering::Relaxed);
@@ -217,16 +218,17 @@ impl Game<'_> {
         result
     }
 
-    /// Does what the player wants, until the run is over.
+    /// Carries out what the player wants, until the run is over.
     fn play(&self, mut player: Player) -> Result<(), ClientError> {
         let module = player.module().name();
         let mut turn: Option<Turn> = None;
         loop {
             let now = clock::now();
             match player.next(now, &self.client.state()) {
+                // Only between two cycles: a cycle that stops half-way could leave the hand unarmed.
                 Do::Sleep { idle: true, .. } if self.ended() => return Ok(()),
                 Do::Sleep { until, .. } => {
-                    std::thread::sleep(until.saturating_sub(now).min(SLICE));
+                    std::thread::sleep(until.saturating_sub(now).min(POLL_INTERVAL));
                 }
                 Do::Acquire => match self.mutex.acquire(module) {
                     Ok(granted) => {

@@ -1,9 +1,9 @@
 //! The practice server: real TCP, one thread a connection.
 //!
 //! The protocol is in [`crate::wire`], the rules are in [`crate::world`]. A character that was entered is its connection's
-//! alone; one that was joined is played by all who join it. Each character has a world of its own, and its lock makes one order
-//! of what its connections do. Everything is bounded: connections, frames, what is kept of them, and how long a client
-//! may take to enter or to read.
+//! alone. A character that was joined is played by all connections that join it. Each character has a world of its own, and
+//! its lock makes one order of what its connections do. Everything is bounded: connections, frames, what is kept of them, and
+//! how long a client may take to enter or to read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,22 +19,23 @@ use crate::judge::{Frame, write_line};
 use crate::wire::{self, Action, ClientMessage, Frames, Judged, ServerMessage, State};
 use crate::world::World;
 
-/// The most connections at a time; one more is told so and closed.
+/// The most connections at a time. One more is told so and closed.
 pub const MAX_CONNECTIONS: usize = 64;
-/// The most actions of one character; the connection that sends one more is closed.
+/// The most actions of one character, since all its frames are kept. The connection that sends one more is closed. At one
+/// action every 0.2 s it is reached after 11 hours.
 pub const MAX_FRAMES: u32 = 200_000;
-/// Of so many characters the frames are kept, the latest ones.
+/// The frames of so many characters are kept, the latest ones.
 pub const MAX_CHARACTERS: usize = 64;
-/// So one that is played is never thrown out for another.
+/// Otherwise a character that is played might have to make room for another.
 const _: () = assert!(MAX_CHARACTERS >= MAX_CONNECTIONS);
 /// How long a client may take to enter, and to read what it is sent.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the state is sent unasked.
-const NEWS: Duration = Duration::from_millis(250);
-/// How often a quiet connection looks whether to send news or to stop.
-const BREATH: Duration = Duration::from_millis(50);
-/// How many reads of leftovers a refused client gets.
-const FAREWELL: u32 = 16;
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the state is sent unasked: mana, hunger and corpses move on by themselves.
+const STATE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a quiet connection checks whether to send the state or to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The most reads of what a refused client still sends. With the read timeout, this bounds how long it can hold a thread.
+const REFUSED_READS: u32 = 16;
 
 /// A running server. It stops when this is dropped.
 #[derive(Debug)]
@@ -75,19 +76,19 @@ impl Server {
         Ok(Server { address, shared, listener: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The frames of a character, in order, as the server saw and judged them: of the latest one of that name.
+    /// Returns the frames of the latest character of this name, in order, as the server saw and judged them.
     pub fn frames(&self, character: &str) -> Vec<Frame> {
         let characters = lock(&self.shared.characters);
         let latest = characters.iter().rev().find(|known| known.name == character);
         latest.map(|known| lock(&known.play).seen.clone()).unwrap_or_default()
     }
 
-    /// Waits until the server stops, which it does not by itself.
+    /// Waits until the server stops. It does not stop by itself.
     pub fn wait(mut self) {
         if let Some(listener) = self.listener.take() {
             // A listener that panicked has ended as well.
@@ -100,7 +101,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(listener) = self.listener.take() {
-            // Wakes the listener; if that fails it is not waiting any more.
+            // This wakes the listener. If it fails, the listener does not wait any more.
             let _ = TcpStream::connect(self.address);
             let _ = listener.join();
         }
@@ -110,7 +111,7 @@ impl Drop for Server {
     }
 }
 
-/// What the lock protects is whole at any moment, so a panic elsewhere does not spoil it.
+/// Locks, even after a panic elsewhere: what these locks protect is consistent at every moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -121,8 +122,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else {
-            // Out of descriptors, most likely: others must end first.
-            std::thread::sleep(BREATH);
+            // Most likely there are no descriptors left, and others must end first.
+            std::thread::sleep(POLL_INTERVAL);
             continue;
         };
         let mut connections = lock(&shared.connections);
@@ -131,6 +132,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let playing = Arc::clone(shared);
         let spawned = std::thread::Builder::new().name("practice-connection".to_owned());
         if full {
+            // Refusing takes a while; other connections must not wait for this lock meanwhile.
             drop(connections);
             let mut refused = Connection { stream };
             if refused.prepare().is_ok() {
@@ -142,7 +144,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Plays one connection to its end, and says why it ends if the client is to blame.
+/// Serves one connection to its end. If the server ends it, the client is told why.
 fn serve(stream: TcpStream, shared: &Shared) {
     let mut connection = Connection { stream };
     if let Err(Ended::Because(reason)) = connection.play(shared) {
@@ -154,7 +156,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
 enum Ended {
     /// The client left, or cannot be reached.
     Gone,
-    /// This, which the client is told.
+    /// The server ends it, for a reason that the client is told.
     Because(String),
 }
 
@@ -171,23 +173,23 @@ struct Connection {
 impl Connection {
     fn prepare(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        self.stream.set_read_timeout(Some(BREATH))?;
-        self.stream.set_write_timeout(Some(PATIENCE))
+        self.stream.set_read_timeout(Some(POLL_INTERVAL))?;
+        self.stream.set_write_timeout(Some(CLIENT_TIMEOUT))
     }
 
     fn send(&mut self, message: &ServerMessage) -> io::Result<()> {
         self.stream.write_all(&wire::frame(&message.encode()))
     }
 
-    /// Says why the connection ends. A client that has left does not hear it.
+    /// Tells the client why the connection ends, if it is still there.
     fn refuse(&mut self, reason: String) {
         let sent = self.send(&ServerMessage::Error(reason));
         if sent.is_err() || self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        // Closing while bytes of the client are unread would reset the connection and lose the reason on its way.
+        // To close while bytes of the client are unread would reset the connection, and the reason would be lost.
         let mut bytes = [0; 1024];
-        for _ in 0..FAREWELL {
+        for _ in 0..REFUSED_READS {
             match self.stream.read(&mut bytes) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
@@ -219,7 +221,7 @@ impl Connection {
                     }
                     (ClientMessage::Act(action), Some(player)) => {
                         let (judged, state) = player.act(shared, &action, frame)?;
-                        // The state first: who sees the verdict has seen what came of it.
+                        // The state first: a client that sees the verdict has seen the result.
                         self.send(&ServerMessage::State(state))?;
                         self.send(&ServerMessage::Verdict(judged))?;
                     }
@@ -242,10 +244,10 @@ impl Connection {
             }
             let now = clock::now();
             match &mut player {
-                Some(player) if now.saturating_sub(player.news) >= NEWS => {
+                Some(player) if now.saturating_sub(player.state_sent) >= STATE_INTERVAL => {
                     self.send(&ServerMessage::State(player.look()))?;
                 }
-                None if now.saturating_sub(begun) >= PATIENCE => {
+                None if now.saturating_sub(begun) >= CLIENT_TIMEOUT => {
                     let late = "enter (0x0a) or join (0x0b): did not come in time";
                     return Err(Ended::Because(late.to_owned()));
                 }
@@ -266,7 +268,7 @@ fn because(error: &wire::WireError) -> Ended {
     Ended::Because(error.to_string())
 }
 
-/// A read timeout is the one or the other, by platform.
+/// Returns whether a read timed out. The kind of that error differs between platforms.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
@@ -281,7 +283,7 @@ fn micros(time: Duration) -> u64 {
 struct Character {
     name: String,
     seed: u64,
-    /// Whether it was joined, and others may join it.
+    /// Whether it was joined, so that others may join it too.
     joined: bool,
     play: Mutex<Play>,
 }
@@ -291,7 +293,7 @@ struct Character {
 struct Play {
     world: World,
     seen: Vec<Frame>,
-    /// How many connections it had so far.
+    /// How many connections it has had so far: the number of the next one.
     connections: u32,
     /// How many of them are still there.
     present: u32,
@@ -315,8 +317,8 @@ struct Player {
     connection: Option<u32>,
     /// The number of its next action.
     next: u32,
-    /// When it was told the state last.
-    news: Duration,
+    /// When it was last sent the state.
+    state_sent: Duration,
 }
 
 impl Player {
@@ -327,7 +329,7 @@ impl Player {
         Player::new(character, now)
     }
 
-    /// Joins the character of this name that others have joined, or is the first.
+    /// Joins the character of this name that others have joined, or makes one.
     fn join(shared: &Shared, seed: u64, name: String, now: Duration) -> Result<Self, Ended> {
         let mut characters = lock(&shared.characters);
         let fits = |known: &&Arc<Character>| known.joined && known.name == name;
@@ -349,24 +351,24 @@ impl Player {
         Ok(Player::new(character, now))
     }
 
-    /// To be called while all characters are locked, so that nobody takes this one for left.
+    /// Must be called while all characters are locked, so that no other connection takes this one for abandoned and replaces it.
     fn new(character: Arc<Character>, now: Duration) -> Self {
         let mut play = lock(&character.play);
         let connection = character.joined.then_some(play.connections);
         play.connections = play.connections.saturating_add(1);
         play.present += 1;
         drop(play);
-        Player { character, connection, next: 0, news: now }
+        Player { character, connection, next: 0, state_sent: now }
     }
 
-    /// The character's state now.
+    /// Returns the character's state now.
     fn look(&mut self) -> State {
         let mut play = lock(&self.character.play);
-        self.news = clock::now();
-        play.world.state(self.news)
+        self.state_sent = clock::now();
+        play.world.state(self.state_sent)
     }
 
-    /// Does an action, numbers and records it.
+    /// Carries out an action, numbers it and records it.
     fn act(
         &mut self,
         shared: &Shared,
@@ -377,16 +379,16 @@ impl Player {
         if play.seen.len() >= MAX_FRAMES as usize {
             return Err(Ended::Because(format!("more than {MAX_FRAMES} actions")));
         }
-        // Inside the lock: the times grow in the order in which the actions are done.
+        // The time is read under the lock, so that times grow in the order of the actions.
         let now = clock::now();
         let (verdict, effects) = play.world.act(now, action);
         let judged = Judged { n: self.next, time_us: micros(now), verdict, effects, frame };
         self.next += 1;
-        self.news = now;
+        self.state_sent = now;
         let seen = Frame::new(&judged, self.connection, 0);
         if let Some(log) = &shared.log {
             let line = Line { character: &self.character.name, seen: &seen };
-            // A log with holes is worse than none.
+            // A log with gaps would show faults that are none, so the connection ends.
             let failed = |why| Ended::Because(format!("the log cannot be written: {why}"));
             write_line(&mut *lock(log), &line).map_err(failed)?;
         }
@@ -409,8 +411,8 @@ struct Line<'a> {
     seen: &'a Frame,
 }
 
-/// Keeps a character, if need be in place of the oldest one that nobody plays any more. There is one: of as many connections as
-/// there are places, the one that asks does not play yet.
+/// Keeps a character, if need be in place of the oldest one that is not played any more. There is always one: there are at
+/// least as many places as connections, and the connection that asks does not play yet.
 fn keep(characters: &mut VecDeque<Arc<Character>>, character: &Arc<Character>) {
     if characters.len() >= MAX_CHARACTERS {
         let left = characters.iter().position(|known| !known.is_played()).unwrap_or(0);

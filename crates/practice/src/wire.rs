@@ -1,4 +1,4 @@
-//! The messages between a client and the practice server, complete: enough to play from any language.
+//! The messages between a client and the practice server. This description is complete: it is enough to play from any language.
 //!
 //! # Framing
 //!
@@ -14,11 +14,11 @@
 //!
 //! 1. The client sends *enter*, the server answers *hello* and *state*; or it sends *join*, the server answers *joined* and *state*.
 //! 2. The client sends actions. Each action is a numbered frame: the connection's first one is `n` = 0.
-//! 3. The server answers each action, in order, with *state* and then *verdict*: who has seen the verdict has the slots as
-//!    they are after it. It also sends *state* unasked about four times a second, since mana, hunger and corpses move on by
-//!    themselves.
-//! 4. The client may send *ping* at any time, which is no action. The server answers, in order, with *state* and then *pong*: who
-//!    has seen the pong has the slots as they were after the ping was sent.
+//! 3. The server answers each action, in order, with *state* and then *verdict*. A client that has read the verdict has the slots
+//!    as they are after the action. The server also sends *state* unasked about four times a second, since mana, hunger and
+//!    corpses move on by themselves.
+//! 4. The client may send *ping* at any time. It is not an action. The server answers, in order, with *state* and then *pong*. A
+//!    client that has read the pong has the slots as they were after it sent the ping.
 //!
 //! # One character, several connections
 //!
@@ -28,11 +28,12 @@
 //!
 //! There is one world. The server does one action at a time, in the order in which it reads them, whichever connection they come
 //! from. A verdict goes to the connection that acted, under that connection's `n`. What the others did shows
-//! in *state*, which each connection is sent as above: unasked, it may be a quarter of a second old. So who has waited for its
-//! turn asks with *ping* before it looks.
+//! in *state*, which every connection is sent as above. Unasked, it may be a quarter of a second old. So a client that has waited
+//! for its turn sends *ping* before it reads the slots.
 //!
-//! The time in *hello*, *joined* and *verdict* is the server's monotonic clock in microseconds. A client with a clock of its own maps it
-//! with the offset measured at *enter*: half-way between sending *enter* and reading *hello* is the time in *hello*. Likewise *join*.
+//! The time in *hello*, *joined* and *verdict* is the server's monotonic clock in microseconds. A client with a clock of its own
+//! measures the offset at *enter*: the time in *hello* is half-way between sending *enter* and reading *hello*. The same holds
+//! for *join*.
 //!
 //! The items, tiles, spells and times that these messages speak of are the constants of [`crate::world`].
 //!
@@ -80,9 +81,10 @@ use thiserror::Error;
 
 /// The protocol version that *enter* and *join* must name.
 pub const VERSION: u16 = 772;
-/// The most bytes in a frame from a client, without the length.
+/// The most bytes in a frame from a client, without the length. The longest are *enter* and *join*, with 13 bytes and
+/// [`MAX_TEXT`]; the limit leaves little room for anything else.
 pub const MAX_CLIENT_FRAME: usize = 300;
-/// The most bytes in a frame from the server, without the length.
+/// The most bytes in a frame from the server, without the length. The longest is *state* with a full backpack.
 pub const MAX_SERVER_FRAME: usize = 2048;
 /// The longest string.
 pub const MAX_TEXT: usize = 200;
@@ -111,7 +113,7 @@ pub enum Problem {
     /// The frame ends inside the field.
     #[error("is cut off")]
     Truncated,
-    /// The frame goes on behind its last field.
+    /// The frame goes on after its last field.
     #[error("is followed by {0} bytes too many")]
     TrailingBytes(usize),
     /// A length is above its limit, or zero.
@@ -130,7 +132,7 @@ pub enum Problem {
     Text,
 }
 
-/// Where an item is, or shall go.
+/// Where an item is, or should go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A slot of the inventory, 1 to 10.
@@ -164,7 +166,7 @@ pub enum Action {
         from: Place,
         /// What is expected there.
         item: u16,
-        /// Where it shall go.
+        /// Where it should go.
         to: Place,
         /// How many of it.
         count: u8,
@@ -210,7 +212,7 @@ pub enum ClientMessage {
     },
     /// Asks for the state and a pong.
     Ping,
-    /// Something to be done.
+    /// An action.
     Act(Action),
 }
 
@@ -237,7 +239,7 @@ pub enum Verdict {
     WrongItem,
 }
 
-/// What came of an action, for those who count.
+/// A notable result of an action, for the judge's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -264,7 +266,7 @@ pub struct Corpse {
     pub items: Vec<Item>,
 }
 
-/// All that a client knows of its character.
+/// All that a client knows about its character.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// Mana to cast with.
@@ -279,16 +281,16 @@ pub struct State {
     pub corpse: Option<Corpse>,
 }
 
-/// The server's word on one action.
+/// The server's answer to one action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// Which of the connection's actions, from 0.
+    /// The number of the action on its connection, from 0.
     pub n: u32,
     /// When the server read it, in microseconds of its clock.
     pub time_us: u64,
     /// The answer.
     pub verdict: Verdict,
-    /// What came of it.
+    /// Its results.
     pub effects: Vec<Effect>,
     /// The frame as the server saw it, without the length.
     pub frame: Vec<u8>,
@@ -315,7 +317,7 @@ pub enum ServerMessage {
         /// Which of the character's connections this is, from 0.
         connection: u32,
     },
-    /// The answer to *ping*, behind the state.
+    /// The answer to *ping*, after the state.
     Pong,
 }
 
@@ -336,17 +338,17 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Accepts frames of up to `limit` bytes.
+    /// Returns a buffer for frames of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Frames { buffer: Vec::new(), limit }
     }
 
-    /// Takes bytes as they arrive. Call [`Frames::next`] until it has no more before pushing again: that bounds the buffer.
+    /// Adds bytes as they arrive. Call [`Frames::next`] until it returns `None` before the next push: that bounds the buffer.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, without its length; `None` if more bytes are needed.
+    /// Returns the next whole frame, without its length; `None` if more bytes are needed.
     #[allow(
         clippy::should_implement_trait,
         reason = "an iterator would end for good at the first None"
@@ -356,6 +358,7 @@ impl Frames {
             return Ok(None);
         };
         let length = usize::from(u16::from_le_bytes([low, high]));
+        // Checked before the rest has come, so that no client can make the buffer grow.
         if length == 0 || length > self.limit {
             let problem = Problem::Length { is: length, limit: self.limit };
             return Err(WireError { frame: "frame", field: "length", problem });
@@ -371,7 +374,7 @@ impl Frames {
 }
 
 impl ClientMessage {
-    /// The message's bytes, without the length.
+    /// Returns the message's bytes, without the length.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             ClientMessage::Enter { seed, name } => encode_player(0x0A, *seed, name),
@@ -446,7 +449,7 @@ impl ClientMessage {
 }
 
 impl Action {
-    /// The action's bytes, without the length.
+    /// Returns the action's bytes, without the length.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(24);
         match self {
@@ -476,7 +479,7 @@ impl Action {
 }
 
 impl ServerMessage {
-    /// The message's bytes, without the length.
+    /// Returns the message's bytes, without the length.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         match self {
@@ -561,7 +564,7 @@ impl ServerMessage {
     }
 }
 
-/// Enter or join.
+/// Returns the bytes of enter or join.
 fn encode_player(code: u8, seed: u64, name: &str) -> Vec<u8> {
     let mut out = vec![code];
     out.extend(VERSION.to_le_bytes());
@@ -571,7 +574,7 @@ fn encode_player(code: u8, seed: u64, name: &str) -> Vec<u8> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    // Replaces and cuts what the other side would refuse; no text of this crate needs it.
+    // Replaces and cuts what the other side would refuse. Texts of this crate are within the limits, but callers choose names.
     let text: Vec<u8> = text
         .bytes()
         .map(|b| if matches!(b, 0x20..=0x7E) { b } else { b'?' })
@@ -609,7 +612,7 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     items.iter().take(count.into()).for_each(|item| put_item(out, *item));
 }
 
-/// What is left to read of one message.
+/// The rest of a message that is read field by field.
 struct Fields<'a> {
     frame: &'static str,
     rest: &'a [u8],
@@ -666,7 +669,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Version, seed and name of enter and join.
+    /// Reads version, seed and name of enter and join.
     fn player(&mut self) -> Result<(u64, String), WireError> {
         let version = self.u16("version")?;
         if version != VERSION {
@@ -686,7 +689,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A place, what is expected there, and where in its stack.
+    /// Reads a place, the item expected there, and its position in the stack.
     fn thing(
         &mut self,
         place: &'static str,

@@ -1,6 +1,6 @@
-//! The rules of the practice world: what an action does to one character, and when it is refused.
+//! The rules of the practice world: what an action does to a character, and when it is refused.
 //!
-//! No clock and no I/O: the time comes in as an argument and never goes back, chance comes from the seed.
+//! There is no clock and no I/O. The time is an argument and never goes back; random numbers come from the seed.
 //!
 //! **The server trusts the slot.** It acts on what lies at the place that an action names. An action that finds
 //! nothing there, or something that it cannot be done with, is refused as `not_possible`. If it can be done with what is
@@ -60,15 +60,15 @@ pub const WATER_TILE: Place = Place::Map { x: 32096, y: 32219, z: 7 };
 /// The ground under the character.
 pub const GROUND_TILE: Place = Place::Map { x: 32097, y: 32219, z: 7 };
 
-/// The least time between two actions.
+/// The least time between two actions. The modules' cooldown is just above it.
 pub const ACTION_GAP: Duration = Duration::from_millis(200);
 /// The least time between two uses of something on something.
 pub const USE_WITH_GAP: Duration = Duration::from_secs(1);
-/// How long a corpse lies there.
+/// How long a corpse lies there. It is a few cycles long, so that a module which waits too long for its turn finds it gone.
 pub const CORPSE_LIFE: Duration = Duration::from_secs(12);
 /// How much one meal feeds.
 pub const MEAL: Duration = Duration::from_secs(6);
-/// Who is fed for longer than this cannot eat.
+/// A character that is fed for longer than this cannot eat.
 pub const FULL: Duration = Duration::from_secs(60);
 
 /// The words that make a rune.
@@ -84,8 +84,9 @@ pub const MAX_MANA: u16 = 500;
 /// Mana that comes back each second, unless hungry.
 pub const MANA_PER_SECOND: u64 = 30;
 
-/// The most items in the backpack; few enough for one state message.
+/// The most items in the backpack: few enough for one state message, whose lists have at most 255 items.
 pub const BACKPACK_SLOTS: usize = 200;
+/// The most items of a stack.
 const STACK: u8 = 100;
 
 /// One character and what is around it.
@@ -93,7 +94,7 @@ const STACK: u8 = 100;
 pub struct World {
     now: Duration,
     rng: Rng,
-    /// In millionths, so that no fraction of a second is lost.
+    /// In millionths, so that a gain of mana over a fraction of a second is not lost.
     micro_mana: u64,
     fed_until: Duration,
     hand: Option<Item>,
@@ -119,11 +120,11 @@ enum Spot {
 }
 
 impl World {
-    /// The world of this seed, as it is when a character enters it at `now`.
+    /// Returns the world of this seed, as it is when a character enters it at `now`.
     pub fn new(seed: u64, now: Duration) -> Self {
         let one = |id| Item { id, count: 1 };
         let some = |id, count| Item { id, count };
-        // The weapons lie where the rubbish and the food lie, as in any backpack that is in use.
+        // Weapons lie between rubbish and food, so that a slot that has shifted by one does harm.
         let mut backpack = vec![
             some(FISH, 2),
             one(SWORD),
@@ -156,7 +157,7 @@ impl World {
         }
     }
 
-    /// What the client sees at `now`.
+    /// Returns what the client sees at `now`.
     pub fn state(&mut self, now: Duration) -> State {
         self.advance(now);
         let millis = |until: Duration| {
@@ -175,7 +176,7 @@ impl World {
         }
     }
 
-    /// Does an action at `now`, or refuses it.
+    /// Carries out an action at `now`, or refuses it.
     pub fn act(&mut self, now: Duration, action: &Action) -> (Verdict, Vec<Effect>) {
         self.advance(now);
         let within = |last: Option<Duration>, gap| {
@@ -201,6 +202,7 @@ impl World {
         let verdict = match done {
             None => Verdict::NotPossible,
             Some(as_named) => {
+                // A refused action does not exhaust, so a client can try again at once.
                 self.last_action = Some(self.now);
                 if use_with {
                     self.last_use_with = Some(self.now);
@@ -215,9 +217,10 @@ impl World {
         u16::try_from(self.micro_mana / 1_000_000).unwrap_or(MAX_MANA)
     }
 
-    /// Lets the time pass: mana, hunger, decay.
+    /// Lets time pass: mana comes back, hunger grows, corpses decay.
     fn advance(&mut self, now: Duration) {
         let now = now.max(self.now);
+        // Mana comes back only for the part of the time in which the character was fed.
         let fed = now.min(self.fed_until).saturating_sub(self.now);
         let gained = MANA_PER_SECOND * u64::try_from(fed.as_micros()).unwrap_or(u64::MAX / 100);
         self.micro_mana = (self.micro_mana + gained).min(u64::from(MAX_MANA) * 1_000_000);
@@ -225,7 +228,7 @@ impl World {
         self.now = now;
     }
 
-    // The four actions. Each gives `None` if it cannot be done, else whether it was done to the item that was named.
+    // The four actions. Each returns `None` if it cannot be done, else whether it was done to the item that was named.
 
     fn say(&mut self, text: &str, effects: &mut Vec<Effect>) -> Option<bool> {
         match text {
@@ -337,7 +340,7 @@ impl World {
         Some(item.id == named && (to != WATER_TILE || to_named == WATER))
     }
 
-    /// What a cast of the rod brings: mostly a fish, now and then an old boot, else nothing.
+    /// Casts the rod: it brings mostly a fish, sometimes an old boot, else nothing.
     fn fish(&mut self, effects: &mut Vec<Effect>) {
         let id = match self.rng.range(1, 10) {
             1..=6 => FISH,
@@ -383,7 +386,7 @@ impl World {
         }
     }
 
-    /// Takes so many of what is there; the caller has peeked.
+    /// Takes this many of the item there. The caller has made sure that there is one.
     fn take(&mut self, spot: Spot, count: u8) {
         let (items, slot) = match spot {
             Spot::Hand => {
@@ -404,12 +407,12 @@ impl World {
     }
 }
 
-/// Whether items of this kind stack.
+/// Returns whether items of this kind stack.
 pub fn stacks(id: u16) -> bool {
     matches!(id, FISH | MEAT | GOLD)
 }
 
-/// Whether it can be eaten.
+/// Returns whether items of this kind can be eaten.
 pub fn food(id: u16) -> bool {
     matches!(id, FISH | MEAT)
 }

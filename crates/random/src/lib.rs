@@ -1,7 +1,7 @@
-//! The workspace's generator of random numbers, for simulations and tests. It is not fit for secrets.
+//! The workspace's generator of random numbers, for simulations and tests. Do not use it for secrets.
 
-// Written here rather than taken from a crate: a seed names one run, in reports and in documents, and no update of a
-// dependency may change what it stands for.
+// Written here rather than taken from a crate: reports and documents name runs by their seed, and no update of a dependency
+// may change what a seed stands for.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): an addition and a mix for each number.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Rng {
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         match high.checked_sub(low) {
             None => low,
-            // The width of the whole range of `u64` is no `u64`.
+            // One more than this width does not fit into a `u64`.
             Some(u64::MAX) => self.next_u64(),
             Some(width) => low + self.below(width + 1),
         }

@@ -2,8 +2,8 @@
  *
  *     cc -o fisher fisher.c && ./fisher SOCKET MODULE TURNS LOG
  *
- * Inside each turn it writes a line at its begin and one at its end to LOG, so that others can judge whether turns overlap.
- * A real program uses a JSON library; this one looks for the few texts that it needs. */
+ * At the beginning and the end of each turn it writes a line to LOG, which shows whether turns overlap.
+ * A real program uses a JSON library. This one searches for the few texts that it needs. */
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static void fail(const char *why) {
     exit(1);
 }
 
-/* Reads lines until the answer to the one frame that is under way: neither a notice nor that it waits. */
+/* Reads lines up to the final answer to the frame that was sent. Skips notices and the answer that it waits. */
 static void answer(FILE *from, char *line, size_t size) {
     do {
         if (!fgets(line, (int)size, from)) fail("lost: the connection is closed");
@@ -26,7 +26,7 @@ static void answer(FILE *from, char *line, size_t size) {
     if (!strstr(line, "\"ok\":true")) fail(line);
 }
 
-/* The value of a field that is a number or a text of digits. */
+/* Returns the value of a field that is a number or a text of digits. */
 static unsigned long long number(const char *line, const char *key) {
     char quoted[32];
     snprintf(quoted, sizeof quoted, "\"%s\":", key);

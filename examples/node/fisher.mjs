@@ -2,7 +2,7 @@
 //
 //     node fisher.mjs SOCKET MODULE TURNS LOG
 //
-// Inside each turn it writes a line at its begin and one at its end to LOG, so that others can judge whether turns overlap.
+// At the beginning and the end of each turn it writes a line to LOG, which shows whether turns overlap.
 
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

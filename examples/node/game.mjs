@@ -1,4 +1,4 @@
-// What a bot has already: a connection to the game, and the state as the server told it last. Nothing here keeps two modules
+// What a bot has already: a connection to the game, and the state that the server sent last. Nothing here keeps two modules
 // apart. The messages are described in crates/practice/src/wire.rs.
 
 import { appendFileSync } from "node:fs";
@@ -18,18 +18,18 @@ export const GROUND = { x: 32097, y: 32219, z: 7, stack: 0 };
 export class Game {
   #socket;
   #input = Buffer.alloc(0);
-  #answers = []; // who waits for a verdict, a pong or the first state: the server answers in order
+  #answers = []; // the promises of frames without an answer, oldest first: the server answers in order
   #log;
   #sent = 0;
-  #ended = null; // why, once the connection is of no more use
-  /** Whose actions these are; the log wants to know. */
+  #ended = null; // the reason, once the connection has failed
+  /** The module, cycle and turn of the actions, for the log. */
   module = "";
   cycle = 0;
   token = null;
-  /** Was an action of this cycle refused? */
+  /** Whether an action of this cycle was refused. */
   failed = false;
 
-  /** Joins the character of that name, which other processes play too. Each action is written to `log` before it is sent. */
+  /** Joins the character of this name, which other processes play too. Each action is written to `log` before it is sent. */
   static async join(address, seed, name, log) {
     const game = new Game();
     game.#log = log;
@@ -53,13 +53,13 @@ export class Game {
     this.#socket.end();
   }
 
-  /** The state as it is now: others may have changed it since the server last told. */
+  /** Asks for the present state: others may have changed it since the server last sent it. */
   async look() {
     await this.#ask(Buffer.from([0x1e]));
     return this.state;
   }
 
-  /** Moves an item: a moment of thought, the frame, the verdict, and the time that the server wants between two actions. */
+  /** Moves an item: pauses, sends the frame, waits for the verdict and then for the time that the server requires between two actions. */
   async moveItem(from, item, to, count = 1) {
     const frame = Buffer.alloc(15);
     frame.writeUInt8(0x78);
@@ -122,7 +122,7 @@ export class Game {
   }
 }
 
-/** An item is its kind and count. */
+/** Returns the backpack and the corpse. An item has a kind and a count. */
 function readState(message) {
   let at = 10;
   const items = () => {
@@ -140,5 +140,5 @@ function readState(message) {
   return { backpack, corpse: { leftMs, items: items() } };
 }
 
-/** A number from `low` to `high`, by chance. */
+/** Returns a random number from `low` to `high`. */
 export const between = (low, high) => low + Math.random() * (high - low);

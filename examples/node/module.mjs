@@ -35,7 +35,7 @@ const mutex = options.without ? null : await Mutex.connect(process.env.PACKET_MU
 let ended = false;
 mutex?.lost.then(() => {
   if (ended) return;
-  console.error(`${name}: the mutex is lost, and with it the turn`);
+  console.error(`${name}: the connection to the mutex is lost, and the turn with it`);
   process.exit(1);
 });
 

@@ -1,4 +1,4 @@
-// A client of the mutex over its raw protocol: docs/PROTOCOL.md. It speaks to Unix sockets; over TCP it would also have to send
+// A client of the mutex over its raw protocol: docs/PROTOCOL.md. It uses Unix sockets. Over TCP it would also have to send
 // heartbeats.
 
 import { once } from "node:events";
@@ -9,7 +9,7 @@ export class Mutex {
   #connection;
   #waiting = new Map();
   #nextId = 1;
-  #ended = null; // why, once the connection is of no more use
+  #ended = null; // the reason, once the connection has failed
 
   /** Connects to `unix:/path`, or to the path alone, and says hello. */
   static async connect(url) {
@@ -17,7 +17,7 @@ export class Mutex {
     mutex.#connection = connect(url.replace(/^unix:/, ""));
     await once(mutex.#connection, "connect");
     createInterface({ input: mutex.#connection }).on("line", (line) => mutex.#read(JSON.parse(line)));
-    // The closed connection is the end of every turn: whoever acts on would act without one.
+    // When the connection closes, every turn is lost. A caller that acts on would act without one.
     mutex.lost = new Promise((resolve) => mutex.#connection.on("close", resolve));
     mutex.lost.then(() => mutex.#failAll(new Error("lost: the connection to the mutex is closed")));
     mutex.#connection.on("error", (why) => mutex.#failAll(why)); // a close follows
@@ -26,8 +26,8 @@ export class Mutex {
   }
 
   /**
-   * Waits for a turn of the module, does the work inside it and ends it, however the work ends. The work is given the turn's
-   * token. Work that returns `false` has sent nothing: the turn is declined, and nobody has to wait for it.
+   * Waits for a turn of the module, does the work inside it and ends it, however the work ends. The work is called with the
+   * turn's token. Work that returns `false` has sent nothing: the turn is declined, and no delay follows it.
    */
   async turn(module, work) {
     const { request, token } = await this.#call("acquire", { module });
@@ -43,7 +43,7 @@ export class Mutex {
     this.#connection.end();
   }
 
-  /** Sends a frame; resolves with its answer, once it is more than that it waits. */
+  /** Sends a frame and resolves with its final answer. An answer that it waits is not final. */
   #call(op, fields = {}) {
     if (this.#ended) return Promise.reject(this.#ended);
     const id = this.#nextId++;

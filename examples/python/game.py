@@ -1,4 +1,4 @@
-"""What a bot has already: one connection, frames written whole, and the state as the server told it last.
+"""What a bot has already: one connection, frames written whole, and the state that the server sent last.
 
 Nothing here keeps two modules apart. The messages are described in `crates/practice/src/wire.rs`.
 """
@@ -59,7 +59,7 @@ class Corpse:
 
 @dataclass
 class State:
-    """The character as the server told it last. An item is its kind and count."""
+    """The character as the server sent it last. An item has a kind and a count."""
 
     mana: int = 0
     fed_ms: int = 0
@@ -68,7 +68,7 @@ class State:
     corpse: Corpse | None = None
 
     def find(self, *kinds: int) -> int | None:
-        """The first slot of the backpack that holds one of these."""
+        """Returns the first slot of the backpack that holds one of these."""
         found = (number for number, (kind, _) in enumerate(self.backpack) if kind in kinds)
         return next(found, None)
 
@@ -78,7 +78,7 @@ class State:
 
 @dataclass
 class Frame:
-    """What the server saw, and who sent it."""
+    """An action as the server saw it, and its sender."""
 
     module: str
     cycle: int
@@ -92,7 +92,7 @@ class Game:
     """A connection to the game, shared by all modules of this process.
 
     With the name of a character to ``join``, other processes may play it too. Each action is then written to ``log`` before
-    it is sent, with the turn's token, which ``token`` tells.
+    it is sent, with the turn's token, which ``token`` returns.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Game:
         self._socket.close()
 
     def as_module(self, module: str, think: tuple[float, float]) -> None:
-        """The calling thread is this module, and takes so long before each action."""
+        """Makes the calling thread this module, which pauses this long before each action."""
         self._who.module, self._who.think, self._who.cycle = module, think, 0
         self._who.chance = random.Random(f"{module} {self.seed}")
         self._who.failed = False
@@ -142,11 +142,11 @@ class Game:
 
     @property
     def failed(self) -> bool:
-        """Was an action of this cycle refused?"""
+        """Whether an action of this cycle was refused."""
         return self._who.failed
 
     def look(self) -> State:
-        """The state as it is now: others may have changed it since the server last told."""
+        """Asks for the present state: others may have changed it since the server last sent it."""
         with self._write:
             self._pings += 1
             number = self._pings
@@ -157,7 +157,7 @@ class Game:
                 raise ConnectionError(self._closed or "no answer from the practice server")
             return self.state
 
-    # Actions: a moment of thought, the frame, the verdict, and the time that the server wants between two actions.
+    # Actions: a pause, the frame, the verdict, and the time that the server requires between two actions.
 
     def say(self, text: str) -> None:
         self._act(struct.pack("<BBH", 0x96, 1, len(text)) + text.encode())

@@ -2,8 +2,8 @@
 
     PACKET_MUTEX_URL=unix:/run/bot/mutex python examples/python/module.py fisher --server 127.0.0.1:7172 --log sends-fisher.jsonl
 
-The module itself is the one in `after/`, as it is: where its turns come from is said by PACKET_MUTEX_URL alone. With
-`--without` it is the one in `before/`, which takes none.
+The module is the one in `after/`, unchanged: PACKET_MUTEX_URL alone says where its mutex is. With `--without` it is the one
+in `before/`, which takes no turns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RESTS = {
     "stacker": (1.2, 2),
     "eater": (1, 1.5),
 }
-"""How many seconds each module rests between two cycles: from, to."""
+"""The least and the most seconds that each module rests between two cycles."""
 MODULES = list(RESTS)
 
 
@@ -50,7 +50,7 @@ def repeat(module: ModuleType, name: str, game: Game, stop: threading.Event) -> 
 
 
 def token_of(name: str) -> int | None:
-    """The number of the turn that this module has, for the log."""
+    """Returns the token of the turn that this module has, for the log."""
     holder = get_packet_mutex_status()["holder"]
     return holder["token"] if holder and holder["module"] == name else None
 
@@ -69,7 +69,7 @@ def main() -> None:
     host, port = options.server.rsplit(":", 1)
     stop = threading.Event()
     timer = threading.Timer(options.seconds, stop.set)
-    timer.daemon = True  # it keeps nobody here who has failed
+    timer.daemon = True  # a module that fails ends at once
     timer.start()
     with open(options.log, "w") as log:
         game = Game(

@@ -2,8 +2,8 @@
 
     python examples/python/run.py [--seconds 60] [--seed 1] [--server PATH]
 
-It starts the practice server (`cargo build -p practice` makes it), lets both forms play, and counts what went wrong from
-the frames that the server saw. It fails if anything did with the mutex, or if nothing did without.
+It starts the practice server (`cargo build -p practice` makes it), plays both forms, and counts what went wrong from
+the frames that the server saw. It fails if anything went wrong with the mutex, or if nothing went wrong without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GROUPS = {"stacker": "fisher", "eater": "auto_loot"}
 
 
 def play(form: str, game: Game, seconds: float) -> None:
-    """Lets the six modules run, each in its thread."""
+    """Runs the six modules, each in a thread of its own."""
     modules = {name: importlib.import_module(f"{form}.{name}") for name in MODULES}
     stop = threading.Event()
     errors: list[BaseException] = []
@@ -52,7 +52,7 @@ def play(form: str, game: Game, seconds: float) -> None:
 
 
 def interleavings(frames: list[Frame]) -> int:
-    """Frames between the first and the last frame of another module's cycle."""
+    """Counts the frames between the first and the last frame of another module's cycle."""
     spans: dict[tuple[str, int], list[int]] = {}
     for number, frame in enumerate(frames):
         span = spans.setdefault((frame.module, frame.cycle), [number, number])
@@ -87,7 +87,7 @@ WRONG = ["interleavings", "refusals", "wrong_items", "weapons_lost", "runes_fail
 
 
 def least_handover(frames: list[Frame]) -> float | None:
-    """The least time between neighbouring frames of different groups, in seconds."""
+    """Returns the least time between neighbouring frames of different groups, in seconds."""
     group = [GROUPS.get(frame.module, frame.module) for frame in frames]
     gaps = [
         (later.time_us - frame.time_us) / 1e6

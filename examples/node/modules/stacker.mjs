@@ -2,7 +2,7 @@
 
 import { BACKPACK, FISH, GOLD, MEAT, slot } from "../game.mjs";
 
-/** The first two stacks of one kind that fit together. */
+/** Returns the first two stacks of one kind that fit together. */
 function pair({ backpack }) {
   for (const [first, { kind, count }] of backpack.entries()) {
     if (![FISH, MEAT, GOLD].includes(kind)) continue;
@@ -12,13 +12,13 @@ function pair({ backpack }) {
   }
 }
 
-/** Is there something to do? */
+/** Returns whether there is something to do. */
 export const wants = (state) => pair(state) !== undefined;
 
 /** Seconds of rest between two cycles. */
 export const rest = [1.2, 2];
 
-/** One cycle, inside a turn. `false`: nothing was sent. */
+/** Plays one cycle, inside a turn. Returns `false` if nothing was sent. */
 export async function cycle(game) {
   const found = pair(await game.look());
   if (!found) return false;

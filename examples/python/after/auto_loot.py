@@ -5,7 +5,7 @@ from game import BOOT, CORPSE_WINDOW, FRONT, GROUND_TILE, Game, slot
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return (
         game.state.corpse is not None and game.state.corpse.left_ms > 3000 and game.state.corpse.items != []
     ) or game.state.find(BOOT) is not None

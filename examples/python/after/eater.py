@@ -5,7 +5,7 @@ from game import FISH, MEAT, Game, slot
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return game.state.fed_ms < 30_000 and game.state.find(FISH, MEAT) is not None
 
 

@@ -5,7 +5,7 @@ from game import ROD, WATER, WATER_TILE, Game, slot
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return game.state.find(ROD) is not None
 
 

@@ -5,7 +5,7 @@ from game import BLANK, FRONT, HAND, RUNE, RUNE_MANA, RUNE_SPELL, SWORD, Game, s
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return game.state.mana >= RUNE_MANA and game.state.find(BLANK) is not None
 
 

@@ -5,7 +5,7 @@ from game import FISH, GOLD, MEAT, Game, State, slot
 
 
 def pair(state: State) -> tuple[int, int] | None:
-    """The first two stacks of one kind that fit together."""
+    """Returns the first two stacks of one kind that fit together."""
     stacks = [(n, kind, count) for n, (kind, count) in enumerate(state.backpack) if kind in (FISH, MEAT, GOLD)]
     for first, kind, has in stacks:
         for second, other, count in stacks:
@@ -15,7 +15,7 @@ def pair(state: State) -> tuple[int, int] | None:
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return pair(game.state) is not None
 
 

@@ -4,7 +4,7 @@ from game import CORPSE, CORPSE_TILE, CORPSE_WINDOW, HAND, STRIKE_MANA, STRIKE_S
 
 
 def wants(game: Game) -> bool:
-    """Is there something to do?"""
+    """Returns whether there is something to do."""
     return (not game.state.holds(SWORD) and game.state.find(SWORD) is not None) or (
         game.state.corpse is None and game.state.mana >= STRIKE_MANA
     )

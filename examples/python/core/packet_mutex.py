@@ -1,3 +1,3 @@
-"""In place of the hollow lock: the real one, under the name that the modules import."""
+"""The real lock, under the name from which the modules imported one that did nothing."""
 
 from packet_mutex import *  # noqa: F403

@@ -1,8 +1,8 @@
 //! Where a mutex is: the one seam between what programs use and who decides.
 //!
 //! Each implementation of [`Place`] has a folder: `local/` for an arbiter in this process, and `net/remote/` for a server. A
-//! new place is a folder with its own `impl Place`, a form of `Address` in `net/url.rs`, and the line in `net/connect.rs` that opens it. A method that it does not
-//! override either follows from the others or says that it is not supported.
+//! new place is a folder with its own `impl Place`, a form of `Address` in `net/url.rs`, and the line in `net/connect.rs` that
+//! opens it. A method that it does not override either follows from the others or says that it is not supported.
 
 use crate::clock::Clock;
 use crate::error::Error;

@@ -23,12 +23,16 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
 }
 
+/// A program of the workspace, which `cargo run` finds with these options, and the program's own arguments.
+pub(crate) fn program(options: &[&str], args: &[&str]) -> Command {
+    let mut command = cargo(&["run"]);
+    command.args(options).arg("--").args(args);
+    command
+}
+
 /// The command line of the release build.
 pub(crate) fn packet_mutex(args: &[&str]) -> Command {
-    let mut command =
-        cargo(&["run", "--quiet", "--release", "--package", "packet-mutex-cli", "--"]);
-    command.args(args);
-    command
+    program(&["--quiet", "--release", "--package", "packet-mutex-cli"], args)
 }
 
 /// Shows the command, runs it and says why it failed, if so.
@@ -38,7 +42,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command))) }
 }
 
-/// Runs the command and gives its output; what it writes to stderr is shown.
+/// Runs the command and returns its output; what it writes to stderr is shown.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let output = command.stderr(Stdio::inherit()).output().map_err(|why| cannot(command, &why))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -49,10 +53,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// What cargo knows of the workspace.
-pub(crate) fn metadata() -> Result<Value, String> {
+/// What cargo knows of the packages of the workspace.
+pub(crate) fn packages() -> Result<Vec<Value>, String> {
     let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
-    serde_json::from_str(&text).map_err(|why| why.to_string())
+    let mut known: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
+    serde_json::from_value(known["packages"].take()).map_err(|why| why.to_string())
 }
 
 /// Runs the command, shows its output line by line, and hands each line to `look`. Returns whether it succeeded.
@@ -74,7 +79,8 @@ fn announce(command: &Command) {
     println!("$ {}", shown(command));
 }
 
-fn cannot(command: &Command, why: &std::io::Error) -> String {
+/// Why the command could not be started.
+pub(crate) fn cannot(command: &Command, why: &std::io::Error) -> String {
     format!("{}: {why}", command.get_program().to_string_lossy())
 }
 

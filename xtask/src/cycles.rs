@@ -4,7 +4,7 @@
 //! through a re-export leads to the file that defines the item. A re-export by itself is no arrow, nor is `mod x;`. What only
 //! tests use does not count.
 
-use crate::command::{metadata, root};
+use crate::command::{packages, root};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,9 +22,8 @@ const DEFINES: [&str; 8] = ["struct", "enum", "union", "fn", "trait", "type", "c
 
 /// Prints the circles of all packages. Fails if one crosses folders, or is too large.
 pub(crate) fn check() -> Result<String, String> {
-    let metadata = metadata()?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let packages = packages()?;
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
     let (mut files, mut found, mut bad) = (0, 0, 0);
     for target in targets.filter(|target| LEFT_OUT.iter().all(|kind| target["kind"][0] != **kind)) {
         let mut sources = Sources::default();

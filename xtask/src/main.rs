@@ -86,29 +86,24 @@ fn show(mut program: Command) -> Result<bool, String> {
 
 /// The simulator's campaign, with its own options.
 fn campaign(options: &[&str]) -> Command {
-    let campaign = ["run", "--release", "--package", "packet-mutex-sim", "--bin", "campaign", "--"];
-    let mut command = command::cargo(&campaign);
-    command.args(options);
-    command
+    let campaign = ["--release", "--package", "packet-mutex-sim", "--bin", "campaign"];
+    command::program(&campaign, options)
 }
 
 /// Processes in earnest, for a while: a minute, unless it is told.
 fn watch_chaos(options: &[&str]) -> Result<bool, String> {
-    let mut command = command::cargo(&["run", "--package", "chaos", "--"]);
     let (minutes, options) = match options {
         [minutes, options @ ..] if !minutes.starts_with('-') => (*minutes, options),
         options => ("1", options),
     };
-    command.args(["--minutes", minutes]).args(options);
-    show(command)
+    let mut chaos = command::program(&["--package", "chaos"], &["--minutes", minutes]);
+    chaos.args(options);
+    show(chaos)
 }
 
-/// The simulator's own driver.
+/// The simulator's mutants: all rules, or one.
 fn mutants(rule: &[&str]) -> Command {
-    let driver = ["run", "--package", "packet-mutex-sim", "--bin", "mutants", "--"];
-    let mut command = command::cargo(&driver);
-    command.args(rule);
-    command
+    command::program(&["--package", "packet-mutex-sim", "--bin", "mutants"], rule)
 }
 
 fn test(words: &[&str]) -> Result<bool, String> {

@@ -1,11 +1,12 @@
 //! The pictures of the documents, as Chromium shows what they are of: a practice's timeline, and a running mutex on its page
 //! and in a terminal.
 
-use crate::command::{cargo, command, output, packet_mutex, root, run};
+use crate::command::{cannot, cargo, command, output, packet_mutex, program, root, run};
 use crate::tools;
 use anstyle_svg::{Term, VGA, WIN10_CONSOLE};
 use chromium::Browser;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const FULL: Duration = Duration::from_secs(58);
 /// A moment that is worth a picture comes within.
 const WORTHY: Duration = Duration::from_secs(30);
 
-/// Those of `practice`, of `page`, of `watch`, or of all.
+/// Makes the pictures of `practice`, of `page`, of `watch`, or of all.
 pub(crate) fn make(of: &[&str]) -> Result<(), String> {
     if !tools::has_chromium() {
         return Err("Chromium is missing and cannot be installed here".into());
@@ -95,18 +96,15 @@ fn watch() -> Result<(), String> {
     let terminal = Terminal(place.path().join("tmux"));
     let watch = packet_mutex(&["watch", "--url", &url]);
     let words = std::iter::once(watch.get_program()).chain(watch.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    let words = words.iter().map(|word| &**word);
-    let size = ["-f", "/dev/null", "-u", "new-session", "-d", "-x", "100", "-y", "30"];
-    let root = root().display().to_string();
-    let begin: Vec<&str> = size.into_iter().chain(["-c", &root]).chain(words).collect();
-    terminal.ask(&begin)?;
+    let begin = ["-f", "/dev/null", "-u", "new-session", "-d", "-x", "100", "-y", "30", "-c"];
+    let root = root();
+    terminal.ask(begin.map(OsStr::new).into_iter().chain([root.as_os_str()]).chain(words))?;
     // The lanes show half a minute.
     std::thread::sleep(FULL / 2);
     let end = Instant::now() + WORTHY;
     let shown = loop {
-        let shown = terminal.ask(&["capture-pane", "-p", "-e"])?;
-        let plain = terminal.ask(&["capture-pane", "-p"])?;
+        let shown = terminal.ask(["capture-pane", "-p", "-e"])?;
+        let plain = terminal.ask(["capture-pane", "-p"])?;
         let waits = plain.lines().filter(|line| line.starts_with(" ○")).count();
         if plain.contains(" has held for ") && waits >= 2 {
             break shown;
@@ -167,9 +165,8 @@ impl Demo {
             page.split(' ').next().map(String::from)
         });
         let page = page.ok_or("the server does not tell where its page is")?;
-        let mut modules = cargo(&["run", "--package", "page", "--example", "demo", "--", &url]);
-        let modules = Ended::spawn(&mut modules)?;
-        Ok((Demo { page, _modules: modules, _server: server }, url))
+        let mut modules = program(&["--package", "page", "--example", "demo"], &[&url]);
+        Ok((Demo { page, _modules: Ended::spawn(&mut modules)?, _server: server }, url))
     }
 }
 
@@ -177,14 +174,14 @@ impl Demo {
 struct Terminal(PathBuf);
 
 impl Terminal {
-    fn ask(&self, args: &[&str]) -> Result<String, String> {
+    fn ask<T: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = T>) -> Result<String, String> {
         output(command("tmux", &[]).arg("-S").arg(&self.0).args(args))
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.ask(&["kill-server"]);
+        let _ = self.ask(["kill-server"]);
     }
 }
 
@@ -193,8 +190,7 @@ struct Ended(Child);
 
 impl Ended {
     fn spawn(command: &mut std::process::Command) -> Result<Ended, String> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        command.spawn().map(Ended).map_err(|why| format!("{name}: {why}"))
+        command.spawn().map(Ended).map_err(|why| cannot(command, &why))
     }
 }
 

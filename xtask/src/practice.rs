@@ -1,6 +1,6 @@
 //! The practice game's own checks, which judge themselves: here they are only built and started.
 
-use crate::command::{cargo, command, output, run};
+use crate::command::{self, cargo, command, output, run};
 use crate::tools;
 use std::process::Command;
 
@@ -31,7 +31,6 @@ fn program(name: &str, numbers: &[&str]) -> Result<Command, String> {
     // They start programs of both packages.
     let packages = ["--package", "practice", "--package", "packet-mutex-cli"];
     run(cargo(&["build", "--release"]).args(packages))?;
-    let mut program = cargo(&["run", "--quiet", "--release", "--package", "practice", "--bin"]);
-    program.args([name, "--"]).args(numbers);
-    Ok(program)
+    let program = ["--quiet", "--release", "--package", "practice", "--bin", name];
+    Ok(command::program(&program, numbers))
 }

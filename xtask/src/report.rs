@@ -24,8 +24,8 @@ pub(crate) struct Done {
 
 /// A step that failed.
 pub(crate) struct Failed {
-    tests: Tests,
-    why: String,
+    pub(crate) tests: Tests,
+    pub(crate) why: String,
 }
 
 /// How many tests ended how.
@@ -49,12 +49,6 @@ impl Done {
 impl From<String> for Failed {
     fn from(why: String) -> Self {
         Failed { tests: Tests::default(), why }
-    }
-}
-
-impl From<(Tests, String)> for Failed {
-    fn from((tests, why): (Tests, String)) -> Self {
-        Failed { tests, why }
     }
 }
 
@@ -89,7 +83,7 @@ impl Tests {
     }
 }
 
-/// Runs all steps and prints a table. Whether none failed.
+/// Runs all steps and prints a table. Returns whether none failed.
 pub(crate) fn run(steps: &[Step]) -> bool {
     let start = Instant::now();
     let mut table = String::new();

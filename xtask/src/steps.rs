@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`.
 
-use crate::command::{cargo, command, metadata, root, run, watch};
+use crate::command::{cargo, command, packages, root, run, watch};
 use crate::report::{Done, Failed, Step, Tests};
 use crate::{cycles, gen_docs, no_std, practice, texts, tools};
 use std::process::Command;
@@ -10,37 +10,34 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "oldest compiler", run: oldest_compiler },
         Step { name: "rustfmt", run: rustfmt },
         Step { name: "clippy", run: clippy },
-        Step { name: "arbiter without std", run: arbiter_without_std },
+        Step { name: "arbiter without std", run: || Ok(Done::with(no_std::check()?)) },
         Step { name: "documentation", run: documentation },
         Step { name: "tests of the workspace", run: workspace_tests },
         Step { name: "features of packet-mutex", run: features },
-        Step { name: "generated references", run: references },
-        Step { name: "documents and sources", run: documents },
-        Step { name: "circles of files", run: circles },
+        Step { name: "generated references", run: || Ok(Done::with(gen_docs::check()?)) },
+        Step { name: "documents and sources", run: || Ok(Done::with(texts::check()?)) },
+        Step { name: "circles of files", run: || Ok(Done::with(cycles::check()?)) },
         Step { name: "mutants of the rules", run: mutants },
         Step { name: "loom models", run: loom },
         Step { name: "Python package", run: python },
         Step { name: "timeline and page in a browser", run: browser },
         Step { name: "dependencies", run: dependencies },
-        Step { name: "practice", run: practice_run },
+        Step { name: "practice", run: || judged(practice::seeds(&["1", "30"])?) },
         Step { name: "six processes", run: six_processes },
     ]
 }
 
 /// All steps run on the compiler at hand. If that is not the oldest that the workspace promises, that one is asked too.
 fn oldest_compiler() -> Result<Done, Failed> {
-    let oldest = metadata()?["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find_map(|package| package["rust_version"].as_str().map(String::from))
-        .ok_or_else(|| "no package states its rust-version".to_string())?;
+    let packages = packages()?;
+    let oldest = packages.iter().find_map(|package| package["rust_version"].as_str());
+    let oldest = oldest.ok_or_else(|| "no package states its rust-version".to_string())?;
     let version = tools::rustc_version()?;
     if version == oldest || version.starts_with(&format!("{oldest}.")) {
         return Ok(Done::with(format!("{oldest}: all that follows runs on it ({version})")));
     }
     let toolchain = format!("+{oldest}");
-    run(&mut command("rustup", &["toolchain", "install", &oldest, "--profile", "minimal"]))?;
+    run(&mut command("rustup", &["toolchain", "install", oldest, "--profile", "minimal"]))?;
     // Through rustup: the cargo that runs this knows only its own compiler.
     let mut check = command("cargo", &[&toolchain, "check", "--workspace", "--all-targets"]);
     check.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
@@ -56,10 +53,6 @@ fn rustfmt() -> Result<Done, Failed> {
 fn clippy() -> Result<Done, Failed> {
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     Ok(Done::default())
-}
-
-fn arbiter_without_std() -> Result<Done, Failed> {
-    Ok(Done::with(no_std::check()?))
 }
 
 fn documentation() -> Result<Done, Failed> {
@@ -79,9 +72,8 @@ fn workspace_tests() -> Result<Done, Failed> {
 
 /// Without features, and with each one alone: clippy looks at all targets; the tests run without any.
 fn features() -> Result<Done, Failed> {
-    let metadata = metadata()?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let package = packages.into_iter().find(|package| package["name"] == "packet-mutex");
+    let packages = packages()?;
+    let package = packages.iter().find(|package| package["name"] == "packet-mutex");
     let features = package.and_then(|package| package["features"].as_object());
     let features = features.ok_or_else(|| "no features of packet-mutex".to_string())?;
     let names: Vec<&str> =
@@ -97,24 +89,11 @@ fn features() -> Result<Done, Failed> {
     Ok(done)
 }
 
-fn references() -> Result<Done, Failed> {
-    Ok(Done::with(gen_docs::check()?))
-}
-
-fn documents() -> Result<Done, Failed> {
-    Ok(Done::with(texts::check()?))
-}
-
-fn circles() -> Result<Done, Failed> {
-    Ok(Done::with(cycles::check()?))
-}
-
 /// With a rule taken out of the arbiter, a scenario must fail.
 fn mutants() -> Result<Done, Failed> {
     let mut caught = 0;
-    let all =
-        watch(&mut crate::mutants(&[]), |line| caught += usize::from(line.contains(": caught")))?;
-    if all {
+    let count = |line: &str| caught += usize::from(line.contains(": caught"));
+    if watch(&mut crate::mutants(&[]), count)? {
         Ok(Done::with(format!("{caught}, each caught by a scenario that cites its rule")))
     } else {
         Err(format!("{caught} were caught, others were not").into())
@@ -154,10 +133,6 @@ fn dependencies() -> Result<Done, Failed> {
     Ok(Done::with("bans, licences and sources; no advisories"))
 }
 
-fn practice_run() -> Result<Done, Failed> {
-    judged(practice::seeds(&["1", "30"])?)
-}
-
 /// As long as the practice: under strict priorities the last of the six may wait so long for its first turn.
 fn six_processes() -> Result<Done, Failed> {
     match practice::processes(&["30", "1"])? {
@@ -177,14 +152,14 @@ fn judged(mut program: Command) -> Result<Done, Failed> {
 fn tests(command: &mut Command) -> Result<Done, Failed> {
     let mut tests = Tests::default();
     let succeeded = watch(command, |line| tests.read(line))?;
-    if !succeeded {
-        let why = match tests.failed {
-            0 => "did not come to its end".to_string(),
-            failed => format!("{failed} failed"),
-        };
-        return Err((tests, why).into());
+    match (succeeded, tests) {
+        (false, Tests { failed: 0, .. }) => {
+            Err(Failed { tests, why: "did not come to its end".into() })
+        }
+        (false, Tests { failed, .. }) => Err(Failed { tests, why: format!("{failed} failed") }),
+        (true, Tests { ignored: 0, .. }) => Ok(Done { tests, ..Done::default() }),
+        (true, Tests { ignored, .. }) => {
+            Ok(Done { tests, ..Done::with(format!("{ignored} left out")) })
+        }
     }
-    let ignored = tests.ignored;
-    let note = if ignored > 0 { format!("{ignored} left out") } else { String::new() };
-    Ok(Done { tests, note, skipped: false })
 }

@@ -4,7 +4,7 @@ use crate::command::{command, output, root};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Checks all tracked texts; all that is wrong with them.
+/// Checks all texts that Git knows or would add. Fails with all that is wrong in them.
 pub(crate) fn check() -> Result<String, String> {
     let root = root();
     let list =

@@ -63,7 +63,7 @@ pub(crate) fn node() -> Option<&'static str> {
     answer(Command::new("node").args(["-e", is_new_enough])).map(|_| "node")
 }
 
-/// Is valgrind there?
+/// Returns whether there is valgrind.
 pub(crate) fn has_valgrind() -> bool {
     answer(Command::new("valgrind").arg("--version")).is_some()
 }

@@ -69,7 +69,6 @@ impl Server {
         }
         let told = |error: io::Error| unavailable(error.to_string());
         let (listener, address) = match &address {
-            Address::Local => return Err(unavailable("nothing to listen at".into())),
             Address::Tcp(host) => {
                 let listener = TcpListener::bind(host).await.map_err(told)?;
                 let at = listener.local_addr().map_err(told)?;
@@ -80,8 +79,8 @@ impl Server {
             Address::Unix(path) => {
                 (Listener::Unix(unix::Listener::bind(path).map_err(unavailable)?), address.clone())
             }
-            #[cfg(not(unix))]
-            Address::Unix(_) => return Err(unavailable("there are no Unix sockets here".into())),
+            // Not a socket, or not one of this operating system.
+            _ => return Err(unavailable("a server cannot listen there".into())),
         };
         Ok(Server { listener, address, hosted: Arc::new(hosted) })
     }

@@ -27,12 +27,11 @@ pub(super) enum Stream {
 impl Stream {
     fn connect(address: &Address) -> io::Result<Stream> {
         let stream = match address {
-            Address::Local => return Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
-            #[cfg(not(unix))]
-            Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
             Address::Tcp(host) => Stream::Tcp(connect_tcp(host)?),
+            // Not a socket, or not one of this operating system.
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         match &stream {
             #[cfg(unix)]

@@ -135,7 +135,7 @@ def test_configure_refuses_what_is_wrong(tmp_path):
         assert isinstance(caught.value, ValueError)
         assert default_mutex().roster == before
     bad = tmp_path / "bad.toml"
-    bad.write_text("timeout = 5\n[modules.fisher]\npriority = 300\n")
+    bad.write_text("timeout = -5\n[modules.fisher]\npriority = 300\n")
     with pytest.raises(InvalidRoster, match=r"(?s)bad.toml:1:.*bad.toml:3:"):
         configure(roster=bad)
     with pytest.raises(ValueError):
